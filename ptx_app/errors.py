@@ -21,7 +21,7 @@ class FilmError(PtxError):
     """The file cannot be read: broken, cut short, hostile, too large or of no known format."""
 
 
-class NotAFilm(FilmError):
+class NotAFilmError(FilmError):
     """The file was understood, and is no single frontal chest film: refused, not failed."""
 
 

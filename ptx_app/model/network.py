@@ -1,6 +1,5 @@
 """Networks: torch is behind this module alone, the rest of the app speaks numpy."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,7 +89,7 @@ class TorchNetwork:
             raise WeightsError(
                 "WEIGHTS_MISFIT", f"The weights file of {weights.name} belongs to another network than its entry says."
             ) from error
-        self._module = module.to(self.device, memory_format=torch.channels_last).eval()
+        self._module = module.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
         """Run (N, channels, S, S) float32 through the network."""

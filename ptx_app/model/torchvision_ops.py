@@ -5,8 +5,6 @@ register beside a CPU build of torch ("operator torchvision::nms does not exist"
 schema is enough. Where they load, this does nothing.
 """
 
-import importlib.util
-
 import torch
 
 _SCHEMAS = {

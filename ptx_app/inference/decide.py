@@ -1,0 +1,112 @@
+"""From what the network says to a finding, at given thresholds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ptx_app.inference.predict import Prediction
+from ptx_app.model.manifest import OperatingPoint
+
+
+class Side(StrEnum):
+    """Side of the patient. A film is shown with the patient's right at the left of the picture."""
+
+    RIGHT = "patient-right"
+    LEFT = "patient-left"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where the decision lies; see OperatingPoint. All in [0, 1]."""
+
+    score: float
+    extent: float
+    smallest_region: float
+
+    @classmethod
+    def of(cls, point: OperatingPoint) -> "Thresholds":
+        """The thresholds of an operating point of the manifest."""
+        return cls(point.score, point.extent, point.smallest_region)
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected region of the mask: its share of the film's area, and its box (left, top, right, bottom) in px."""
+
+    side: Side
+    share: float
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of one film.
+
+    Attributes:
+        flagged: the score reaches the score threshold.
+        score: calibrated image-level probability in [0, 1].
+        mask: (H, W) bool at the film's own size; all False where the film is not flagged.
+        regions: the mask's connected regions, largest first; empty where no pixel reaches the extent threshold.
+        thresholds: those that decided.
+    """
+
+    flagged: bool
+    score: float
+    mask: NDArray[np.bool_]
+    regions: tuple[Region, ...]
+    thresholds: Thresholds
+
+    @property
+    def share(self) -> float:
+        """The mask's share of the film's area, in [0, 1]."""
+        return float(self.mask.mean())
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides on which there is a region, the right first."""
+        return tuple(side for side in Side if any(region.side is side for region in self.regions))
+
+
+def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds) -> Finding:
+    """Whether there is a pneumothorax (score threshold), and how far it reaches (extent, smallest region).
+
+    Args:
+        prediction: the network's answer for the film.
+        shape: (H, W) of the film in px.
+        thresholds: of an operating point, or as the reader set them.
+    """
+    flagged = prediction.score >= thresholds.score
+    if not flagged:
+        return Finding(False, prediction.score, np.zeros(shape, dtype=np.bool_), (), thresholds)
+    mask, regions = _regions(extent_mask(prediction.probability, shape, thresholds.extent), thresholds.smallest_region)
+    return Finding(True, prediction.score, mask, regions, thresholds)
+
+
+def extent_mask(probability: NDArray[np.float32], shape: tuple[int, int], extent: float) -> NDArray[np.bool_]:
+    """The pixels, at the film's own size (H, W), whose probability is at least `extent`.
+
+    The probability is scaled, not the thresholded mask, so that edges stay smooth on large films.
+    """
+    full = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+    return full >= np.float32(extent)
+
+
+def _regions(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
+    height, width = mask.shape
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    kept = np.zeros(count, dtype=np.bool_)
+    regions = []
+    for label in range(1, count):
+        share = float(stats[label, cv2.CC_STAT_AREA]) / (height * width)
+        if share < smallest:
+            continue
+        kept[label] = True
+        left, top = int(stats[label, cv2.CC_STAT_LEFT]), int(stats[label, cv2.CC_STAT_TOP])
+        right, bottom = left + int(stats[label, cv2.CC_STAT_WIDTH]), top + int(stats[label, cv2.CC_STAT_HEIGHT])
+        side = Side.RIGHT if centroids[label, 0] < (width - 1) / 2 else Side.LEFT
+        regions.append(Region(side, share, (left, top, right, bottom)))
+    regions.sort(key=lambda region: region.share, reverse=True)
+    return kept[labels], tuple(regions)

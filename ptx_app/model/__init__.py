@@ -1,0 +1,1 @@
+"""Weights: the manifest, where they are fetched from, and the network they belong to."""

@@ -1,0 +1,1 @@
+"""The Streamlit page. Nothing outside this room knows Streamlit."""
