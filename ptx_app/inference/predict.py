@@ -45,7 +45,7 @@ def predict(network: Network, pixels: NDArray[np.float32], weights: Weights) -> 
 
 def calibrated_score(logit: float, calibration: Calibration) -> float:
     """The image-level probability in [0, 1] for an image-level logit: sigmoid(logit / temperature + bias)."""
-    return float(sigmoid(np.float32([logit / calibration.temperature + calibration.bias]))[0])
+    return float(sigmoid(np.asarray([logit / calibration.temperature + calibration.bias], dtype=np.float32))[0])
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
