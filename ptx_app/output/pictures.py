@@ -1,0 +1,93 @@
+"""Films and findings as pictures."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ptx_app.inference.decide import Finding
+
+FINDING_COLOUR = (255, 176, 0)
+"""RGB of the one colour for the finding: an amber that stands out on grey and that colour-blind readers see."""
+
+
+def grey_picture(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A film (H, W) float32 in [0, 1] as (H, W) uint8."""
+    return np.asarray(np.clip(pixels, 0, 1) * 255 + 0.5, dtype=np.uint8)
+
+
+def mask_picture(finding: Finding) -> NDArray[np.uint8]:
+    """The mask as (H, W) uint8, 0 or 255, at the film's own size."""
+    return finding.mask.astype(np.uint8) * np.uint8(255)
+
+
+def contour_layer(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The mask's outline on a transparent ground, (H, W, 4) uint8 RGBA. The line lies outside the mask's edge."""
+    width = line_width(mask.shape)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1,) * 2)
+    solid = mask.astype(np.uint8)
+    return _coloured(np.asarray(cv2.dilate(solid, kernel), dtype=np.uint8) - solid)
+
+
+def fill_layer(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The mask filled, on a transparent ground, (H, W, 4) uint8 RGBA."""
+    return _coloured(mask.astype(np.uint8))
+
+
+def heat_layer(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The probability (S, S) in [0, 1] as colour and opacity, (S, S, 4) uint8 RGBA; stretch it over the film."""
+    grey = grey_picture(probability)
+    colour = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return np.dstack([colour, grey]).astype(np.uint8)
+
+
+def overlay_picture(grey: NDArray[np.uint8], finding: Finding, fill: float = 0.0) -> NDArray[np.uint8]:
+    """The film with the finding's contour over it, and its fill at an opacity.
+
+    Args:
+        grey: (H, W) uint8.
+        finding: its mask has the film's size.
+        fill: opacity of the fill in [0, 1].
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.float32)
+    for layer, opacity in ((fill_layer(finding.mask), fill), (contour_layer(finding.mask), 1.0)):
+        alpha = np.float32(opacity) * layer[..., 3:].astype(np.float32) / np.float32(255)
+        picture = picture * (1 - alpha) + layer[..., :3] * alpha
+    return np.asarray(picture + 0.5, dtype=np.uint8)
+
+
+def line_width(shape: tuple[int, ...]) -> int:
+    """Contour width in px that looks the same on films of any size (H, W)."""
+    return max(1, round(max(shape[:2]) / 450))
+
+
+def shrunk(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """The picture with its longer side at most `longest` px, by area averaging; unchanged where it is smaller."""
+    height, width = picture.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def encoded(picture: NDArray[np.uint8], kind: str = ".png") -> bytes:
+    """A picture (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as the bytes of a PNG (".png") or lossy WebP (".webp")."""
+    if picture.ndim == 3:
+        code = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+        picture = np.asarray(cv2.cvtColor(picture, code), dtype=np.uint8)
+    options = [cv2.IMWRITE_WEBP_QUALITY, 92] if kind == ".webp" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    return bytes(cv2.imencode(kind, picture, options)[1])
+
+
+def decoded_grey(data: bytes) -> NDArray[np.uint8]:
+    """A PNG made by `encoded` from a grey picture, as (H, W) uint8."""
+    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+
+
+def _coloured(solid: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    layer = np.zeros((*solid.shape, 4), dtype=np.uint8)
+    layer[solid > 0] = (*FINDING_COLOUR, 255)
+    return layer

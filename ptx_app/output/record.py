@@ -1,0 +1,69 @@
+"""A finding as data: JSON for one film, a row for a table of many. Nothing in it tells who the patient is."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from ptx_app import __version__
+from ptx_app.film.radiograph import Remark, View
+from ptx_app.inference.decide import Finding, Side
+from ptx_app.model.manifest import Weights
+
+NOTICE = "Research and teaching only. Not a medical device."
+
+
+def side_code(finding: Finding) -> str:
+    """ "patient-right", "patient-left", "both", or "" where there is no region."""
+    sides = finding.sides
+    if not sides:
+        return ""
+    return "both" if len(sides) == len(Side) else str(sides[0])
+
+
+def finding_json(
+    finding: Finding,
+    weights: Weights,
+    *,
+    view: View,
+    source_format: str,
+    remarks: Iterable[Remark] = (),
+    overruled: Iterable[Remark] = (),
+) -> str:
+    """The result of one film as JSON text.
+
+    Args:
+        finding: what was decided, at which thresholds.
+        weights: the manifest's entry that decided.
+        view: the film's view position.
+        source_format: what the file was, in words.
+        remarks: what was odd about the film; their codes are kept.
+        overruled: the objections that the reader overruled; their codes are kept.
+    """
+    height, width = finding.mask.shape
+    record: dict[str, Any] = {
+        "notice": NOTICE,
+        "made_by": f"ptx_app {__version__}",
+        "film": {
+            "width": width,
+            "height": height,
+            "view": str(view),
+            "format": source_format,
+            "remarks": [remark.code for remark in remarks],
+            "overruled": [objection.code for objection in overruled],
+        },
+        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "thresholds": {
+            "score": finding.thresholds.score,
+            "extent": finding.thresholds.extent,
+            "smallest_region": finding.thresholds.smallest_region,
+        },
+        "flagged": finding.flagged,
+        "score": round(finding.score, 6),
+        "side": side_code(finding),
+        "area_share": round(finding.share, 6),
+        "regions": [
+            {"side": str(region.side), "area_share": round(region.share, 6), "box": list(region.box)}
+            for region in finding.regions
+        ],
+    }
+    return json.dumps(record, indent=2) + "\n"

@@ -1,0 +1,54 @@
+"""What an operator can set, read in one place from the environment or from Streamlit's secrets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptx_app.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The operator's settings; each is the value of the name in capitals.
+
+    Attributes:
+        weights: PTX_WEIGHTS, name of a manifest entry, or None for the manifest's default.
+        weights_file: PTX_WEIGHTS_FILE, a local file to use for that entry; its hash must be the entry's.
+        weights_drive: PTX_WEIGHTS_DRIVE, a Google Drive id to try first.
+        weights_url: PTX_WEIGHTS_URL, an address to try first.
+        public_host: PTX_PUBLIC_HOST, whether to ask for no identifiable films; None to go by the page's address.
+    """
+
+    weights: str | None = None
+    weights_file: Path | None = None
+    weights_drive: str | None = None
+    weights_url: str | None = None
+    public_host: bool | None = None
+
+
+_TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def read_settings(values: Mapping[str, str]) -> Settings:
+    """Make the settings from name to text; names that are not there keep their default.
+
+    Raises:
+        SettingsError: SETTING_INVALID where a text cannot be read.
+    """
+    file = values.get("PTX_WEIGHTS_FILE")
+    return Settings(
+        weights=values.get("PTX_WEIGHTS") or None,
+        weights_file=Path(file) if file else None,
+        weights_drive=values.get("PTX_WEIGHTS_DRIVE") or None,
+        weights_url=values.get("PTX_WEIGHTS_URL") or None,
+        public_host=_truth("PTX_PUBLIC_HOST", values.get("PTX_PUBLIC_HOST", "")),
+    )
+
+
+def _truth(name: str, text: str) -> bool | None:
+    if not text.strip():
+        return None
+    try:
+        return _TRUTH[text.strip().lower()]
+    except KeyError:
+        raise SettingsError("SETTING_INVALID", f"{name} must be true or false.") from None
