@@ -48,9 +48,13 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a weights file can be had. kind "bundled": path in this project; "drive": Google Drive id; "url"."""
+    """Where a weights file can be had.
 
-    kind: Literal["bundled", "drive", "url"]
+    kind "bundled": path in this project; "drive": Google Drive id; "url": https address; "file": path on this machine,
+    which only an operator names and no manifest.
+    """
+
+    kind: Literal["bundled", "drive", "url", "file"]
     location: str
 
 
@@ -72,18 +76,18 @@ class OperatingPoint:
         extent: a pixel belongs to the mask where its probability is at least this, in [0, 1].
         smallest_region: regions smaller than this share of the film are dropped, in [0, 1].
         sensitivity, specificity: measured on `films` films of which `positives` have a pneumothorax.
-        measured_on: which films, in words.
+        measured_on: which films, in words. These five are all there, or all None where nobody has measured.
     """
 
     name: str
     score: float
     extent: float
     smallest_region: float
-    sensitivity: float
-    specificity: float
-    films: int
-    positives: int
-    measured_on: str
+    sensitivity: float | None = None
+    specificity: float | None = None
+    films: int | None = None
+    positives: int | None = None
+    measured_on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def load_manifest(path: Path = MANIFEST_PATH) -> Manifest:
         WeightsError: MANIFEST_UNREADABLE, or MANIFEST_INVALID with the field that is wrong.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError) as error:
         raise WeightsError(
             "MANIFEST_UNREADABLE", "weights_manifest.json cannot be read. Restore it from the project's repository."
@@ -173,6 +177,10 @@ def parse_manifest(document: object) -> Manifest:
 @cache
 def _validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(json.loads(_SCHEMA_PATH.read_text(encoding="utf-8")))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # NaN would pass any schema, and no score reaches a threshold of NaN
 
 
 def _parse_weights(entry: dict[str, Any]) -> Weights:

@@ -1,0 +1,244 @@
+"""Bytes from Google Drive (through gdown) or from a plain address into a file. Each failure has its own sentence."""
+
+import errno
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NoReturn, Self, cast
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import ReadTimeoutError
+
+from ptx_app.errors import WeightsError
+from ptx_app.model.checking import HEAD_BYTES, check_head
+from ptx_app.model.manifest import Source
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that have come and the most that may come: the size of the file where it is known."""
+
+_CHUNK = 256 * 1024
+_WORTH_A_RETRY = {"WEIGHTS_CUT", "WEIGHTS_TIMEOUT", "WEIGHTS_UNREACHABLE"}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, in seconds: for a connection, between two pieces, for all of a Drive file, for another start
+    that is fetching the same file; how often to try, and the first pause between two tries (doubled each time)."""
+
+    connect: float = 10.0
+    read: float = 30.0
+    whole: float = 1800.0
+    other_start: float = 1800.0
+    attempts: int = 3
+    pause: float = 1.0
+
+
+PATIENCE = Patience()
+
+
+def download(
+    source: Source, path: Path, *, most: int, progress: Progress | None = None, patience: Patience = PATIENCE
+) -> tuple[int, str]:
+    """Download a source of kind "drive" or "url" into `path`, from its start at each try.
+
+    Args:
+        source: where the file can be had. An address is https, or http on this machine.
+        path: is overwritten; the caller removes it when this raises.
+        most: bytes; the download is broken off as soon as more arrive.
+        progress: told of each piece.
+        patience: time limits and number of tries.
+
+    Returns:
+        Size in bytes and sha256 of what came.
+
+    Raises:
+        WeightsError: WEIGHTS_CUT, WEIGHTS_TIMEOUT, WEIGHTS_UNREACHABLE (these three after the last try),
+            WEIGHTS_REFUSED, WEIGHTS_DRIVE_QUOTA, WEIGHTS_DRIVE_REFUSED, WEIGHTS_TOO_LARGE, WEIGHTS_ADDRESS,
+            WEIGHTS_DISK_FULL, WEIGHTS_CACHE_UNWRITABLE, or as `checking.check_head`.
+    """
+    get = {"drive": _from_drive, "url": _from_address}[source.kind]
+    attempt = 1
+    while True:
+        with _Receiver(path, most, progress) as receiver:
+            try:
+                get(source.location, receiver, patience)
+                return receiver.finish()
+            except WeightsError as error:
+                if error.code not in _WORTH_A_RETRY or attempt >= patience.attempts:
+                    raise
+        time.sleep(patience.pause * 2 ** (attempt - 1))
+        attempt += 1
+
+
+class _Receiver:
+    """Writes, counts and hashes what comes, and breaks off what cannot be the file."""
+
+    def __init__(self, path: Path, most: int, progress: Progress | None) -> None:
+        self.received = 0
+        self._most = most
+        self._progress = progress
+        self._head = b""
+        self._hash = hashlib.sha256()
+        with plain_disk_errors():
+            self._file = path.open("wb", buffering=_CHUNK)
+
+    def __enter__(self) -> Self:
+        self._tell()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.close()
+        except OSError:  # what could not be written has been told by write or finish
+            if error is None:
+                raise
+
+    def write(self, chunk: bytes) -> int:
+        self.received += len(chunk)
+        if self.received > self._most:
+            raise WeightsError("WEIGHTS_TOO_LARGE", f"More than the {self._most:,} bytes expected came: another file.")
+        if len(self._head) < HEAD_BYTES:
+            self._head += chunk[: HEAD_BYTES - len(self._head)]
+            if len(self._head) == HEAD_BYTES:
+                check_head(self._head)
+        self._hash.update(chunk)
+        with plain_disk_errors():
+            self._file.write(chunk)
+        self._tell()
+        return len(chunk)
+
+    def flush(self) -> None:
+        with plain_disk_errors():
+            self._file.flush()
+
+    def finish(self) -> tuple[int, str]:
+        """Size in bytes and sha256, once all is on the disk."""
+        check_head(self._head)
+        self.flush()
+        return self.received, self._hash.hexdigest()
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self.received, self._most)
+
+
+def _from_address(address: str, receiver: _Receiver, patience: Patience) -> None:
+    host = _host_of(address)
+    with (
+        _plain_network_errors(host, receiver),
+        # Pieces must be the file's own bytes, so that they can be counted against its size.
+        requests.get(
+            address, stream=True, timeout=(patience.connect, patience.read), headers={"Accept-Encoding": "identity"}
+        ) as response,
+    ):
+        _host_of(response.url)  # a redirect may not leave https
+        response.raise_for_status()
+        for chunk in response.iter_content(_CHUNK):
+            receiver.write(chunk)
+
+
+def _from_drive(file_id: str, receiver: _Receiver, patience: Patience) -> None:
+    import gdown  # with its parsers it takes long to import, and most starts never need it
+    from gdown.exceptions import DownloadCancelled, DownloadError, FileURLRetrievalError
+
+    cancel = threading.Event()  # ends a chain of confirmation pages, and a file that comes in drops
+    limit = threading.Timer(patience.whole, cancel.set)
+    limit.daemon = True
+    limit.start()
+    try:
+        with _plain_network_errors("Google Drive", receiver):
+            gdown.download(
+                id=file_id,
+                output=cast(BinaryIO, receiver),
+                quiet=True,
+                use_cookies=False,
+                timeout=(patience.connect, patience.read),
+                cancel=cancel,
+            )
+    except FileURLRetrievalError as error:
+        _raise_refusal_of_drive(str(error), error)
+    except DownloadError as error:
+        raise _cut("Google Drive") from error
+    except DownloadCancelled as error:
+        raise _timeout("Google Drive") from error
+    except KeyError as error:  # gdown takes the headers of an answer for granted
+        raise WeightsError("WEIGHTS_UNREACHABLE", "Google Drive gave no usable answer. Try again later.") from error
+    finally:
+        limit.cancel()
+
+
+def _raise_refusal_of_drive(page: str, error: Exception) -> NoReturn:
+    words = " ".join(page.lower().split())  # gdown wraps the page's sentence
+    if "too many users" in words or "quota" in words:
+        raise WeightsError(
+            "WEIGHTS_DRIVE_QUOTA",
+            "Google Drive has handed this file out too often of late. Try again tomorrow or name another source.",
+        ) from error
+    raise WeightsError(
+        "WEIGHTS_DRIVE_REFUSED",
+        "Google Drive does not hand out this file. Check its id, and that anyone with the link may see it.",
+    ) from error
+
+
+@contextmanager
+def plain_disk_errors() -> Iterator[None]:
+    """Turn an OSError of the disk into WeightsError WEIGHTS_DISK_FULL or WEIGHTS_CACHE_UNWRITABLE."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WeightsError(
+                "WEIGHTS_DISK_FULL", "The disk is full. Make room, or let PTX_CACHE name a folder with more."
+            ) from error
+        raise WeightsError(
+            "WEIGHTS_CACHE_UNWRITABLE",
+            "The folder for the weights cannot be written to. Let PTX_CACHE name a folder that can.",
+        ) from error
+
+
+@contextmanager
+def _plain_network_errors(host: str, receiver: _Receiver) -> Iterator[None]:
+    try:
+        yield
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        if status == 429 or status >= 500:
+            raise WeightsError("WEIGHTS_UNREACHABLE", f"{host} is in trouble ({status}). Try again later.") from error
+        raise WeightsError("WEIGHTS_REFUSED", f"{host} has no such file to give ({status}). Check its name.") from error
+    except requests.Timeout as error:
+        raise _timeout(host) from error
+    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        if any(isinstance(cause, ReadTimeoutError) for cause in error.args):  # how requests tells of a stalled body
+            raise _timeout(host) from error
+        if receiver.received or isinstance(error, requests.exceptions.ChunkedEncodingError):
+            raise _cut(host) from error
+        raise WeightsError("WEIGHTS_UNREACHABLE", f"{host} cannot be reached. Check the network.") from error
+    except requests.RequestException as error:
+        raise WeightsError("WEIGHTS_REFUSED", f"{host} gave no usable answer. Check the address.") from error
+
+
+def _cut(host: str) -> WeightsError:
+    return WeightsError("WEIGHTS_CUT", f"The connection to {host} broke off before the whole file came. Try again.")
+
+
+def _timeout(host: str) -> WeightsError:
+    return WeightsError("WEIGHTS_TIMEOUT", f"{host} did not answer in time. Check the network or try again later.")
+
+
+def _host_of(address: str) -> str:
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+    except ValueError:
+        parts, host = urlsplit(""), ""
+    if host and (parts.scheme == "https" or (parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1"))):
+        return host
+    raise WeightsError("WEIGHTS_ADDRESS", "The address of the weights is not usable. It has to begin with https://.")

@@ -1,0 +1,205 @@
+"""From an entry of the manifest to its file on this machine: bundled, in the cache, or downloaded into it."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock, Timeout
+
+from ptx_app.errors import WeightsError
+from ptx_app.model.checking import check_file, check_head, check_identity, digest, read_head
+from ptx_app.model.download import PATIENCE, Patience, Progress, download, plain_disk_errors
+from ptx_app.model.manifest import ROOT, Manifest, Source, Weights
+
+_FAILS_FOR_EVERY_SOURCE = {"WEIGHTS_DISK_FULL", "WEIGHTS_CACHE_UNWRITABLE"}
+
+
+def resolve(
+    manifest: Manifest,
+    wanted: str | None = None,
+    *,
+    given: Source | None = None,
+    progress: Progress | None = None,
+    offline: bool = False,
+) -> tuple[Weights, Path]:
+    """The entry and the checked file for what somebody asks for.
+
+    Args:
+        manifest: which weights there are.
+        wanted: None for the default, an entry's name, or the path of a safetensors file that belongs to an entry.
+        given, progress, offline: as for `locate`.
+
+    Raises:
+        WeightsError: WEIGHTS_UNKNOWN, WEIGHTS_NOT_LISTED for a file of no entry, and all that `locate` raises.
+    """
+    named = wanted is None or any(entry.name == wanted for entry in manifest.weights)
+    if wanted is None or named or not _looks_like_path(wanted):
+        weights = manifest.entry(wanted)
+        return weights, locate(weights, given=given, progress=progress, offline=offline)
+    path = Path(wanted).expanduser()
+    check_head(read_head(path))
+    sha256 = digest(path)
+    for entry in manifest.weights:
+        if entry.sha256 == sha256:
+            return entry, path
+    raise WeightsError(
+        "WEIGHTS_NOT_LISTED",
+        "This weights file belongs to no entry of the manifest, so nobody knows how it wants its films. "
+        "Add it with: python -m ptx_app weights add --help",
+    )
+
+
+def locate(
+    weights: Weights,
+    *,
+    given: Source | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    offline: bool = False,
+    patience: Patience = PATIENCE,
+) -> Path:
+    """The file of an entry, its size and hash checked: a file at hand, the cached one, else downloaded into the cache.
+
+    A source that fails is followed by the next. Starts that run at the same time download once. Whatever goes wrong,
+    no part of a file is left behind.
+
+    Args:
+        weights: the entry.
+        given: a further source, named by the operator; tried before the entry's own of its sort.
+        cache: folder; `cache_folder()` where None.
+        progress: called with the bytes that have come and the bytes of the whole file.
+        offline: use no network.
+        patience: time limits and number of tries.
+
+    Raises:
+        WeightsError: that of the source where there is one, else WEIGHTS_UNAVAILABLE with what happened at each;
+            WEIGHTS_OFFLINE, WEIGHTS_BUSY where another start holds the download for too long, WEIGHTS_DISK_FULL,
+            WEIGHTS_CACHE_UNWRITABLE.
+    """
+    sources = ([given] if given else []) + list(weights.sources)
+    failures: list[tuple[Source, WeightsError]] = []
+    for source in sources:
+        if source.kind in ("bundled", "file"):
+            try:
+                path = local_path(source)
+                check_file(path, weights)
+                return path
+            except WeightsError as error:
+                failures.append((source, error))
+    cached = cached_path(weights, cache)
+    if _is_whole(cached, weights):
+        return cached
+    remote = [source for source in sources if source.kind in ("drive", "url")]
+    if remote and offline:
+        raise WeightsError("WEIGHTS_OFFLINE", f"{weights.name} is not on this machine, and downloads are switched off.")
+    if remote:
+        with _locked(cached, patience.other_start):
+            if _is_whole(cached, weights):
+                return cached
+            for source in remote:
+                try:
+                    _download_into(cached, source, weights, progress, patience)
+                    return cached
+                except WeightsError as error:
+                    if error.code in _FAILS_FOR_EVERY_SOURCE:
+                        raise
+                    failures.append((source, error))
+    raise _all_failed(weights, failures)
+
+
+def local_path(source: Source) -> Path:
+    """Where a source of kind "bundled" or "file" lies."""
+    return ROOT / source.location if source.kind == "bundled" else Path(source.location).expanduser()
+
+
+def cache_folder() -> Path:
+    """The folder that PTX_CACHE names, else the user's cache folder of this operating system."""
+    named = os.environ.get("PTX_CACHE")
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("ptx_app", appauthor=False)
+
+
+def cached_path(weights: Weights, cache: Path | None = None) -> Path:
+    """Where the file of an entry lies in the cache once it has been fetched. Another hash gives another name."""
+    return (cache or cache_folder()) / f"{weights.name}-{weights.sha256[:12]}.safetensors"
+
+
+def parse_source(text: str) -> Source:
+    """Read what an operator names: "drive:ID" or a Drive link, an https address, or the path of a file.
+
+    Raises:
+        WeightsError: WEIGHTS_ADDRESS for a Drive link or id that names no file.
+    """
+    if text.startswith(("https://drive.google.com/", "https://docs.google.com/")):
+        from gdown.parse_url import parse_url
+
+        return drive_source(parse_url(text)[0] or "")
+    if text.startswith("drive:"):
+        return drive_source(text.removeprefix("drive:"))
+    return Source("url" if re.match(r"https?://", text) else "file", text)
+
+
+def drive_source(file_id: str) -> Source:
+    """A file on Google Drive, by its id. Raises WeightsError WEIGHTS_ADDRESS for what cannot be one."""
+    if not re.fullmatch(r"[\w-]{10,}", file_id):
+        raise WeightsError("WEIGHTS_ADDRESS", "This names no file on Google Drive. Take the id from the file's link.")
+    return Source("drive", file_id)
+
+
+def _download_into(
+    target: Path, source: Source, weights: Weights, progress: Progress | None, patience: Patience
+) -> None:
+    part = target.with_suffix(".part")
+    try:
+        size, sha256 = download(source, part, most=weights.bytes, progress=progress, patience=patience)
+        check_identity(size, sha256, weights)
+        with plain_disk_errors():
+            part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(target: Path, seconds: float) -> Iterator[None]:
+    lock = FileLock(target.with_suffix(".lock"))
+    with plain_disk_errors():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout as error:
+            raise WeightsError(
+                "WEIGHTS_BUSY", "Another start has been fetching these weights for very long. End it and try again."
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_whole(path: Path, weights: Weights) -> bool:
+    try:
+        check_file(path, weights)
+    except WeightsError:
+        return False
+    return True
+
+
+def _looks_like_path(wanted: str) -> bool:
+    path = Path(wanted).expanduser()
+    return path.suffix == ".safetensors" or len(path.parts) > 1 or path.exists()
+
+
+def _all_failed(weights: Weights, failures: list[tuple[Source, WeightsError]]) -> WeightsError:
+    if not failures:
+        return WeightsError(
+            "WEIGHTS_WITHOUT_SOURCE",
+            f"{weights.name} is not on this machine and its entry names no source. "
+            "Add one with: python -m ptx_app weights add --help",
+        )
+    if len(failures) == 1:
+        return failures[0][1]
+    places = {"bundled": "Bundled file", "file": "Named file", "drive": "Google Drive", "url": "Address"}
+    told = " ".join(f"{places[source.kind]}: {error.message}" for source, error in failures)
+    return WeightsError("WEIGHTS_UNAVAILABLE", f"{weights.name} could not be had from any source. {told}")

@@ -1,0 +1,128 @@
+"""Adding to weights_manifest.json: the document's edits, its layout, and the one safe way to write it."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ptx_app.errors import WeightsError
+from ptx_app.model.manifest import MANIFEST_PATH, Manifest, Source, Weights, parse_manifest
+
+_WIDTH = 120
+
+Document = dict[str, Any]
+
+
+def read_document(path: Path = MANIFEST_PATH) -> Document:
+    """A manifest, or one entry of it, as plain data. Raises WeightsError MANIFEST_UNREADABLE."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            "MANIFEST_UNREADABLE", "The JSON file cannot be read. Check its place and content."
+        ) from error
+    if not isinstance(document, dict):
+        raise WeightsError("MANIFEST_UNREADABLE", "The JSON file holds no object where an entry or manifest should be.")
+    return document
+
+
+def write_document(document: Document, path: Path = MANIFEST_PATH) -> Manifest:
+    """Check a manifest, then put it in place in one step.
+
+    Returns:
+        The manifest as it will be read.
+
+    Raises:
+        WeightsError: MANIFEST_INVALID with the field that is wrong, MANIFEST_UNWRITABLE; the old file then stands.
+    """
+    manifest = parse_manifest(document)
+    draft = path.with_name(path.name + ".part")
+    try:
+        draft.write_text(format_document(document), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise WeightsError(
+            "MANIFEST_UNWRITABLE", "weights_manifest.json cannot be written. Check the rights and the room on the disk."
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return manifest
+
+
+def format_document(document: Document) -> str:
+    """JSON with two blanks of indent, in which whatever fits a line of 120 characters stands on one."""
+    return _layout(document, 0, 0) + "\n"
+
+
+def with_entry(document: Document, entry: Document) -> Document:
+    """The manifest with `entry` in the place of the one of its name, else at the end."""
+    names = [other["name"] for other in document["weights"]]
+    entries = list(document["weights"])
+    order = {field.name: entry[field.name] for field in fields(Weights) if field.name in entry}
+    entry = order | entry
+    if entry["name"] in names:
+        entries[names.index(entry["name"])] = entry
+    else:
+        entries.append(entry)
+    return document | {"weights": entries}
+
+
+def with_source(entry: Document, source: Source) -> Document:
+    """The entry with one more source, or as it is where it has that source already."""
+    plain = {"kind": source.kind, "location": source.location}
+    sources = entry.get("sources", [])
+    return entry if plain in sources else entry | {"sources": [*sources, plain]}
+
+
+def with_identity(entry: Document, size: int, sha256: str) -> Document:
+    """The entry with size in bytes and hash of its file.
+
+    Raises:
+        WeightsError: WEIGHTS_NOT_THIS_FILE where the entry already states another size or hash.
+    """
+    if entry.get("bytes", size) != size or entry.get("sha256", sha256) != sha256:
+        raise WeightsError(
+            "WEIGHTS_NOT_THIS_FILE",
+            f"The entry {entry.get('name')} states another size or hash: it describes another file. "
+            "Give these weights a name and an entry of their own.",
+        )
+    return entry | {"bytes": size, "sha256": sha256}
+
+
+def entry_like(existing: Document, name: str, title: str, provenance: str, terms: str) -> Document:
+    """An entry for other weights of the same network, input and thresholds.
+
+    What was measured or fitted for the existing weights says nothing about these: figures, calibration and the
+    sensitivity and specificity of the operating points are left out.
+    """
+    thresholds = ("name", "score", "extent", "smallest_region")
+    return {
+        "name": name,
+        "title": title,
+        "network": existing["network"],
+        "input": existing["input"],
+        "flip_averaging": existing["flip_averaging"],
+        "calibration": {"temperature": 1.0, "bias": 0.0},
+        "operating_points": [{key: point[key] for key in thresholds} for point in existing["operating_points"]],
+        "default_operating_point": existing["default_operating_point"],
+        "provenance": provenance,
+        "terms": terms,
+        "figures": {},
+    }
+
+
+def _layout(value: object, indent: int, before: int) -> str:
+    # A comma may follow, hence "less than".
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if not isinstance(value, dict | list) or not value or indent + before + len(line) < _WIDTH:
+        return line
+    inner = indent + 2
+    if isinstance(value, dict):
+        keys = [f"{json.dumps(key, ensure_ascii=False)}: " for key in value]
+        items = [key + _layout(item, inner, len(key)) for key, item in zip(keys, value.values(), strict=True)]
+        opening, closing = "{", "}"
+    else:
+        items = [_layout(item, inner, 0) for item in value]
+        opening, closing = "[", "]"
+    rows = ",\n".join(" " * inner + item for item in items)
+    return f"{opening}\n{rows}\n{' ' * indent}{closing}"
