@@ -1,0 +1,39 @@
+"""python -m ptx_app VERB: the command line. Only the module of the verb in hand is imported."""
+
+import argparse
+import sys
+from importlib import import_module
+
+from ptx_app.errors import PtxError
+
+VERBS = {
+    "predict": ("ptx_app.commands.predict", "look at films and write masks, overlays and a table"),
+    "weights": ("ptx_app.model.commands", "list, fetch, verify and add weights"),
+    "benchmark": ("ptx_app.commands.benchmark", "time and memory from upload to contour, against the plain way"),
+}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a verb; returns the exit status: 0 done, 1 something failed, 2 it was not understood."""
+    words = sys.argv[1:] if words is None else words
+    verb = next((word for word in words[:1] if word in VERBS), None)
+    parser = argparse.ArgumentParser(prog="python -m ptx_app", description="Pneumothorax on chest films.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (module, summary) in VERBS.items():
+        verb_parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == verb:
+            import_module(module).add_arguments(verb_parser)
+    arguments = parser.parse_args(words)
+    try:
+        status: int = import_module(VERBS[arguments.verb][0]).run(arguments)
+    except PtxError as error:
+        sys.stderr.write(f"{error.code}: {error.message}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

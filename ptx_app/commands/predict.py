@@ -1,0 +1,157 @@
+"""python -m ptx_app predict: films in, masks and overlays and one table out. A bad file is a row, never a stop."""
+
+import argparse
+import csv
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
+from ptx_app.film import read_film
+from ptx_app.film.check import require_frontal_film
+from ptx_app.inference.decide import Finding, Thresholds, decide
+from ptx_app.inference.predict import Prediction, predict
+from ptx_app.model.fetch import resolve
+from ptx_app.model.manifest import Weights, load_manifest
+from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
+from ptx_app.output.record import side_code
+
+COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("films", type=Path, nargs="+", help="files or folders; folders are walked")
+    parser.add_argument("--output", type=Path, required=True, help="folder for results.csv and the pictures")
+    parser.add_argument("--weights", help="name of an entry of weights_manifest.json, or a file of one")
+    parser.add_argument("--operating-point", help="name of one of its operating points")
+    parser.add_argument("--probability", action="store_true", help="write STEM_probability.npy too, float16")
+    parser.add_argument("--all", action="store_true", help="judge what does not look like a frontal chest film too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look at every film; 1 if any failed, else 0 (a refused file has not failed)."""
+    weights, path = resolve(load_manifest(), arguments.weights)
+    examiner = Examiner(
+        weights, TorchNetwork(weights, path), Thresholds.of(weights.operating_point(arguments.operating_point)),
+        require_film=not arguments.all,
+    )  # fmt: skip
+    files = list(walk(arguments.films))
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        failed = _write_all(files, arguments.output, examiner, arguments.probability)
+    except OSError as error:
+        raise SettingsError(
+            "OUTPUT_UNWRITABLE",
+            "The output folder cannot be written. Choose another with --output, or free some space.",
+        ) from error
+    return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Everything that turns a file into a finding at fixed thresholds."""
+
+    weights: Weights
+    network: Network
+    thresholds: Thresholds
+    require_film: bool = True
+
+    def examine(self, data: bytes) -> "Examined":
+        """Read, check, predict and decide. Raises FilmError, NotAFilmError among them."""
+        radiograph = read_film(data)
+        if self.require_film:
+            require_frontal_film(radiograph)
+        prediction = predict(self.network, radiograph.pixels, self.weights)
+        shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
+        return Examined(grey_picture(radiograph.pixels), prediction, decide(prediction, shape, self.thresholds))
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A film that was looked at: `grey` (H, W) uint8, what the network said, what was decided."""
+
+    grey: "np.typing.NDArray[np.uint8]"
+    prediction: Prediction
+    finding: Finding
+
+
+def walk(places: Iterable[Path]) -> Iterator[Path]:
+    """The files named, and those of the folders named, in order; hidden files are passed over.
+
+    Raises:
+        SettingsError: FILES_NOT_FOUND where a place does not exist.
+    """
+    for place in places:
+        if place.is_dir():
+            inside = (path for path in sorted(place.rglob("*")) if path.is_file())
+            yield from (path for path in inside if not any(p.startswith(".") for p in path.relative_to(place).parts))
+        elif place.exists():
+            yield place
+        else:
+            raise SettingsError("FILES_NOT_FOUND", "One of the files or folders named does not exist. Check the names.")
+
+
+def stems(files: list[Path]) -> list[str]:
+    """A name for each file's results: its stem, numbered where two files share one."""
+    taken: set[str] = set()
+    names = []
+    for file in files:
+        stem = file.name if file.suffix.lower() not in (".dcm", ".dicom", ".png", ".jpg", ".jpeg") else file.stem
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _write_all(files: list[Path], output: Path, examiner: Examiner, probability: bool) -> int:
+    failed = 0
+    with (output / "results.csv").open("w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, COLUMNS)
+        writer.writeheader()
+        for file, stem in zip(tqdm(files, unit="film"), stems(files), strict=True):
+            started = time.perf_counter()
+            row: dict[str, object] = {"file": str(file)}
+            try:
+                examined = examiner.examine(_bytes_of(file))
+            except PtxError as error:
+                row |= {"status": "refused" if isinstance(error, NotAFilmError) else "failed", "error_code": error.code}
+                failed += row["status"] == "failed"
+            else:
+                row |= {"status": "ok"} | _facts(examined.finding)
+                _write_pictures(output, stem, examined, probability)
+            writer.writerow(row | {"seconds": f"{time.perf_counter() - started:.3f}"})
+            table.flush()
+    return failed
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise FilmError("FILE_UNREADABLE", "This file cannot be opened. Check that you may read it.") from error
+
+
+def _facts(finding: Finding) -> dict[str, object]:
+    return {
+        "score": f"{finding.score:.6f}",
+        "flagged": int(finding.flagged),
+        "side": side_code(finding),
+        "area_share": f"{finding.share:.6f}",
+        "regions": len(finding.regions),
+    }
+
+
+def _write_pictures(output: Path, stem: str, examined: Examined, probability: bool) -> None:
+    (output / f"{stem}_mask.png").write_bytes(encoded(mask_picture(examined.finding)))
+    (output / f"{stem}_overlay.png").write_bytes(encoded(overlay_picture(examined.grey, examined.finding)))
+    if probability:
+        np.save(output / f"{stem}_probability.npy", examined.prediction.probability.astype(np.float16))

@@ -1,0 +1,77 @@
+"""What all sessions of the server share: the operator's settings, the weights, the network, the queue before it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from ptx_app.film import read_film
+from ptx_app.film.examples import EXAMPLES
+from ptx_app.film.radiograph import Radiograph
+from ptx_app.inference.turnstile import Turnstile
+from ptx_app.model.fetch import locate, named_sources
+from ptx_app.model.manifest import Weights, load_manifest
+from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.output.pictures import encoded, grey_picture, shrunk
+from ptx_app.settings import Settings, read_settings
+from ptx_app.ui.data_url import data_url
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The weights in use, their network, and the queue that leads to it."""
+
+    weights: Weights
+    network: Network
+    turnstile: Turnstile
+
+
+def settings() -> Settings:
+    """The operator's settings: secrets, with the environment going before them."""
+    try:
+        secrets = {name: str(value) for name, value in st.secrets.items() if name.startswith("PTX_")}
+    except FileNotFoundError:
+        secrets = {}
+    return read_settings(secrets | {name: value for name, value in os.environ.items() if name.startswith("PTX_")})
+
+
+def engine(progress: Callable[[int, int], None]) -> Engine:
+    """The server's engine; built once, by whoever comes first, while others wait."""
+    return _build(settings(), progress)
+
+
+@st.cache_resource(show_spinner=False)
+def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
+    weights = load_manifest().entry(wanted.weights)
+    given = named_sources(file=wanted.weights_file, drive=wanted.weights_drive, url=wanted.weights_url)
+    path = locate(weights, given=given, progress=_progress)
+    return Engine(weights, TorchNetwork(weights, path), Turnstile())
+
+
+def read(data: bytes) -> Radiograph:
+    """Read a file as the app does."""
+    return read_film(data)
+
+
+@st.cache_data(show_spinner=False)
+def example_thumbnails() -> dict[str, str]:
+    """Name of each example to its picture as a data URL."""
+    return {
+        example.name: data_url(encoded(shrunk(grey_picture(example.load(read).pixels), 360), ".webp"), "image/webp")
+        for example in EXAMPLES
+    }
+
+
+def on_public_host() -> bool:
+    """Whether the page may be seen by anyone: as the operator says, else by its address."""
+    said = settings().public_host
+    if said is not None:
+        return said
+    host = urlsplit(st.context.url or "").hostname or "localhost"
+    try:
+        return not ip_address(host).is_private
+    except ValueError:
+        return host != "localhost"

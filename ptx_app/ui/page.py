@@ -1,0 +1,178 @@
+"""The page: the film at the left, everything about it at the right, the films of the visit below."""
+
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from numpy.typing import NDArray
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from ptx_app.errors import PtxError
+from ptx_app.film.examples import EXAMPLES
+from ptx_app.inference.decide import Finding, decide
+from ptx_app.output.pictures import contour_layer, encoded, fill_layer, heat_layer
+from ptx_app.output.record import NOTICE
+from ptx_app.ui import panel, words
+from ptx_app.ui.data_url import data_url
+from ptx_app.ui.engine import engine, example_thumbnails, on_public_host
+from ptx_app.ui.film_view import Layer, film_view
+from ptx_app.ui.intake import take_example, take_files
+from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
+from ptx_app.ui.visit import Case, Film, Visit, this_visit
+
+_STYLE = Path(__file__).with_name("page.css")
+
+
+def show() -> None:
+    """Draw the whole page; called by app.py at each run."""
+    st.set_page_config(page_title="Pneumothorax on chest films", layout="wide", initial_sidebar_state="collapsed")
+    st.html(_STYLE)
+    visit = this_visit()
+    try:
+        if visit.cases:
+            _show_reading(visit)
+        else:
+            _show_empty(visit)
+    except PtxError as error:
+        st.html(_problem(error.message, error.code))
+
+
+def _show_empty(visit: Visit) -> None:
+    with st.container(key="empty"):
+        st.html("<h1>Is there a pneumothorax on this film, and where?</h1>" + _notice())
+        stage = st.container()
+        with stage:
+            files = _drop_zone(visit)
+            st.html('<p class="small centre">No film at hand? Open one of these.</p>')
+            picked = _pick_example()
+    with stage:
+        if files:
+            take_files(visit, files)
+        if picked:
+            take_example(visit, picked)
+
+
+def _pick_example() -> str | None:
+    try:
+        pictures = example_thumbnails()
+    except PtxError:
+        return None  # the package with the examples is not installed; films can be dropped all the same
+    items = [Thumbnail(example.name, pictures[example.name], example.title, example.known) for example in EXAMPLES]
+    return thumbnails("examples", "Examples", items, "large", lambda: None)
+
+
+def _show_reading(visit: Visit) -> None:
+    stage, side = st.columns([2, 1], gap="small")
+    with side, st.container(key="panel"):
+        st.html(_notice())
+        files = _drop_zone(visit)
+        if files:
+            with stage:
+                take_files(visit, files)
+        case = visit.current
+        if case is not None:
+            _show_case(stage, case)
+        st.button("Clear all films", key="clear", on_click=visit.clear, type="tertiary", icon=":material/delete:")
+    with stage:
+        _show_strip(visit)
+
+
+def _show_case(stage: DeltaGenerator, case: Case) -> None:
+    if case.error is not None:
+        with stage:
+            st.html(f'<div class="nofilm">{_problem(case.error.message, case.error.code)}</div>')
+        return
+    film = case.film
+    assert film is not None  # noqa: S101  (a case has either)
+    if case.withheld:
+        with stage:
+            _draw(case, film, [], "A picture that was not judged")
+        reasons = " ".join(objection.message for objection in film.objections)
+        st.html(_problem(reasons, film.objections[0].code, "Not judged"))
+
+        def overrule() -> None:
+            case.overruled = True
+
+        st.button("Judge it all the same", key=f"overrule-{case.number}", on_click=overrule)
+        panel.show_header(film)
+        return
+    weights = engine(lambda *_: None).weights
+    verdict = st.container()
+    point, thresholds = panel.choose_thresholds(weights)
+    finding = decide(film.prediction, film.shape, thresholds)
+    with verdict:
+        panel.show_verdict(finding, point, case.known)
+    outline, heat, opacity = panel.choose_layers()
+    with stage:
+        _draw(case, film, _layers(film, finding, outline, heat, opacity), words.alt_text(finding, film.shape))
+    panel.show_header(film)
+    panel.offer_files(case, film, finding, weights)
+
+
+def _layers(film: Film, finding: Finding, outline: str, heat: bool, opacity: float) -> list[Layer]:
+    layers = []
+    if heat:
+        layers.append(Layer(_png(heat_layer(film.prediction.probability)), opacity))
+    if outline == "Fill":
+        layers.append(Layer(_png(fill_layer(finding.mask)), opacity))
+    if outline != "Off":
+        layers.append(Layer(_png(contour_layer(finding.mask)), 1.0))
+    return layers
+
+
+def _draw(case: Case, film: Film, layers: list[Layer], alt: str) -> None:
+    visit = this_visit()
+
+    def step() -> None:
+        visit.step(st.session_state["film_view"].step)
+
+    film_view(str(case.number), film.display, alt, layers, step)
+
+
+def _show_strip(visit: Visit) -> None:
+    def pick() -> None:
+        visit.show(int(st.session_state["strip"].pick))
+
+    items = []
+    for case in visit.cases:
+        standing, mark = _standing(case)
+        picture = case.film.thumbnail if case.film else ""
+        label = f"{case.number} · {standing}"
+        items.append(Thumbnail(str(case.number), picture, label, case.name, mark, case is visit.current))
+    thumbnails("strip", "Films of this visit", items, "small", pick)
+
+
+def _standing(case: Case) -> tuple[str, Mark]:
+    if case.film is None:
+        return "not read", "refused"
+    if case.withheld:
+        return "not judged", "refused"
+    flagged = case.film.prediction.score >= st.session_state.get("score_threshold", 1.0)
+    return ("flagged", "flagged") if flagged else ("none flagged", "clear")
+
+
+def _drop_zone(visit: Visit) -> list[UploadedFile]:
+    return st.file_uploader(
+        "Drop chest films: DICOM, PNG or JPEG",
+        accept_multiple_files=True,
+        key=f"drop-{visit.round}",
+        help="One or many. Files stay in this session's memory and go when you close the page or clear the films.",
+    )
+
+
+def _notice() -> str:
+    public = " No identifiable films here." if on_public_host() else ""
+    return f'<p class="notice" role="note">{NOTICE}{public}</p>'
+
+
+def _problem(message: str, code: str, title: str = "Not read") -> str:
+    return (
+        f'<div class="problem" role="alert"><h2>{escape(title)}</h2>'
+        f"<p>{escape(message)}</p><code>{escape(code)}</code></div>"
+    )
+
+
+def _png(layer: NDArray[np.uint8]) -> str:
+    return data_url(encoded(layer), "image/png")

@@ -1,0 +1,139 @@
+"""Beside the film: verdict, score, side and size, thresholds, layers, technical tags, what can be taken away."""
+
+from html import escape
+
+import streamlit as st
+
+from ptx_app.inference.decide import Finding, Thresholds
+from ptx_app.model.manifest import OperatingPoint, Weights
+from ptx_app.output.pictures import decoded_grey, encoded, mask_picture, overlay_picture
+from ptx_app.output.record import finding_json
+from ptx_app.ui import words
+from ptx_app.ui.visit import Case, Film
+
+OUTLINES = ("Contour", "Fill", "Off")
+
+
+def show_verdict(finding: Finding, point: OperatingPoint, known: str) -> None:
+    """The verdict, the score as a bar with the threshold marked on it, side and size."""
+    score, threshold = 100 * finding.score, 100 * finding.thresholds.score
+    kind = "flagged" if finding.flagged else "clear"
+    sentence = f"<h2>{words.verdict(finding)}</h2><p>{words.where(finding)}</p>"
+    st.html(
+        f'<div class="verdict {kind}" role="status">{sentence}</div>'
+        f'<div class="score" role="img" aria-label="Score {finding.score:.2f}, threshold {threshold / 100:.2f}">'
+        f'<div class="bar"><i class="{kind}" style="width:{score:.1f}%"></i><b style="left:{threshold:.1f}%"></b></div>'
+        f"<span>Score {finding.score:.2f}</span></div>"
+        f'<p class="small">{escape(words.measured(point, finding.thresholds))}</p>'
+        + (f'<p class="small known">Example: {escape(known)}</p>' if known else "")
+    )
+
+
+def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
+    """The operating point and the thresholds as the reader has set them; they stay from film to film."""
+    points = {point.name: point for point in weights.operating_points}
+    state = st.session_state
+    state.setdefault("operating_point", weights.default_operating_point)
+
+    def follow_point() -> None:
+        chosen = points[state["operating_point"]]
+        state["score_threshold"], state["extent"] = chosen.score, chosen.extent
+
+    if "extent" not in state:
+        follow_point()
+    st.segmented_control(
+        "Setting",
+        list(points),
+        format_func=str.capitalize,
+        required=True,
+        key="operating_point",
+        persist_state="session",
+        on_change=follow_point,
+    )
+    left, right = st.columns(2)
+    left.slider(
+        "Score threshold",
+        0.0,
+        1.0,
+        step=0.001,
+        key="score_threshold",
+        persist_state="session",
+        help="Flag a film from this score on.",
+    )
+    right.slider(
+        "Extent threshold",
+        0.01,
+        0.99,
+        step=0.01,
+        key="extent",
+        persist_state="session",
+        help="Outline pixels from this probability on.",
+    )
+    point = points[state["operating_point"]]
+    return point, Thresholds(state["score_threshold"], state["extent"], point.smallest_region)
+
+
+def choose_layers() -> tuple[str, bool, float]:
+    """Contour or fill, whether the heat map is on, and the opacity in [0, 1] of fill and heat map."""
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        outline = st.segmented_control(
+            "Mask", OUTLINES, default=OUTLINES[0], required=True, key="outline", persist_state="session"
+        )
+    with right:
+        heat = st.toggle("Heat map", key="heat", persist_state="session")
+    opacity = (
+        st.slider("Opacity of fill and heat map", 0, 100, 45, format="%d %%", key="opacity", persist_state="session")
+        / 100
+    )
+    return outline, heat, opacity
+
+
+def show_header(film: Film) -> None:
+    """Remarks about the film, and the technical tags that may be shown."""
+    for remark in film.remarks:
+        st.html(f'<p class="small remark">{escape(remark.message)}</p>')
+    with st.expander("About this film"):
+        facts = {"File": film.source_format, "Size": f"{film.shape[1]} × {film.shape[0]} px"} | dict(film.tags)
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts.items())
+        st.html(f'<table class="tags">{rows}</table>')
+
+
+def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> None:
+    """Overlay and mask as PNG at the film's own size, and the result as JSON; made when they are asked for."""
+    stem = f"film-{case.number}"
+    overlay, mask, result = st.columns(3)
+    overlay.download_button(
+        "Overlay PNG",
+        lambda: encoded(overlay_picture(decoded_grey(film.picture), finding)),
+        f"{stem}-overlay.png",
+        "image/png",
+        on_click="ignore",
+        width="stretch",
+        help="The film with the contour, PNG, the film's own size",
+    )
+    mask.download_button(
+        "Mask PNG",
+        lambda: encoded(mask_picture(finding)),
+        f"{stem}-mask.png",
+        "image/png",
+        on_click="ignore",
+        width="stretch",
+        help="0 or 255, PNG, the film's own size",
+    )
+    result.download_button(
+        "Result JSON",
+        lambda: finding_json(
+            finding,
+            weights,
+            view=film.view,
+            source_format=film.source_format,
+            remarks=film.remarks,
+            overruled=film.objections if case.overruled else (),
+        ),
+        f"{stem}-result.json",
+        "application/json",
+        on_click="ignore",
+        width="stretch",
+        help="Score, thresholds, side, size and regions, JSON",
+    )

@@ -1,0 +1,44 @@
+"""Pictures to click: the examples on the empty page, the films of the visit under the film."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+_HERE = Path(__file__).parent
+_mount = st.components.v2.component(
+    "thumbnails",
+    html='<div class="row" role="group"></div>',
+    css=(_HERE / "thumbnails.css").read_text(encoding="utf-8"),
+    js=(_HERE / "thumbnails.js").read_text(encoding="utf-8"),
+)
+
+
+Mark = Literal["flagged", "clear", "refused", ""]
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """One picture to click. `picture` is a data URL, or "" where there is none; `mark` colours its edge."""
+
+    id: str
+    picture: str
+    label: str
+    title: str = ""
+    mark: Mark = ""
+    chosen: bool = False
+
+
+def thumbnails(
+    key: str, label: str, items: list[Thumbnail], size: Literal["small", "large"], on_pick: Callable[[], None]
+) -> str | None:
+    """Draw a row of pictures; returns the id of the one just clicked, else None."""
+    result = _mount(
+        key=key,
+        data={"label": label, "size": size, "items": [asdict(item) for item in items]},
+        on_pick_change=on_pick,
+    )
+    picked: str | None = result.pick
+    return picked

@@ -1,0 +1,131 @@
+"""The films of one visit. They live in this browser tab's session alone and go when it ends or is cleared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from ptx_app.errors import PtxError
+from ptx_app.film.radiograph import Radiograph, Remark, View
+from ptx_app.inference.predict import Prediction
+from ptx_app.output.pictures import encoded, grey_picture, shrunk
+from ptx_app.ui.data_url import data_url
+
+DISPLAY_PX = 2048
+"""Longer side at which a film is sent to the browser; sharper than any laptop's screen, zoomed in twice."""
+
+THUMBNAIL_PX = 160
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is kept of a film that was read: encoded pictures and the network's answer, not its pixels.
+
+    `picture` is the film at its own size as an 8-bit grey PNG, `display` and `thumbnail` are data URLs.
+    """
+
+    picture: bytes
+    display: str
+    thumbnail: str
+    shape: tuple[int, int]
+    view: View
+    source_format: str
+    tags: Mapping[str, str]
+    remarks: tuple[Remark, ...]
+    objections: tuple[Remark, ...]
+    prediction: Prediction
+
+    @classmethod
+    def of(cls, radiograph: Radiograph, objections: tuple[Remark, ...], prediction: Prediction) -> "Film":
+        """Encode what the page needs of a film and its prediction."""
+        grey = grey_picture(radiograph.pixels)
+        return cls(
+            picture=encoded(grey),
+            display=data_url(encoded(shrunk(grey, DISPLAY_PX), ".webp"), "image/webp"),
+            thumbnail=data_url(encoded(shrunk(grey, THUMBNAIL_PX), ".webp"), "image/webp"),
+            shape=(grey.shape[0], grey.shape[1]),
+            view=radiograph.view,
+            source_format=radiograph.source_format,
+            tags=radiograph.tags,
+            remarks=radiograph.remarks,
+            objections=objections,
+            prediction=prediction,
+        )
+
+
+@dataclass
+class Case:
+    """One dropped file: either a film or the error that kept it from being one.
+
+    `name` is the file's own name, shown to its owner only. `known` says what is known of an example.
+    """
+
+    number: int
+    name: str
+    film: Film | None = None
+    error: PtxError | None = None
+    known: str = ""
+    overruled: bool = False
+
+    @property
+    def withheld(self) -> bool:
+        """True where there are objections that the reader has not overruled."""
+        return self.film is not None and bool(self.film.objections) and not self.overruled
+
+
+@dataclass
+class Visit:
+    """All cases of the session, in the order of arrival, and which one is on the screen.
+
+    `round` numbers the drop zone: a new round gives an empty one, and the files of the old one are let go.
+    `taken` holds the drop zone's ids of files already read in this round.
+    """
+
+    cases: list[Case] = field(default_factory=list)
+    shown: int | None = None
+    counter: int = 0
+    round: int = 0
+    taken: set[str] = field(default_factory=set)
+
+    def add(self, name: str, *, film: Film | None = None, error: PtxError | None = None, known: str = "") -> Case:
+        """Append a case; the first of a batch is the one to show."""
+        self.counter += 1
+        case = Case(self.counter, name, film, error, known)
+        self.cases.append(case)
+        return case
+
+    def show(self, number: int) -> None:
+        """Put the case of that number on the screen; unknown numbers change nothing."""
+        if any(case.number == number for case in self.cases):
+            self.shown = number
+
+    def step(self, by: int) -> None:
+        """Go `by` films forward or back, stopping at the ends."""
+        numbers = [case.number for case in self.cases]
+        if self.shown in numbers:
+            index = numbers.index(self.shown) + by
+            self.shown = numbers[min(max(index, 0), len(numbers) - 1)]
+
+    def clear(self) -> None:
+        """Forget every film at once."""
+        self.cases.clear()
+        self.shown = None
+        self.new_round()
+
+    def new_round(self) -> None:
+        """Empty the drop zone."""
+        self.round += 1
+        self.taken.clear()
+
+    @property
+    def current(self) -> Case | None:
+        """The case on the screen."""
+        return next((case for case in self.cases if case.number == self.shown), None)
+
+
+def this_visit() -> Visit:
+    """The visit of the running session, begun where there is none."""
+    if "visit" not in st.session_state:
+        st.session_state["visit"] = Visit()
+    visit: Visit = st.session_state["visit"]
+    return visit
