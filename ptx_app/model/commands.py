@@ -1,34 +1,21 @@
 """python -m ptx_app weights list | add | fetch | verify."""
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.checking import check_file, check_head, digest, read_head
-from ptx_app.model.download import Progress, download, plain_disk_errors
-from ptx_app.model.fetch import cache_folder, cached_path, local_path, locate, parse_source
-from ptx_app.model.manifest import MANIFEST_PATH, ROOT, OperatingPoint, Source, Weights, load_manifest, parse_manifest
-from ptx_app.model.register import (
-    Document,
-    entry_like,
-    read_document,
-    with_entry,
-    with_identity,
-    with_source,
-    write_document,
-)
-
-_BUNDLED = Path("ptx_app/model/bundled")
-_MOST_BYTES = 2 * 1024**3  # for a file of which nothing is known yet
+from ptx_app.model.adding import BUNDLED, MOST_BYTES, describe, keep, obtained, try_out
+from ptx_app.model.checking import check_file, digest
+from ptx_app.model.download import Progress
+from ptx_app.model.fetch import cached_path, local_path, locate, named_sources
+from ptx_app.model.manifest import MANIFEST_PATH, OperatingPoint, Weights, load_manifest, parse_manifest
+from ptx_app.model.register import read_document, with_entry, with_identity, with_source, write_document
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     fetch = verbs.add_parser("fetch", help="bring a weights file onto this machine")
     fetch.add_argument("name", nargs="?", metavar="NAME", help="entry of the manifest (default: its default)")
-    fetch.add_argument("--from", dest="source", metavar="SOURCE", help="drive:ID, a Drive link, an address or a path")
+    _add_remote_arguments(fetch.add_mutually_exclusive_group())
 
     verify = verbs.add_parser("verify", help="check size and hash of the files at hand, and that they load and run")
     verify.add_argument("name", nargs="?", metavar="NAME", help="entry of the manifest (default: all)")
@@ -46,9 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = verbs.add_parser("add", help="add a source to an entry of the manifest, or a new entry")
     add.add_argument("--name", required=True, help="the entry; an existing one is given a further source")
     place = add.add_mutually_exclusive_group(required=True)
-    place.add_argument("--drive", metavar="ID", help="id or link of a file on Google Drive")
-    place.add_argument("--url", metavar="URL", help="https address of the file")
-    place.add_argument("--file", metavar="PATH", type=Path, help=f"a file here; copied to {_BUNDLED} from outside")
+    _add_remote_arguments(place)
+    place.add_argument("--file", metavar="PATH", type=Path, help=f"a file here; copied to {BUNDLED} from outside")
     origin = add.add_mutually_exclusive_group()
     origin.add_argument(
         "--entry", metavar="FILE", type=Path, help="JSON that describes new weights, as publish writes it"
@@ -60,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--provenance", help="with --like: how and from which films they were trained")
     add.add_argument("--terms", help="with --like: on which terms they may be used")
     add.add_argument("--default", action="store_true", help="use these weights where none are named")
+
+
+def _add_remote_arguments(group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument("--drive", metavar="ID", help="id or link of a file on Google Drive")
+    group.add_argument("--url", metavar="URL", help="https address of the file")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -93,7 +84,7 @@ def _list(_arguments: argparse.Namespace) -> int:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     weights = load_manifest(MANIFEST_PATH).entry(arguments.name)
-    given = parse_source(arguments.source) if arguments.source else None
+    given = named_sources(drive=arguments.drive, url=arguments.url)
     with _bar(weights.name) as progress:
         path = locate(weights, given=given, progress=progress)
     _say(f"{weights.name}: {path}")
@@ -111,7 +102,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         for place, path in files:
             try:
                 check_file(path, weights)
-                _try_out(weights, path)
+                try_out(weights, path)
                 _say(f"{weights.name} ({place}): size and hash as stated, loads and runs")
             except WeightsError as error:
                 _say(f"{weights.name} ({place}): {error.message} [{error.code}]")
@@ -122,99 +113,23 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _add(arguments: argparse.Namespace) -> int:
     document = read_document(MANIFEST_PATH)
     parse_manifest(document)
-    draft = _draft(document, arguments)
-    with _obtained(arguments) as (path, source):
-        entry = with_source(with_identity(draft, path.stat().st_size, digest(path)), source)
-        document = with_entry(document, entry)
-        if arguments.default:
-            document = document | {"default": arguments.name}
-        weights = parse_manifest(document).entry(arguments.name)
-        _try_out(weights, path)
-        _keep(path, source, weights)
-        write_document(document, MANIFEST_PATH)
+    description = {key: getattr(arguments, key) for key in ("entry", "like", "title", "provenance", "terms")}
+    draft = describe(document, arguments.name, **description)
+    with _bar(arguments.name) as progress:
+        sources = named_sources(file=arguments.file, drive=arguments.drive, url=arguments.url)
+        with obtained(sources[0], arguments.name, progress) as (path, source):
+            entry = with_source(with_identity(draft, path.stat().st_size, digest(path)), source)
+            document = with_entry(document, entry)
+            if arguments.default:
+                document = document | {"default": arguments.name}
+            weights = parse_manifest(document).entry(arguments.name)
+            try_out(weights, path)
+            keep(path, source, weights)
+            write_document(document, MANIFEST_PATH)
     _say(f"{weights.name}: {weights.bytes:,} bytes, sha256 {weights.sha256}")
     for point in weights.operating_points:
         _say(f"  {_measured(point)}")
     return 0
-
-
-def _draft(document: Document, arguments: argparse.Namespace) -> Document:
-    """The entry as far as it is known before its file."""
-    entries: dict[str, Document] = {entry["name"]: entry for entry in document["weights"]}
-    if arguments.name in entries:
-        if arguments.entry or arguments.like:
-            raise WeightsError(
-                "WEIGHTS_NAME_TAKEN",
-                f"The manifest already has {arguments.name}. Choose another name, or leave out --entry and --like "
-                "to give it a further source.",
-            )
-        return entries[arguments.name]
-    if arguments.entry:
-        return read_document(arguments.entry) | {"name": arguments.name}
-    if not arguments.like or not (arguments.title and arguments.provenance and arguments.terms):
-        raise WeightsError(
-            "WEIGHTS_UNDESCRIBED",
-            f"{arguments.name} is new. Describe it with --entry FILE, or with --like EXISTING and --title, "
-            "--provenance and --terms.",
-        )
-    if arguments.like not in entries:
-        raise WeightsError("WEIGHTS_UNKNOWN", f"The manifest knows no weights {arguments.like}. See: weights list")
-    return entry_like(entries[arguments.like], arguments.name, arguments.title, arguments.provenance, arguments.terms)
-
-
-@contextmanager
-def _obtained(arguments: argparse.Namespace) -> Iterator[tuple[Path, Source]]:
-    """The file that is to be added, and the source to state for it. A download is removed unless it was moved away."""
-    if arguments.file:
-        path = arguments.file.expanduser().resolve()
-        check_head(read_head(path))
-        inside = path.is_relative_to(ROOT)
-        location = path.relative_to(ROOT) if inside else _BUNDLED / f"{arguments.name}.safetensors"
-        yield path, Source("bundled", location.as_posix())
-        return
-    drive = arguments.drive if not arguments.drive or "/" in arguments.drive else f"drive:{arguments.drive}"
-    source = parse_source(drive or arguments.url)
-    part = cache_folder() / f"added-{os.getpid()}.part"
-    with plain_disk_errors():
-        part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with _bar(arguments.name) as progress:
-            download(source, part, most=_MOST_BYTES, progress=progress)
-        yield part, source
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _keep(path: Path, source: Source, weights: Weights) -> None:
-    """Put the file where its entry will look for it."""
-    with plain_disk_errors():
-        if source.kind != "bundled":
-            path.replace(cached_path(weights))
-            return
-        target = local_path(source)
-        if target == path:
-            return
-        if target.exists() and digest(target) != weights.sha256:
-            raise WeightsError("WEIGHTS_NAME_TAKEN", f"{source.location} is another file. Move it away first.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(".part")
-        try:
-            shutil.copyfile(path, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _try_out(weights: Weights, path: Path) -> None:
-    """Load a file into its network and run it once. Raises WeightsError WEIGHTS_NOT_FINITE or as TorchNetwork."""
-    from ptx_app.model.network import TorchNetwork  # torch takes seconds to import, and list needs none
-
-    spec = weights.input
-    output = TorchNetwork(weights, path)(np.zeros((1, spec.channels, spec.side, spec.side), np.float32))
-    if not (np.isfinite(output.mask_logits).all() and np.isfinite(output.score_logits).all()):
-        raise WeightsError(
-            "WEIGHTS_NOT_FINITE", f"{weights.name} computes no finite numbers. Train or export it again."
-        )
 
 
 def _places(weights: Weights) -> list[tuple[str, Path]]:
@@ -243,7 +158,7 @@ def _bar(name: str) -> Iterator[Progress]:
     with tqdm(desc=name, unit="B", unit_scale=True, delay=0.3, disable=None) as bar:
 
         def progress(received: int, most: int) -> None:
-            bar.total = most if most < _MOST_BYTES else None
+            bar.total = most if most < MOST_BYTES else None
             bar.update(received - bar.n)
 
         yield progress

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def resolve(
     manifest: Manifest,
     wanted: str | None = None,
     *,
-    given: Source | None = None,
+    given: Sequence[Source] = (),
     progress: Progress | None = None,
     offline: bool = False,
 ) -> tuple[Weights, Path]:
@@ -48,14 +48,14 @@ def resolve(
     raise WeightsError(
         "WEIGHTS_NOT_LISTED",
         "This weights file belongs to no entry of the manifest, so nobody knows how it wants its films. "
-        "Add it with: python -m ptx_app weights add --help",
+        "Add it with python -m ptx_app weights add.",
     )
 
 
 def locate(
     weights: Weights,
     *,
-    given: Source | None = None,
+    given: Sequence[Source] = (),
     cache: Path | None = None,
     progress: Progress | None = None,
     offline: bool = False,
@@ -68,7 +68,8 @@ def locate(
 
     Args:
         weights: the entry.
-        given: a further source, named by the operator; tried before the entry's own of its sort.
+        given: further sources that the operator names, see `named_sources`; tried before the entry's own. A file
+            among them that does not fit is an error, never passed over.
         cache: folder; `cache_folder()` where None.
         progress: called with the bytes that have come and the bytes of the whole file.
         offline: use no network.
@@ -76,17 +77,19 @@ def locate(
 
     Raises:
         WeightsError: that of the source where there is one, else WEIGHTS_UNAVAILABLE with what happened at each;
-            WEIGHTS_OFFLINE, WEIGHTS_BUSY where another start holds the download for too long, WEIGHTS_DISK_FULL,
-            WEIGHTS_CACHE_UNWRITABLE.
+            WEIGHTS_NOT_THIS_FILE for a file named by the operator, WEIGHTS_OFFLINE, WEIGHTS_BUSY where another start
+            holds the download for too long, WEIGHTS_DISK_FULL, WEIGHTS_CACHE_UNWRITABLE.
     """
-    sources = ([given] if given else []) + list(weights.sources)
+    sources = [*given, *weights.sources]
     failures: list[tuple[Source, WeightsError]] = []
     for source in sources:
-        if source.kind in ("bundled", "file"):
+        if source.kind == "file":
+            return _checked_named_file(source, weights)
+    for source in sources:
+        if source.kind == "bundled":
             try:
-                path = local_path(source)
-                check_file(path, weights)
-                return path
+                check_file(local_path(source), weights)
+                return local_path(source)
             except WeightsError as error:
                 failures.append((source, error))
     cached = cached_path(weights, cache)
@@ -126,26 +129,43 @@ def cached_path(weights: Weights, cache: Path | None = None) -> Path:
     return (cache or cache_folder()) / f"{weights.name}-{weights.sha256[:12]}.safetensors"
 
 
-def parse_source(text: str) -> Source:
-    """Read what an operator names: "drive:ID" or a Drive link, an https address, or the path of a file.
+def named_sources(*, file: Path | None = None, drive: str | None = None, url: str | None = None) -> tuple[Source, ...]:
+    """The sources that an operator names: a file on this machine, a Google Drive id or link, an https address.
 
     Raises:
-        WeightsError: WEIGHTS_ADDRESS for a Drive link or id that names no file.
+        WeightsError: WEIGHTS_ADDRESS where the id or link can be that of no file.
     """
-    if text.startswith(("https://drive.google.com/", "https://docs.google.com/")):
+    named = [Source("file", str(file))] if file else []
+    if drive:
+        named.append(Source("drive", _drive_id(drive)))
+    if url:
+        named.append(Source("url", url))
+    return tuple(named)
+
+
+def _drive_id(text: str) -> str:
+    if "/" in text:
         from gdown.parse_url import parse_url
 
-        return drive_source(parse_url(text)[0] or "")
-    if text.startswith("drive:"):
-        return drive_source(text.removeprefix("drive:"))
-    return Source("url" if re.match(r"https?://", text) else "file", text)
-
-
-def drive_source(file_id: str) -> Source:
-    """A file on Google Drive, by its id. Raises WeightsError WEIGHTS_ADDRESS for what cannot be one."""
-    if not re.fullmatch(r"[\w-]{10,}", file_id):
+        text = parse_url(text)[0] or ""
+    if not re.fullmatch(r"[\w-]{10,}", text):
         raise WeightsError("WEIGHTS_ADDRESS", "This names no file on Google Drive. Take the id from the file's link.")
-    return Source("drive", file_id)
+    return text
+
+
+def _checked_named_file(source: Source, weights: Weights) -> Path:
+    path = local_path(source)
+    try:
+        check_file(path, weights)
+    except WeightsError as error:
+        if error.code not in ("WEIGHTS_WRONG_SIZE", "WEIGHTS_WRONG_HASH"):
+            raise
+        raise WeightsError(
+            "WEIGHTS_NOT_THIS_FILE",
+            f"The named file is not that of {weights.name}. Name the weights it belongs to, or add it with "
+            "python -m ptx_app weights add.",
+        ) from error
+    return path
 
 
 def _download_into(
@@ -196,10 +216,10 @@ def _all_failed(weights: Weights, failures: list[tuple[Source, WeightsError]]) -
         return WeightsError(
             "WEIGHTS_WITHOUT_SOURCE",
             f"{weights.name} is not on this machine and its entry names no source. "
-            "Add one with: python -m ptx_app weights add --help",
+            "Add one with python -m ptx_app weights add.",
         )
     if len(failures) == 1:
         return failures[0][1]
-    places = {"bundled": "Bundled file", "file": "Named file", "drive": "Google Drive", "url": "Address"}
+    places = {"bundled": "Bundled file", "drive": "Google Drive", "url": "Address"}
     told = " ".join(f"{places[source.kind]}: {error.message}" for source, error in failures)
     return WeightsError("WEIGHTS_UNAVAILABLE", f"{weights.name} could not be had from any source. {told}")

@@ -1,0 +1,118 @@
+"""The steps of `weights add`: describe the weights, obtain their file, try it out, keep it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ptx_app.errors import WeightsError
+from ptx_app.model.checking import check_head, digest, read_head
+from ptx_app.model.download import Progress, download, plain_disk_errors
+from ptx_app.model.fetch import cache_folder, cached_path, local_path
+from ptx_app.model.manifest import ROOT, Source, Weights
+from ptx_app.model.register import Document, entry_like, read_document
+
+BUNDLED = Path("ptx_app/model/bundled")
+MOST_BYTES = 2 * 1024**3  # for a file of which nothing is known yet
+
+
+def describe(
+    document: Document,
+    name: str,
+    *,
+    entry: Path | None,
+    like: str | None,
+    title: str | None,
+    provenance: str | None,
+    terms: str | None,
+) -> Document:
+    """The manifest entry as far as it is known before the file: the existing one of that name, or a new one.
+
+    Args:
+        document: the manifest.
+        name: of the entry.
+        entry: a JSON file that describes new weights.
+        like: an existing entry whose network, input and thresholds the new weights have; then the rest is needed too.
+        title, provenance, terms: of the new weights.
+
+    Raises:
+        WeightsError: WEIGHTS_NAME_TAKEN, WEIGHTS_UNDESCRIBED, WEIGHTS_UNKNOWN, MANIFEST_UNREADABLE.
+    """
+    entries: dict[str, Document] = {other["name"]: other for other in document["weights"]}
+    if name in entries:
+        if entry or like:
+            raise WeightsError(
+                "WEIGHTS_NAME_TAKEN",
+                f"The manifest already has {name}. Choose another name, or leave out --entry and --like to give it a "
+                "further source.",
+            )
+        return entries[name]
+    if entry:
+        return read_document(entry) | {"name": name}
+    if not (like and title and provenance and terms):
+        raise WeightsError(
+            "WEIGHTS_UNDESCRIBED",
+            f"{name} is new. Describe it with --entry FILE, or with --like EXISTING and --title, --provenance and "
+            "--terms.",
+        )
+    if like not in entries:
+        raise WeightsError("WEIGHTS_UNKNOWN", f"The manifest knows no weights {like}. Choose of: {', '.join(entries)}.")
+    return entry_like(entries[like], name, title, provenance, terms)
+
+
+@contextmanager
+def obtained(source: Source, name: str, progress: Progress) -> Iterator[tuple[Path, Source]]:
+    """The file of a source, and the source that the manifest shall state for it.
+
+    A file on this machine stays where it is and is stated as bundled. A download lies in the cache folder, and is gone
+    afterwards unless `keep` has moved it. Raises WeightsError as `checking.read_head` and `download`.
+    """
+    if source.kind == "file":
+        path = local_path(source).resolve()
+        check_head(read_head(path))
+        location = path.relative_to(ROOT) if path.is_relative_to(ROOT) else BUNDLED / f"{name}.safetensors"
+        yield path, Source("bundled", location.as_posix())
+        return
+    part = cache_folder() / f"added-{os.getpid()}.part"
+    with plain_disk_errors():
+        part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        download(source, part, most=MOST_BYTES, progress=progress)
+        yield part, source
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def keep(path: Path, source: Source, weights: Weights) -> None:
+    """Put the file where its entry will look for it. Raises WeightsError as `download`, or WEIGHTS_NAME_TAKEN."""
+    with plain_disk_errors():
+        if source.kind != "bundled":
+            path.replace(cached_path(weights))
+            return
+        target = local_path(source)
+        if target == path:
+            return
+        if target.exists() and digest(target) != weights.sha256:
+            raise WeightsError("WEIGHTS_NAME_TAKEN", f"{source.location} is another file. Move it away first.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(".part")
+        try:
+            shutil.copyfile(path, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def try_out(weights: Weights, path: Path) -> None:
+    """Load a file into its network and run it once. Raises WeightsError WEIGHTS_NOT_FINITE or as TorchNetwork."""
+    from ptx_app.model.network import TorchNetwork  # torch takes seconds to import, and list needs none
+
+    spec = weights.input
+    output = TorchNetwork(weights, path)(np.zeros((1, spec.channels, spec.side, spec.side), np.float32))
+    if not (np.isfinite(output.mask_logits).all() and np.isfinite(output.score_logits).all()):
+        raise WeightsError(
+            "WEIGHTS_NOT_FINITE", f"{weights.name} computes no finite numbers. Train or export it again."
+        )

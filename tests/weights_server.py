@@ -1,0 +1,150 @@
+"""A real HTTP server for the tests of downloads, which can also stand in for Google Drive."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+class WeightsServer:
+    """`answers` maps a path to what is answered there; a list is used up one by one, its last again and again."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.answers: dict[str, Answer | list[Answer]] = {}
+        self.asked: list[str] = []
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.asked.append(handler.path)
+        answers = self.answers.get(urlsplit(handler.path).path, page("not here", 404))
+        if isinstance(answers, list):
+            answers = answers.pop(0) if len(answers) > 1 else answers[0]
+        answers(handler)
+
+
+@contextmanager
+def running_server() -> Iterator[WeightsServer]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                server.answer(self)
+            self.close_connection = True
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.daemon_threads = True
+        http.block_on_close = False
+        server = WeightsServer(f"http://127.0.0.1:{http.server_port}")
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def play_google_drive(server: WeightsServer, monkeypatch: Any) -> None:
+    """Send whatever is meant for Google's hosts to the server, beneath requests, so that gdown's own code runs."""
+    genuine = HTTPAdapter.send
+
+    def send(self: HTTPAdapter, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        asked_for = str(request.url)
+        parts = urlsplit(asked_for)
+        if str(parts.hostname).endswith("google.com"):
+            request.url = f"{server.url}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+        response = genuine(self, request, **options)
+        response.url = asked_for
+        return response
+
+    monkeypatch.setattr(HTTPAdapter, "send", send)
+
+
+def file(content: bytes, *, length: int | None = None, pause: float = 0.0, name: str | None = None) -> Answer:
+    """A file; with a stated `length` other than its own, or after a pause in s; `name` as Google Drive gives it."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        time.sleep(pause)
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/octet-stream")
+        handler.send_header("Content-Length", str(len(content) if length is None else length))
+        if name:
+            handler.send_header("Content-Disposition", f'attachment; filename="{name}"')
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return answer
+
+
+def page(html: str, status: int = 200, cookie: str | None = None) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Type", "text/html; charset=utf-8")
+        if cookie:
+            handler.send_header("Set-Cookie", cookie)
+        handler.end_headers()
+        handler.wfile.write(html.encode())
+
+    return answer
+
+
+def stalled(content: bytes, seconds: float) -> Answer:
+    """Half of the content, then nothing for a while."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content[: len(content) // 2])
+        time.sleep(seconds)
+
+    return answer
+
+
+def endless(content: bytes, sent: list[int]) -> Answer:
+    """The content again and again until the client hangs up; `sent` collects the sizes."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(2000):
+            handler.wfile.write(content)
+            sent.append(len(content))
+
+    return answer
+
+
+def redirect(address: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", address)
+        handler.end_headers()
+
+    return answer
+
+
+QUOTA_PAGE = (
+    "<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head><body>\n"
+    '<p class="uc-error-caption">Sorry, you can\'t view or download this file at this time.</p>\n'
+    '<p class="uc-error-subcaption">Too many users have viewed or downloaded this file recently. Please try accessing '
+    "the file again later.</p>\n</body></html>"
+)
+
+SCAN_PAGE = (
+    "<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>\n"
+    '<form id="download-form" action="https://drive.usercontent.google.com/download" method="get">'
+    '<input type="hidden" name="id" value="{id}"><input type="hidden" name="export" value="download">'
+    '<input type="hidden" name="confirm" value="t"></form>\n</body></html>'
+)
+
+SIGN_IN_PAGE = "<!DOCTYPE html><html><body><h1>Sign in</h1> to continue to Google Drive</body></html>"
