@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE",
-            "The output folder cannot be written. Choose another with --output, or free some space.",
+            "The output folder cannot be written. Name another with --output, or free some space.",
         ) from error
     return 1 if failed else 0
 
@@ -76,7 +77,7 @@ class Examiner:
 class Examined:
     """A film that was looked at: `grey` (H, W) uint8, what the network said, what was decided."""
 
-    grey: "np.typing.NDArray[np.uint8]"
+    grey: NDArray[np.uint8]
     prediction: Prediction
     finding: Finding
 

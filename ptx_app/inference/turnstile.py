@@ -14,7 +14,7 @@ class Turnstile:
         self._changed = threading.Condition()
 
     @contextmanager
-    def turn(self, on_wait: Callable[[int], None] = lambda place: None, every: float = 0.5) -> Iterator[None]:
+    def turn(self, on_wait: Callable[[int], None] = lambda _: None, every: float = 0.5) -> Iterator[None]:
         """Wait for one's turn and hold it for the body.
 
         Args:

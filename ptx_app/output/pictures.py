@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from ptx_app.inference.decide import Finding
 
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 FINDING_COLOUR = (255, 176, 0)
 """RGB of the one colour for the finding: an amber that stands out on grey and that colour-blind readers see."""
 
@@ -74,11 +75,14 @@ def shrunk(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def encoded(picture: NDArray[np.uint8], kind: str = ".png") -> bytes:
-    """A picture (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as the bytes of a PNG (".png") or lossy WebP (".webp")."""
+    """A picture (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as the bytes of a PNG (".png") or a JPEG (".jpg", quality 95).
+
+    PNG by run lengths: a third of the time of the usual way, and smaller for films.
+    """
     if picture.ndim == 3:
         code = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
         picture = np.asarray(cv2.cvtColor(picture, code), dtype=np.uint8)
-    options = [cv2.IMWRITE_WEBP_QUALITY, 92] if kind == ".webp" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if kind == ".jpg" else _PNG
     return bytes(cv2.imencode(kind, picture, options)[1])
 
 

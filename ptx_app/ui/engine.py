@@ -60,7 +60,7 @@ def read(data: bytes) -> Radiograph:
 def example_thumbnails() -> dict[str, str]:
     """Name of each example to its picture as a data URL."""
     return {
-        example.name: data_url(encoded(shrunk(grey_picture(example.load(read).pixels), 360), ".webp"), "image/webp")
+        example.name: data_url(encoded(shrunk(grey_picture(example.load(read).pixels), 360), ".jpg"), "image/jpeg")
         for example in EXAMPLES
     }
 

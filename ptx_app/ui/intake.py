@@ -31,8 +31,10 @@ def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
 
 
 def take_example(visit: Visit, name: str) -> None:
-    """Open the example of that name."""
-    example = next(example for example in EXAMPLES if example.name == name)
+    """Open the example of that name; a name of none changes nothing."""
+    example = next((example for example in EXAMPLES if example.name == name), None)
+    if example is None:
+        return
     case = _take(visit, example.title, partial(example.load, read), _Progress(1), example.known)
     visit.show(case.number)
     st.rerun()

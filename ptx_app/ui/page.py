@@ -50,8 +50,8 @@ def _show_empty(visit: Visit) -> None:
     with stage:
         if files:
             take_files(visit, files)
-        if picked:
-            take_example(visit, picked)
+        if picked or "example" in st.query_params:
+            take_example(visit, picked or st.query_params.pop("example"))
 
 
 def _pick_example() -> str | None:

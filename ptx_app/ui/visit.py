@@ -41,8 +41,8 @@ class Film:
         grey = grey_picture(radiograph.pixels)
         return cls(
             picture=encoded(grey),
-            display=data_url(encoded(shrunk(grey, DISPLAY_PX), ".webp"), "image/webp"),
-            thumbnail=data_url(encoded(shrunk(grey, THUMBNAIL_PX), ".webp"), "image/webp"),
+            display=data_url(encoded(shrunk(grey, DISPLAY_PX), ".jpg"), "image/jpeg"),
+            thumbnail=data_url(encoded(shrunk(grey, THUMBNAIL_PX), ".jpg"), "image/jpeg"),
             shape=(grey.shape[0], grey.shape[1]),
             view=radiograph.view,
             source_format=radiograph.source_format,

@@ -1,0 +1,184 @@
+"""python -m ptx_app benchmark: from a file's bytes to a contour, beside the plain way, in one run on one machine.
+
+Times differ from machine to machine and from minute to minute; so both ways take turns, film by film, and the ratio of
+their medians is what counts. The plain way is what a tutorial would write: pydicom's own pixels, NCHW fp32, no_grad.
+"""
+
+import argparse
+import io
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pydicom
+import torch
+from safetensors.torch import load_file
+
+from ptx_app.film import read_film
+from ptx_app.film.check import check
+from ptx_app.film.examples import example_bytes
+from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.inference.predict import predict
+from ptx_app.model.fetch import resolve
+from ptx_app.model.manifest import ROOT, Weights, load_manifest
+from ptx_app.model.network import TorchNetwork, build_module
+from ptx_app.output.pictures import contour_layer, encoded, grey_picture
+from ptx_app.ui.visit import Film
+
+GOAL_SECONDS = 1.5
+GOAL_BYTES = 1.0e9
+_MODULES_KEPT_OUT = ("albumentations", "matplotlib", "ptx_app.training")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("--film", type=Path, help="a DICOM film; without it a 1024 px JPEG one is made of the example")
+    parser.add_argument("--rounds", type=int, default=15, help="how often each way is timed")
+    parser.add_argument("--weights", help="name of an entry of weights_manifest.json, or a file of one")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print both ways' times and their ratio, and the memory of the app's process with one film done."""
+    data = arguments.film.read_bytes() if arguments.film else _film_1024()
+    weights, path = resolve(load_manifest(), arguments.weights)
+    network, module = TorchNetwork(weights, path), _plain_module(weights, path)
+    app, plain = _timed_in_turns(_app_way(weights, network, data), _plain_way(weights, module, data), arguments.rounds)
+    fast, eager = _timed_in_turns(*_network_alone(weights, network, module), arguments.rounds)
+    _say(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    _say(f"From bytes to contour, warm, {arguments.rounds} rounds, seconds:")
+    _say(f"  app    median {statistics.median(app):.3f}  worst {max(app):.3f}  (goal {GOAL_SECONDS})")
+    _say(f"  plain  median {statistics.median(plain):.3f}  worst {max(plain):.3f}")
+    _say(f"  ratio plain / app: {statistics.median(plain) / statistics.median(app):.2f}")
+    _say(f"The network alone: app {statistics.median(fast):.3f}, plain {statistics.median(eager):.3f}")
+    _say(f"  ratio plain / app: {statistics.median(eager) / statistics.median(fast):.2f}")
+    _say(_memory_of_the_page())
+    return 0
+
+
+def _app_way(weights: Weights, network: TorchNetwork, data: bytes) -> Callable[[], object]:
+    thresholds = Thresholds(0.0, weights.operating_point().extent, 0.0)
+
+    def once() -> bytes:
+        film = read_film(data)
+        prediction = predict(network, film.pixels, weights)
+        kept = Film.of(film, check(film), prediction)
+        return encoded(contour_layer(decide(prediction, kept.shape, thresholds).mask))
+
+    return once
+
+
+def _plain_module(weights: Weights, path: Path) -> torch.nn.Module:
+    module = build_module(weights.network)
+    module.load_state_dict(load_file(path))
+    return module.eval()
+
+
+def _network_alone(
+    weights: Weights, network: TorchNetwork, module: torch.nn.Module
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    shape = (1, weights.input.channels, weights.input.side, weights.input.side)
+    batch = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+    def plain() -> object:
+        with torch.no_grad():
+            return module(torch.from_numpy(batch))
+
+    return (lambda: network(batch)), plain
+
+
+def _plain_way(weights: Weights, module: torch.nn.Module, data: bytes) -> Callable[[], object]:
+    side = weights.input.side
+
+    def once() -> bytes:
+        dataset: Any = pydicom.dcmread(io.BytesIO(data))
+        grey = dataset.pixel_array.astype(np.float32)
+        grey = (grey - grey.min()) / (grey.max() - grey.min())
+        small = (cv2.resize(grey, (side, side)) - weights.input.mean) / weights.input.std
+        batch = torch.from_numpy(np.repeat(small[None, None], weights.input.channels, axis=1)).float()
+        with torch.no_grad():
+            mask, _ = module(batch)
+        probability = torch.sigmoid(mask)[0, 0].numpy()
+        full = cv2.resize(probability, grey.shape[::-1]) >= weights.operating_point().extent
+        contours, _ = cv2.findContours(full.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        picture = cv2.cvtColor((grey * 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+        cv2.drawContours(picture, contours, -1, (0, 176, 255), 2)
+        return bytes(cv2.imencode(".png", picture)[1])
+
+    return once
+
+
+def _timed_in_turns(
+    first: Callable[[], object], second: Callable[[], object], rounds: int
+) -> tuple[list[float], list[float]]:
+    for way in (first, second):
+        way()  # warm
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for way, taken in zip((first, second), times, strict=True):
+            started = time.perf_counter()
+            way()
+            taken.append(time.perf_counter() - started)
+    return times
+
+
+def _film_1024() -> bytes:
+    """The example film as a 1024 px, 8-bit, JPEG Baseline DICOM, as the challenge's films are."""
+    pixels = cv2.resize(read_film(example_bytes()).pixels, (1024, 1024), interpolation=cv2.INTER_AREA)
+    dataset: Any = pydicom.dcmread(io.BytesIO(example_bytes()))
+    for keyword in ("WindowCenter", "WindowWidth", "SmallestImagePixelValue", "LargestImagePixelValue"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    dataset.Rows, dataset.Columns = 1024, 1024
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    stream = bytes(cv2.imencode(".jpg", grey_picture(np.asarray(pixels, np.float32)))[1])
+    dataset.PixelData = pydicom.encaps.encapsulate([stream + b"\0" * (len(stream) % 2)])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    written = io.BytesIO()
+    dataset.save_as(written)
+    return written.getvalue()
+
+
+def _memory_of_the_page() -> str:
+    """Run the page in a process of its own until the example's verdict stands, and ask what it took."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "ptx_app.commands.benchmark"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def _page_once() -> None:
+    from streamlit.testing.v1 import AppTest
+
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    page.query_params["example"] = "simulated"
+    page.run()
+    if not page.session_state["visit"].cases[0].film:
+        raise SystemExit("The example was not read.")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    extra = [name for name in _MODULES_KEPT_OUT if name in sys.modules]
+    _say(f"Memory of the page's process with one film done: {peak / 1e6:.0f} MB (goal {GOAL_BYTES / 1e6:.0f})")
+    _say(f"Imported there though it should not: {', '.join(extra) or 'nothing'}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+if __name__ == "__main__":
+    _page_once()
