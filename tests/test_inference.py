@@ -1,0 +1,162 @@
+"""Prepare, predict and decide, on made-up films and networks whose answers are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ptx_app.inference.decide import Side, Thresholds, decide
+from ptx_app.inference.predict import Prediction, calibrated_score, predict
+from ptx_app.inference.prepare import prepare
+from ptx_app.model.manifest import Calibration, InputSpec, Weights, load_manifest
+from ptx_app.model.network import NetworkOutput
+
+SPEC = InputSpec(side=64, mean=0.4, std=0.2)
+
+
+def weights(**changes) -> Weights:
+    return replace(load_manifest().entry("ptx-b3-starter"), input=SPEC, **changes)
+
+
+class BrightIsAir:
+    """A network that says: bright pixels are air, and the score is the brightest pixel."""
+
+    def __init__(self) -> None:
+        self.batches = []
+
+    def __call__(self, batch):
+        self.batches.append(batch)
+        grey = batch[:, 0] * SPEC.std + SPEC.mean
+        return NetworkOutput((grey - 0.5) * 20, (grey.max(axis=(1, 2)) - 0.5) * 10)
+
+
+@given(arrays(np.float32, st.tuples(st.integers(8, 200), st.integers(8, 200)), elements=st.floats(0, 1, width=32)))
+@settings(max_examples=40, deadline=None)
+def test_prepare_keeps_grey_in_range_and_channels_alike(film):
+    square = prepare(film, SPEC)
+    assert square.shape == (3, 64, 64)
+    assert square.dtype == np.float32
+    assert square.flags.c_contiguous
+    grey = square[0] * SPEC.std + SPEC.mean
+    assert grey.min() >= film.min() - 1e-5
+    assert grey.max() <= film.max() + 1e-5
+    assert np.array_equal(square[0], square[1])
+    assert np.array_equal(square[0], square[2])
+
+
+def test_prepare_averages_areas_and_normalises():
+    film = np.zeros((128, 128), np.float32)
+    film[::2] = 1.0
+    assert np.allclose(prepare(film, SPEC), (0.5 - 0.4) / 0.2, atol=1e-5)
+
+
+def test_prepare_stretches_and_does_not_turn():
+    film = np.zeros((100, 300), np.float32)
+    film[:50, :150] = 1.0
+    grey = prepare(film, SPEC)[0] * SPEC.std + SPEC.mean
+    assert grey[10, 10] == pytest.approx(1)
+    assert grey[10, 50] == pytest.approx(0)
+    assert grey[50, 10] == pytest.approx(0)
+
+
+def test_predict_puts_the_answer_where_the_film_has_it():
+    film = np.zeros((200, 100), np.float32)
+    film[:100, :50] = 1.0
+    prediction = predict(BrightIsAir(), film, weights())
+    assert prediction.probability.shape == (64, 64)
+    assert prediction.probability.dtype == np.float32
+    assert prediction.probability[10, 10] > 0.99
+    assert prediction.probability[10, 50] < 0.01
+    assert prediction.score == pytest.approx(1 / (1 + np.exp(-5)), abs=1e-3)
+
+
+def test_flip_averaging_gives_both_ways_to_the_network_and_turns_the_answer_back():
+    film = np.zeros((64, 64), np.float32)
+    film[:, :20] = 1.0
+    network = BrightIsAir()
+    averaged = predict(network, film, weights(flip_averaging=True))
+    assert network.batches[0].shape == (2, 3, 64, 64)
+    assert np.array_equal(network.batches[0][0], network.batches[0][1][:, :, ::-1])
+    alone = predict(BrightIsAir(), film, weights())
+    assert np.allclose(averaged.probability, alone.probability, atol=1e-6)
+    assert averaged.score == pytest.approx(alone.score)
+
+
+def test_calibration_is_temperature_then_bias():
+    assert calibrated_score(2.0, Calibration(temperature=2.0, bias=-1.0)) == pytest.approx(0.5)
+    assert calibrated_score(500.0, Calibration()) == pytest.approx(1.0)
+    assert calibrated_score(-500.0, Calibration()) == pytest.approx(0.0)
+
+
+def prediction_with(*boxes: tuple[int, int, int, int], score: float = 0.9, side: int = 100) -> Prediction:
+    probability = np.zeros((side, side), np.float32)
+    for left, top, right, bottom in boxes:
+        probability[top:bottom, left:right] = 0.8
+    return Prediction(score, probability)
+
+
+def test_a_film_under_the_score_threshold_has_no_mask():
+    finding = decide(prediction_with((10, 10, 60, 60), score=0.49), (100, 100), Thresholds(0.5, 0.3, 0))
+    assert not finding.flagged
+    assert not finding.mask.any()
+    assert finding.regions == ()
+    assert finding.share == 0
+
+
+def test_the_threshold_itself_is_flagged():
+    assert decide(prediction_with(score=0.5), (10, 10), Thresholds(0.5, 0.3, 0)).flagged
+
+
+def test_the_left_of_the_picture_is_the_right_of_the_patient():
+    finding = decide(prediction_with((5, 5, 25, 25)), (100, 100), Thresholds(0.5, 0.5, 0))
+    assert finding.sides == (Side.RIGHT,)
+    finding = decide(prediction_with((75, 5, 95, 25)), (100, 100), Thresholds(0.5, 0.5, 0))
+    assert finding.sides == (Side.LEFT,)
+
+
+def test_regions_come_largest_first_with_share_and_box():
+    prediction = prediction_with((10, 10, 20, 20), (60, 10, 90, 40))
+    finding = decide(prediction, (100, 100), Thresholds(0.5, 0.5, 0))
+    assert [region.side for region in finding.regions] == [Side.LEFT, Side.RIGHT]
+    assert finding.regions[0].box == (60, 10, 90, 40)
+    assert finding.regions[0].share == pytest.approx(0.09)
+    assert finding.share == pytest.approx(0.10)
+    assert finding.sides == (Side.RIGHT, Side.LEFT)
+
+
+def test_regions_that_are_too_small_are_dropped_from_the_mask_too():
+    prediction = prediction_with((10, 10, 20, 20), (60, 10, 90, 40))
+    finding = decide(prediction, (100, 100), Thresholds(0.5, 0.5, 0.02))
+    assert len(finding.regions) == 1
+    assert finding.share == pytest.approx(0.09)
+
+
+def test_flagged_without_any_region_is_said():
+    finding = decide(prediction_with(), (50, 70), Thresholds(0.5, 0.5, 0))
+    assert finding.flagged
+    assert finding.regions == ()
+    assert finding.mask.shape == (50, 70)
+
+
+@given(
+    arrays(np.float32, (16, 16), elements=st.floats(0, 1, width=32)),
+    st.integers(5, 80),
+    st.integers(5, 80),
+    st.floats(0.01, 0.98),
+    st.floats(0, 0.2),
+)
+@settings(max_examples=60, deadline=None)
+def test_masks_shrink_as_the_extent_rises_and_regions_add_up(probability, height, width, extent, smallest):
+    low = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, extent, 0))
+    high = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, min(extent + 0.01, 1), 0))
+    assert low.mask.shape == (height, width)
+    assert not (high.mask & ~low.mask).any()
+    kept = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, extent, smallest))
+    assert sum(region.share for region in kept.regions) == pytest.approx(kept.share, abs=1e-6)
+    assert all(region.share >= smallest for region in kept.regions)
+    for region in kept.regions:
+        left, top, right, bottom = region.box
+        assert kept.mask[top:bottom, left:right].any()

@@ -1,0 +1,134 @@
+"""Pictures and results made from findings."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ptx_app.film.radiograph import Remark, View
+from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.inference.predict import Prediction
+from ptx_app.model.manifest import load_manifest
+from ptx_app.output import pictures
+from ptx_app.output.record import finding_json, side_code
+
+
+def finding(*boxes, score=0.9, shape=(120, 100)):
+    probability = np.zeros((64, 64), np.float32)
+    for left, top, right, bottom in boxes:
+        probability[top:bottom, left:right] = 0.9
+    return decide(Prediction(score, probability), shape, Thresholds(0.5, 0.5, 0))
+
+
+@given(arrays(np.float32, (7, 9), elements=st.floats(-0.5, 1.5, width=32)))
+@settings(max_examples=30, deadline=None)
+def test_grey_picture_is_within_half_a_level(pixels):
+    grey = pictures.grey_picture(pixels)
+    assert np.abs(grey / 255 - np.clip(pixels, 0, 1)).max() <= 0.5 / 255 + 1e-6
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4)])
+def test_png_keeps_every_pixel_and_the_order_of_colours(shape):
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    read = cv2.imdecode(np.frombuffer(pictures.encoded(picture), np.uint8), cv2.IMREAD_UNCHANGED)
+    if len(shape) == 3:
+        read = cv2.cvtColor(read, cv2.COLOR_BGRA2RGBA if shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    assert np.array_equal(read, picture)
+
+
+def test_decoded_grey_undoes_encoded():
+    grey = np.random.default_rng(1).integers(0, 256, (31, 17), dtype=np.uint8)
+    assert np.array_equal(pictures.decoded_grey(pictures.encoded(grey)), grey)
+
+
+def test_contour_lies_outside_the_mask_and_around_it():
+    found = finding((10, 10, 30, 30))
+    layer = pictures.contour_layer(found.mask)
+    line = layer[..., 3] > 0
+    assert line.any()
+    assert not (line & found.mask).any()
+    ring = cv2.dilate(found.mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~found.mask
+    assert line[ring].mean() > 0.9
+    assert tuple(layer[line][0]) == (*pictures.FINDING_COLOUR, 255)
+
+
+def test_layers_of_an_empty_mask_are_transparent():
+    found = finding(score=0.1)
+    assert not pictures.contour_layer(found.mask).any()
+    assert not pictures.fill_layer(found.mask).any()
+    assert not pictures.mask_picture(found).any()
+
+
+def test_mask_picture_is_the_film_size_and_two_valued():
+    picture = pictures.mask_picture(finding((10, 10, 30, 30), shape=(333, 222)))
+    assert picture.shape == (333, 222)
+    assert set(np.unique(picture)) == {0, 255}
+
+
+def test_overlay_leaves_the_film_alone_away_from_the_finding():
+    grey = np.random.default_rng(2).integers(0, 256, (120, 100), dtype=np.uint8)
+    picture = pictures.overlay_picture(grey, finding((40, 40, 60, 60)))
+    assert np.array_equal(picture[:40, :40], np.dstack([grey[:40, :40]] * 3))
+    assert (picture == pictures.FINDING_COLOUR).all(axis=2).any()
+    assert np.array_equal(pictures.overlay_picture(grey, finding(score=0.0)), np.dstack([grey] * 3))
+
+
+def test_fill_is_as_opaque_as_asked():
+    grey = np.zeros((120, 100), np.uint8)
+    found = finding((20, 20, 50, 50))
+    picture = pictures.overlay_picture(grey, found, fill=0.5)
+    inside = picture[found.mask]
+    assert np.allclose(inside, np.array(pictures.FINDING_COLOUR) * 0.5, atol=1)
+
+
+def test_heat_is_opaque_where_it_is_sure_and_clear_where_it_is_not():
+    layer = pictures.heat_layer(np.array([[0.0, 1.0]], np.float32))
+    assert layer[0, 0, 3] == 0
+    assert layer[0, 1, 3] == 255
+
+
+@pytest.mark.parametrize(("size", "expected"), [((400, 200), (100, 50)), ((50, 20), (50, 20)), ((1, 1000), (1, 100))])
+def test_shrunk_keeps_shape_and_never_grows(size, expected):
+    assert pictures.shrunk(np.zeros(size, np.uint8), 100).shape == expected
+
+
+@pytest.mark.parametrize(
+    ("boxes", "code"),
+    [((), ""), (((5, 5, 20, 20),), "patient-right"), (((45, 5, 60, 20),), "patient-left"),
+     (((5, 5, 20, 20), (45, 5, 60, 20)), "both")],
+)  # fmt: skip
+def test_side_code(boxes, code):
+    assert side_code(finding(*boxes)) == code
+
+
+def test_result_says_what_was_decided_with_what():
+    weights = load_manifest().entry()
+    record = json.loads(
+        finding_json(
+            finding((5, 5, 20, 20)),
+            weights,
+            view=View.PA,
+            source_format="DICOM",
+            remarks=(Remark("ODD", "Something odd."),),
+            overruled=(Remark("WRONG_MODALITY", "This is no film."),),
+        )
+    )
+    assert record["flagged"] is True
+    assert record["score"] == 0.9
+    assert record["side"] == "patient-right"
+    assert record["film"] == {
+        "width": 100,
+        "height": 120,
+        "view": "PA",
+        "format": "DICOM",
+        "remarks": ["ODD"],
+        "overruled": ["WRONG_MODALITY"],
+    }
+    assert record["weights"] == {"name": weights.name, "sha256": weights.sha256}
+    assert record["thresholds"] == {"score": 0.5, "extent": 0.5, "smallest_region": 0}
+    assert record["regions"][0]["area_share"] == pytest.approx(record["area_share"])
+    assert "not a medical device" in record["notice"].lower()

@@ -1,0 +1,62 @@
+"""The fair queue before the network."""
+
+import threading
+import time
+
+import pytest
+
+from ptx_app.inference.turnstile import Turnstile
+
+
+def test_one_at_a_time_in_the_order_of_arrival():
+    turnstile, order, inside = Turnstile(), [], []
+
+    def work(number: int) -> None:
+        with turnstile.turn():
+            inside.append(number)
+            assert len(inside) == 1
+            time.sleep(0.01)
+            order.append(number)
+            inside.remove(number)
+
+    threads = []
+    with turnstile.turn():
+        for number in range(6):
+            threads.append(threading.Thread(target=work, args=(number,)))
+            threads[-1].start()
+            while len(turnstile._queue) < number + 2:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(5)
+    assert order == list(range(6))
+
+
+def test_whoever_waits_is_told_how_many_are_before():
+    turnstile, places = Turnstile(), []
+    with turnstile.turn():
+        thread = threading.Thread(target=lambda: turnstile.turn(places.append, every=0.01).__enter__())
+        thread.start()
+        while not places:
+            time.sleep(0.001)
+    thread.join(5)
+    assert set(places) == {1}
+
+
+def test_whoever_gives_up_waiting_gives_up_the_place():
+    turnstile = Turnstile()
+
+    def give_up(place: int) -> None:
+        raise InterruptedError
+
+    with turnstile.turn(), pytest.raises(InterruptedError), turnstile.turn(give_up):
+        pass
+    with turnstile.turn(lambda place: pytest.fail("nobody is before us")):
+        pass
+
+
+def test_an_error_inside_lets_the_next_one_in():
+    turnstile = Turnstile()
+    with pytest.raises(ValueError, match="broken"), turnstile.turn():
+        raise ValueError("broken")
+    with turnstile.turn(lambda place: pytest.fail("nobody is before us")):
+        pass
