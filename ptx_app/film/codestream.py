@@ -1,0 +1,117 @@
+"""What a JPEG, JPEG-LS or JPEG 2000 stream says of itself, read before it is decoded.
+
+Most decoders fill a stream that was cut with grey and say nothing, and trust its own dimensions whatever the header
+states.
+"""
+
+import re
+from dataclasses import dataclass
+
+from ptx_app.errors import FilmError
+
+# Within a scan FF is followed by a stuffed byte below 80 or a restart marker D0 to D7; anything else ends the scan.
+_SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
+_FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+_SOC = b"\xff\x4f\xff\x51"
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """Dimensions of the picture within a stream: px, bits per sample, samples per pixel."""
+
+    rows: int
+    columns: int
+    bits: int
+    samples: int
+
+
+def truncated() -> FilmError:
+    """The error for a picture that ends too soon."""
+    return FilmError("TRUNCATED", "The picture in this file is cut short. Copy or export it again.")
+
+
+def broken() -> FilmError:
+    """The error for a picture that cannot be decoded."""
+    return FilmError(
+        "PIXELS_BROKEN", "The picture in this file is damaged and cannot be decoded. Export the film anew."
+    )
+
+
+def jpeg_facts(stream: bytes) -> StreamFacts:
+    """Facts of a JPEG or JPEG-LS stream (ITU-T T.81 annex B, T.87), walked from its first to its end marker.
+
+    Raises:
+        FilmError: no such stream, or cut before its end marker.
+    """
+    if stream[:2] != b"\xff\xd8":
+        raise broken()
+    facts: StreamFacts | None = None
+    at = 2
+    while True:
+        while stream[at : at + 2] == b"\xff\xff":
+            at += 1
+        if at + 2 > len(stream):
+            raise truncated()
+        if stream[at] != 0xFF:
+            raise broken()
+        marker = stream[at + 1]
+        if marker == 0xD9:
+            break
+        length = int.from_bytes(stream[at + 2 : at + 4], "big")
+        if at + 2 + length > len(stream):
+            raise truncated()
+        if length < 2:
+            raise broken()
+        if marker in _FRAME_MARKERS:
+            if facts is not None or length < 8:
+                raise broken()
+            bits, rows, columns, samples = _jpeg_frame(stream[at + 4 : at + 10])
+            facts = StreamFacts(rows, columns, bits, samples)
+        at += 2 + length
+        if marker == 0xDA:
+            end = _SCAN_END.search(stream, at)
+            if end is None:
+                raise truncated()
+            at = end.start()
+    if facts is None:
+        raise broken()
+    return facts
+
+
+def _jpeg_frame(segment: bytes) -> tuple[int, int, int, int]:
+    return segment[0], int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big"), segment[5]
+
+
+def jpeg2000_facts(stream: bytes) -> StreamFacts:
+    """Facts of a JPEG 2000 or HTJ2K codestream, bare or within JP2 boxes (ITU-T T.800 annex A).
+
+    Raises:
+        FilmError: no such stream, or cut before its end marker.
+    """
+    start = stream.find(_SOC, 0, 4096)
+    if start < 0 or len(stream) < start + 44:
+        raise broken()
+    x1, y1, x0, y0, tile_x, tile_y = (
+        int.from_bytes(stream[at : at + 4], "big") for at in range(start + 8, start + 32, 4)
+    )
+    samples = int.from_bytes(stream[start + 40 : start + 42], "big")
+    rows, columns, bits = y1 - y0, x1 - x0, (stream[start + 42] & 0x7F) + 1
+    # Tiles are numbered with 16 bits; a picture of millions of tiles is made to exhaust the decoder.
+    if min(rows, columns, tile_x, tile_y) < 1 or -(-x1 // tile_x) * -(-y1 // tile_y) > 65535:
+        raise broken()
+    at = start + 2
+    while stream[at : at + 2] != b"\xff\x90":  # the main header's segments, up to the first tile part
+        if stream[at : at + 1] != b"\xff":
+            raise truncated() if at >= len(stream) else broken()
+        at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+    while stream[at : at + 2] == b"\xff\x90":
+        length = int.from_bytes(stream[at + 6 : at + 10], "big")
+        if length == 0:  # the last tile part, up to the end marker
+            at = len(stream.rstrip(b"\0")) - 2
+            break
+        if length < 14:
+            raise broken()
+        at += length
+    if stream[at : at + 2] != b"\xff\xd9":
+        raise truncated()
+    return StreamFacts(rows, columns, bits, samples)

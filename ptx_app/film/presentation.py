@@ -1,0 +1,140 @@
+"""What a DICOM header says of how its stored values are to be shown."""
+
+from typing import Literal
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from ptx_app.errors import FilmError
+from ptx_app.film.grey import GreyScale, Lut, Window
+from ptx_app.film.header import code, integer, number, numbers
+from ptx_app.film.radiograph import Remark
+from ptx_app.film.stored_pixels import StoredForm
+
+_WINDOW_IGNORED = Remark(
+    "WINDOW_IGNORED", "The header's window cannot be used. The film is shown over its own range of greys."
+)
+_VOI_LUT_IGNORED = Remark(
+    "VOI_LUT_IGNORED", "The header's VOI LUT is damaged. The film is shown over its own range of greys."
+)
+_RESCALE_IGNORED = Remark("RESCALE_IGNORED", "The header's rescale slope makes no sense and was left out.")
+_POLARITY_UNCLEAR = Remark(
+    "POLARITY_UNCLEAR",
+    "The header contradicts itself on whether low values are black or white. Check that bones are white.",
+)
+
+
+def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Remark]]:
+    """Collect everything that turns stored values into shades.
+
+    Raises:
+        FilmError: a modality LUT that cannot be read; without it the values have no meaning.
+    """
+    remarks: list[Remark] = []
+    # Colour was turned into 8-bit grey already; no LUT of a grey picture applies to it.
+    if form.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        return GreyScale(bits_stored=8), remarks
+
+    modality_lut = _lut(dataset, "ModalityLUTSequence", form.signed)
+    if modality_lut is None and "ModalityLUTSequence" in dataset and _length(dataset, "ModalityLUTSequence"):
+        raise FilmError("MODALITY_LUT_BROKEN", "This film's modality LUT is damaged. Export the film anew.")
+    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
+    if slope == 0 or (slope is None and intercept is None and "RescaleSlope" in dataset):
+        remarks.append(_RESCALE_IGNORED)
+        slope, intercept = 1.0, 0.0
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+
+    lowest = -(1 << form.bits_stored - 1) if form.signed else 0
+    reaches_below_zero = modality_lut is None and min(lowest * slope, 0) + intercept < 0
+    voi: Lut | Window | None = _lut(dataset, "VOILUTSequence", reaches_below_zero)
+    if voi is None:
+        if _length(dataset, "VOILUTSequence"):
+            remarks.append(_VOI_LUT_IGNORED)
+        voi = _window(dataset)
+        if voi is None and "WindowWidth" in dataset and dataset.get("WindowWidth") not in (None, ""):
+            remarks.append(_WINDOW_IGNORED)
+
+    inverted = form.photometric == "MONOCHROME1"
+    shape = code(dataset, "PresentationLUTShape")
+    # The shape repeats what the photometric interpretation says (PS3.3 C.8.11.3.1.2); it does not turn the film again.
+    if shape in ("IDENTITY", "INVERSE") and inverted != (shape == "INVERSE"):
+        remarks.append(_POLARITY_UNCLEAR)
+    scale = GreyScale(
+        bits_stored=form.bits_stored,
+        shift=form.shift,
+        signed=form.signed,
+        bits_above=bool(integer(dataset, "OverlayBitPosition")),
+        padding=_padding(dataset, form),
+        slope=slope,
+        intercept=intercept,
+        modality_lut=modality_lut,
+        voi=voi,
+        inverted=inverted,
+    )
+    return scale, remarks
+
+
+def _window(dataset: Dataset) -> Window | None:
+    """The first of the header's windows; each of several is an alternative."""
+    centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    if not centres or not widths or widths[0] <= 0:
+        return None
+    functions: dict[str, Literal["LINEAR_EXACT", "SIGMOID"]] = {"LINEAR_EXACT": "LINEAR_EXACT", "SIGMOID": "SIGMOID"}
+    return Window(centres[0], widths[0], functions.get(code(dataset, "VOILUTFunction"), "LINEAR"))
+
+
+def _lut(dataset: Dataset, keyword: str, signed: bool) -> Lut | None:
+    """First item of a LUT sequence (PS3.3 C.11.1.1.1), or None where there is none that can be used."""
+    try:
+        item = dataset[keyword].value[0]
+        count, first, bits = _words(item, "LUTDescriptor")
+        count = count or 65536
+        data = item["LUTData"].value
+        if isinstance(data, bytes) and len(data) < 2 * count:  # 8-bit entries, packed
+            entries = np.frombuffer(data, np.uint8, count).astype(np.uint16)
+        else:
+            entries = np.array(_words(item, "LUTData")[:count], dtype=np.uint16)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:  # a damaged header raises whatever it likes
+        return None
+    if len(entries) < count or not 1 <= bits <= 16:
+        return None
+    if signed and first >= 32768:
+        first -= 65536
+    return Lut(first, max(bits, int(entries.max()).bit_length()), entries)
+
+
+def _words(dataset: Dataset, keyword: str) -> list[int]:
+    """Values of a 16-bit element as unsigned, whatever the header calls them: US, SS, OW or undecided."""
+    value = dataset[keyword].value
+    if isinstance(value, bytes):
+        order = "<" if dataset.original_encoding[1] else ">"
+        return np.frombuffer(value[: len(value) // 2 * 2], f"{order}u2").tolist()
+    values = [value] if isinstance(value, int) else list(value)
+    return [int(v) & 0xFFFF for v in values]
+
+
+def _length(dataset: Dataset, keyword: str) -> int:
+    try:
+        return len(dataset[keyword].value or ())
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        return 0
+
+
+def _padding(dataset: Dataset, form: StoredForm) -> tuple[int, int] | None:
+    limits: list[int] = []
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        try:
+            word = _words(dataset, keyword)[0]
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:
+            break
+        word &= (1 << form.bits_allocated) - 1
+        if form.signed and word >> form.bits_allocated - 1:
+            word -= 1 << form.bits_allocated
+        limits.append(word)
+    return (min(limits), max(limits)) if limits else None

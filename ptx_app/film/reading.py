@@ -1,0 +1,62 @@
+"""One way in: bytes to Radiograph. What a file is is told by its content, never by its name."""
+
+import warnings
+
+from ptx_app.errors import FilmError
+from ptx_app.film.header import has_mark, is_bare
+from ptx_app.film.limits import Limits
+from ptx_app.film.radiograph import Radiograph
+
+_OTHER_FORMATS = (
+    (b"II*\0", "a TIFF picture"),
+    (b"MM\0*", "a TIFF picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"BM", "a BMP picture"),
+    (b"RIFF", "a WebP picture or a film clip"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive or an office document"),
+    (b"\x1f\x8b", "a compressed file"),
+    (b"7z\xbc\xaf", "an archive"),
+    (b"Rar!", "an archive"),
+    (b"MZ", "a program"),
+    (b"\x7fELF", "a program"),
+)
+
+
+def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B008  frozen
+    """Read a film from the bytes of a DICOM, PNG or JPEG file.
+
+    A pure function: nothing is logged, nothing is written, no warning is printed. It trusts the limits, not the file,
+    but a decoder may still be led to use much memory or time; `guard` bounds both.
+
+    Args:
+        data: the file's bytes.
+        limits: what is too large to be read.
+
+    Raises:
+        NotAFilmError: the file was understood and is no single grey picture.
+        FilmError: broken, cut short, hostile, too large or of no known format.
+    """
+    if not data:
+        raise FilmError("EMPTY_FILE", "This file is empty. Choose a DICOM, PNG or JPEG file.")
+    if len(data) > limits.file_bytes:
+        raise FilmError(
+            "TOO_LARGE", f"This file is larger than {limits.file_bytes >> 20} MB, more than any film. It was not read."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # their texts may quote the header
+        # DICOM first: a preamble may look like a TIFF, a program or an archive.
+        if has_mark(data) or is_bare(data):
+            from ptx_app.film.dicom import read_dicom
+
+            return read_dicom(data, limits)
+        if data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+            from ptx_app.film.picture import read_picture
+
+            return read_picture(data, limits)
+    for start, name in _OTHER_FORMATS:
+        if data.startswith(start):
+            raise FilmError("FORMAT_UNSUPPORTED", f"This is {name}. Choose a DICOM, PNG or JPEG file.")
+    raise FilmError("FORMAT_UNKNOWN", "This file is no DICOM, PNG or JPEG file. Choose one of these.")

@@ -1,0 +1,86 @@
+"""The technical header values that may be shown: numbers, and words of the standard's own lists. Never free text."""
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from ptx_app.film.grey import GreyScale, Lut, Window
+from ptx_app.film.header import code, number, numbers
+from ptx_app.film.radiograph import PixelSpacing, View
+from ptx_app.film.stored_pixels import StoredForm
+
+# A film of a child's or a grown-up's chest measures this much along either side, mm.
+_FILM_SIDE_MM = (150.0, 500.0)
+
+_SYNTAXES = {
+    "1.2.840.10008.1.2": "uncompressed",
+    "1.2.840.10008.1.2.1": "uncompressed",
+    "1.2.840.10008.1.2.2": "uncompressed, big endian",
+    "1.2.840.10008.1.2.1.99": "deflated",
+    "1.2.840.10008.1.2.5": "RLE",
+    "1.2.840.10008.1.2.4.50": "JPEG Baseline",
+    "1.2.840.10008.1.2.4.51": "JPEG Extended",
+    "1.2.840.10008.1.2.4.53": "JPEG Spectral Selection",
+    "1.2.840.10008.1.2.4.55": "JPEG Full Progression",
+    "1.2.840.10008.1.2.4.57": "JPEG Lossless",
+    "1.2.840.10008.1.2.4.70": "JPEG Lossless",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS lossless",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000",
+    "1.2.840.10008.1.2.4.201": "HTJ2K lossless",
+    "1.2.840.10008.1.2.4.202": "HTJ2K lossless",
+    "1.2.840.10008.1.2.4.203": "HTJ2K",
+}
+
+
+def syntax_in_words(syntax: UID) -> str:
+    """How the pixels were packed, in words."""
+    return _SYNTAXES.get(syntax, "unknown compression")
+
+
+def spacing_of(dataset: Dataset, form: StoredForm) -> PixelSpacing | None:
+    """Pixel spacing in mm, at the patient where stated, else at the detector; None where neither is above 0."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        spacing = numbers(dataset, keyword)
+        if len(spacing) == 2 and 0 < min(spacing) <= max(spacing) < 1000:
+            row, column = spacing
+            sides = row * form.rows, column * form.columns
+            believable = (
+                all(_FILM_SIDE_MM[0] <= side <= _FILM_SIDE_MM[1] for side in sides) and 0.9 < row / column < 1.1
+            )
+            return PixelSpacing(row, column, believable)
+    return None
+
+
+def shown_tags(
+    dataset: Dataset, syntax: UID, form: StoredForm, scale: GreyScale, view: View, spacing: PixelSpacing | None
+) -> dict[str, str]:
+    """The list of what may be shown, label to text, in the order to show it."""
+    tags = {"Modality": code(dataset, "Modality") if code(dataset, "Modality") in ("CR", "DX", "RG") else "other"}
+    if view != View.UNKNOWN:
+        tags["View"] = view.value
+    tags["Size"] = f"{form.columns} × {form.rows} px"
+    tags["Grey levels"] = f"{form.bits_stored} bit{', signed' if form.signed else ''}"
+    tags["Photometric interpretation"] = form.photometric
+    tags["Compression"] = syntax_in_words(syntax)
+    match scale.voi:
+        case Window(centre, width, function):
+            kind = "" if function == "LINEAR" else f" ({function.lower().replace('_', ' ')})"
+            tags["Window"] = f"centre {centre:g}, width {width:g}{kind}"
+        case Lut():
+            tags["Window"] = "VOI LUT"
+        case None:
+            pass
+    if spacing:
+        doubt = "" if spacing.believable else " (stated, not believable)"
+        tags["Pixel spacing"] = f"{spacing.row_mm:.3g} × {spacing.column_mm:.3g} mm{doubt}"
+    _add(tags, dataset, "KVP", "Tube voltage", "kV", 20, 200)
+    _add(tags, dataset, "Exposure", "Exposure", "mAs", 0.01, 1000)
+    _add(tags, dataset, "ExposureTime", "Exposure time", "ms", 0.01, 10000)
+    return tags
+
+
+def _add(tags: dict[str, str], dataset: Dataset, keyword: str, label: str, unit: str, low: float, high: float) -> None:
+    value = number(dataset, keyword)
+    if value is not None and low <= value <= high:
+        tags[label] = f"{value:g} {unit}"
