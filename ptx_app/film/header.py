@@ -95,6 +95,11 @@ def is_bare(data: bytes) -> bool:
     return element <= 0x0100 and (explicit or length < min(len(data), 1024))
 
 
+def damaged() -> FilmError:
+    """The error for a file that claims to be DICOM and is not."""
+    return FilmError("DICOM_BROKEN", "This DICOM file is damaged and cannot be read. Export the film anew.")
+
+
 def parse(data: bytes, limits: Limits) -> tuple[Dataset, UID]:
     """Parse the listed elements.
 
@@ -115,9 +120,7 @@ def parse(data: bytes, limits: Limits) -> tuple[Dataset, UID]:
     except MemoryError:
         raise
     except Exception:
-        raise FilmError(
-            "DICOM_BROKEN", "This DICOM file is damaged and cannot be read. Export the film anew."
-        ) from None
+        raise damaged() from None
 
 
 def _parse(data: bytes, limits: Limits) -> tuple[Dataset, UID]:
