@@ -27,7 +27,7 @@ class Lut:
     def __call__(self, values: Values) -> Values:
         """Look values up; those beyond either end get its entry."""
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
-        return self.entries[index].astype(np.float64)
+        return np.asarray(self.entries[index], dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def show(
 
 
 def _stored_values(levels: int, bits: int, shift: int, signed: bool) -> tuple[Values, NDArray[np.bool_]]:
-    """The value each pattern of bits stands for; and whether the bits above are as they should be: none, or the sign."""
+    """The value each pattern of bits stands for; and whether the bits above are as due: none, or the sign."""
     pattern = np.arange(levels, dtype=np.int64)
     value = (pattern >> shift) & ((1 << bits) - 1)
     fits = pattern >> (shift + bits) == 0
@@ -154,7 +154,7 @@ def _voi(real: Values, voi: Lut | Window | None) -> Values | None:
 
 def full_range(real: Values) -> Values:
     """Shades over all that can be stored: 8-bit films without a window are made to be shown as they are."""
-    return (real - real.min()) / max(np.ptp(real), 1e-9)
+    return np.asarray((real - real.min()) / max(np.ptp(real), 1e-9))
 
 
 def percentile_range(real: Values, counts: Values) -> Values:
@@ -167,4 +167,4 @@ def percentile_range(real: Values, counts: Values) -> Values:
     if high <= low:
         present = real[counts > 0]
         low, high = present.min(), present.max()
-    return np.clip((real - low) / max(high - low, 1e-9), 0, 1)
+    return np.asarray(np.clip((real - low) / max(high - low, 1e-9), 0, 1))

@@ -110,7 +110,7 @@ def _words(dataset: Dataset, keyword: str) -> list[int]:
     value = dataset[keyword].value
     if isinstance(value, bytes):
         order = "<" if dataset.original_encoding[1] else ">"
-        return np.frombuffer(value[: len(value) // 2 * 2], f"{order}u2").tolist()
+        return [int(word) for word in np.frombuffer(value[: len(value) // 2 * 2], f"{order}u2")]
     values = [value] if isinstance(value, int) else list(value)
     return [int(v) & 0xFFFF for v in values]
 

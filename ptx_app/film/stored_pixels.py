@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments
-from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.codestream import StreamFacts, broken, jpeg2000_facts, jpeg_facts, truncated

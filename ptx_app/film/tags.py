@@ -8,8 +8,9 @@ from ptx_app.film.header import code, number, numbers
 from ptx_app.film.radiograph import PixelSpacing, View
 from ptx_app.film.stored_pixels import StoredForm
 
-# A film of a child's or a grown-up's chest measures this much along either side, mm.
-_FILM_SIDE_MM = (150.0, 500.0)
+# From the smallest cassette (18 × 24 cm) to the largest detector (43 cm), with room for cropping, mm. Collections of
+# reduced films often kept the full-size film's spacing and so state chests of 15 to 20 cm.
+_SHORT_SIDE_MM, _LONG_SIDE_MM, _LARGEST_MM = 150, 220, 500
 
 _SYNTAXES = {
     "1.2.840.10008.1.2": "uncompressed",
@@ -45,9 +46,8 @@ def spacing_of(dataset: Dataset, form: StoredForm) -> PixelSpacing | None:
         if len(spacing) == 2 and 0 < min(spacing) <= max(spacing) < 1000:
             row, column = spacing
             sides = row * form.rows, column * form.columns
-            believable = (
-                all(_FILM_SIDE_MM[0] <= side <= _FILM_SIDE_MM[1] for side in sides) and 0.9 < row / column < 1.1
-            )
+            chest = min(sides) >= _SHORT_SIDE_MM and _LONG_SIDE_MM <= max(sides) <= _LARGEST_MM
+            believable = chest and 0.9 < row / column < 1.1
             return PixelSpacing(row, column, believable)
     return None
 
