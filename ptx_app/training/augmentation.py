@@ -1,0 +1,79 @@
+"""What a film may look like: the same chest, placed, lit and captured otherwise."""
+
+import os
+from typing import Literal
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version on import
+
+import albumentations
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Strength = Literal["none", "geometric", "all"]
+
+
+class Augmentation:
+    """Random changes of a film and its mask, repeatable from a seed."""
+
+    def __init__(self, strength: Strength) -> None:
+        """Args: strength: "none", "geometric" (where things are), or "all" (also how they look)."""
+        steps = [] if strength == "none" else _geometric()
+        if strength == "all":
+            steps += _photometric()
+        self._steps = albumentations.Compose(steps)
+
+    def __call__(
+        self, pixels: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Change a film (H, W) uint8 and its mask (H, W) uint8 in {0, 1} alike; the mask comes back binary."""
+        self._steps.set_random_seed(seed)
+        changed = self._steps(image=pixels, mask=mask * np.uint8(255))
+        return changed["image"], (changed["mask"] >= 128).astype(np.uint8)
+
+
+def _geometric() -> list[albumentations.BasicTransform | albumentations.BaseCompose]:
+    a = albumentations
+    return [
+        a.HorizontalFlip(p=0.5),
+        a.Affine(
+            scale=(0.85, 1.2),
+            translate_percent=(-0.08, 0.08),
+            rotate=(-15, 15),
+            shear=(-4, 4),
+            interpolation=cv2.INTER_LINEAR,
+            mask_interpolation=cv2.INTER_LINEAR,
+            p=0.8,
+        ),
+        a.OneOf(
+            [
+                a.ElasticTransform(alpha=60, sigma=12, approximate=True, mask_interpolation=cv2.INTER_LINEAR),
+                a.GridDistortion(num_steps=5, distort_limit=0.2, mask_interpolation=cv2.INTER_LINEAR),
+            ],
+            p=0.2,
+        ),
+    ]
+
+
+def _photometric() -> list[albumentations.BasicTransform | albumentations.BaseCompose]:
+    a = albumentations
+    return [
+        a.OneOf(
+            [
+                a.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3),
+                a.RandomGamma(gamma_limit=(65, 150)),
+                a.CLAHE(clip_limit=(1.0, 3.0), tile_grid_size=(8, 8)),
+            ],
+            p=0.6,
+        ),
+        a.OneOf(
+            [
+                a.GaussNoise(std_range=(0.01, 0.05)),
+                a.GaussianBlur(blur_limit=(3, 5)),
+                a.ImageCompression(quality_range=(50, 95)),
+            ],
+            p=0.25,
+        ),
+        # Tubes, labels and clips hide parts of a chest too; the mask stays as it is underneath.
+        a.CoarseDropout(num_holes_range=(1, 3), hole_height_range=(0.03, 0.08), hole_width_range=(0.03, 0.08), p=0.1),
+    ]

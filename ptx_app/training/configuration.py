@@ -1,0 +1,183 @@
+"""One TOML file says what a run does. Where films and runs lie is said on the command line."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ptx_app.errors import SettingsError
+from ptx_app.model.manifest import InputSpec, NetworkSpec
+from ptx_app.training.catalogue import MaskKind
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkSection(_Section):
+    """The network and what it starts from.
+
+    Attributes:
+        start: safetensors file of a whole network to go on from; paths are relative to the project.
+        encoder_weights: "none", "imagenet" (downloaded), or a safetensors file of the encoder, packed or not.
+    """
+
+    architecture: str = "Unet"
+    encoder: str = "efficientnet-b3"
+    decoder_attention: Literal["scse"] | None = None
+    head_pooling: Literal["max", "avg"] = "max"
+    head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    start: str | None = None
+    encoder_weights: str = "none"
+
+    def spec(self) -> NetworkSpec:
+        """As the manifest describes it."""
+        return NetworkSpec(
+            self.architecture, self.encoder, self.decoder_attention, self.head_pooling, self.head_dropout
+        )
+
+
+class InputSection(_Section):
+    """How the network wants its input. `denoise` cleans films before they are prepared, for the ablation alone."""
+
+    side: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 384
+    interpolation: Literal["area", "linear"] = "area"
+    channels: Annotated[int, Field(ge=1, le=3)] = 3
+    mean: float = 0.5
+    std: Annotated[float, Field(gt=0)] = 0.5
+    denoise: Literal["none", "median", "non-local-means"] = "none"
+
+    def spec(self) -> InputSpec:
+        """As the manifest describes it."""
+        return InputSpec(self.side, "stretch", self.interpolation, self.channels, self.mean, self.std)
+
+
+class DataSection(_Section):
+    """Which films train, and what each may say.
+
+    Attributes:
+        held_out_positives, held_out_negatives: expert-labelled training films kept back, whole patients.
+        split_seed: of that draw.
+        mask_weights: what a mask of that kind counts in the mask's loss; image-label-only films have none.
+        draw_weights: how often a film of that kind is drawn beside the others of its label; 0 leaves them out.
+        positive_share: share of positives among the films drawn, at the run's start and at its end.
+        augmentation: "none", "geometric" or "all".
+        pseudo_masks: folder of masks that a model drew on image-label-only films, or None.
+    """
+
+    held_out_positives: Annotated[int, Field(ge=1)] = 100
+    held_out_negatives: Annotated[int, Field(ge=1)] = 50
+    split_seed: int = 1
+    mask_weights: dict[MaskKind, float] = {MaskKind.EXPERT: 1.0, MaskKind.MATCHED: 0.5, MaskKind.CONSENSUS: 0.5}
+    draw_weights: dict[MaskKind, float] = {}
+    positive_share: tuple[float, float] = (0.8, 0.22)
+    augmentation: Literal["none", "geometric", "all"] = "all"
+    pseudo_masks: str | None = None
+
+
+class LossSection(_Section):
+    """`mask`: a name of MASK_LOSSES; `image`: what the image-level loss counts beside it."""
+
+    mask: Literal["bce", "bce+dice", "focal-tversky+bce"] = "bce+dice"
+    image: Annotated[float, Field(ge=0)] = 0.5
+
+
+class OptimizerSection(_Section):
+    """`rate` is the decoder's and the heads'; the encoder's is `encoder_rate` times that."""
+
+    name: Literal["adam", "adamw"] = "adamw"
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    encoder_rate: Annotated[float, Field(gt=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+
+
+class ScheduleSection(_Section):
+    """How long, and how the rate changes.
+
+    Attributes:
+        films: films seen by the whole run.
+        name: "cosine" (to zero) or "plateau" (times 0.3 when the held-out Dice has not risen for 2 validations).
+        warm_up: share of the run in which the rate rises from zero.
+        sides: pairs (share of the run, side): from there on films are prepared at that side; empty for the
+            network's own side throughout. The last should be the network's own.
+        frozen_encoder: share of the run in which the encoder is held still.
+    """
+
+    films: Annotated[int, Field(gt=0)]
+    name: Literal["cosine", "plateau"] = "cosine"
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    sides: tuple[tuple[float, int], ...] = ()
+    frozen_encoder: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class TrainingSection(_Section):
+    """The loop.
+
+    Attributes:
+        batch: films a step.
+        precision: "bf16", "fp16" (CUDA alone) or "fp32".
+        ema: decay of the weights' moving average, 0 for none.
+        batch_norm_momentum: of all batch norms, or None for the network's own.
+        still: modules of the encoder, by the beginning of their names, that are held still throughout.
+        validate_every: films between validations.
+        patience: validations without a better held-out Dice after which the run stops, 0 for never.
+        checkpoint_minutes: minutes between checkpoints.
+        workers: processes that load films; 0 loads in the loop itself, the better choice on few cores.
+    """
+
+    batch: Annotated[int, Field(ge=1)] = 8
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    batch_norm_momentum: Annotated[float | None, Field(gt=0, le=1)] = None
+    still: tuple[str, ...] = ()
+    validate_every: Annotated[int, Field(ge=1)] = 2000
+    patience: Annotated[int, Field(ge=0)] = 0
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
+    workers: Annotated[int, Field(ge=0)] = 0
+
+
+class Configuration(_Section):
+    """Everything that decides what a run does."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0, 63}$")]
+    title: Annotated[str, Field(min_length=1)]
+    provenance: Annotated[str, Field(min_length=1)]
+    seed: int = 1
+    network: NetworkSection = NetworkSection()
+    input: InputSection = InputSection()
+    data: DataSection = DataSection()
+    loss: LossSection = LossSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    schedule: ScheduleSection
+    training: TrainingSection = TrainingSection()
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Read a run's TOML file. Raises SettingsError CONFIGURATION_UNREADABLE, CONFIGURATION_INVALID with the field."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            "CONFIGURATION_UNREADABLE", f"The configuration {path.name} cannot be read as TOML: {error}."
+        ) from error
+    return parse_configuration(document)
+
+
+def parse_configuration(document: dict[str, Any]) -> Configuration:
+    """Check a configuration's document. Raises SettingsError CONFIGURATION_INVALID."""
+    try:
+        return Configuration.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SettingsError(
+            "CONFIGURATION_INVALID", f"The configuration is wrong at {where}: {first['msg']}."
+        ) from error
+
+
+def write_configuration(configuration: Configuration, path: Path) -> None:
+    """Write a configuration, defaults included, as TOML that `read_configuration` reads back."""
+    path.write_text(tomli_w.dumps(configuration.model_dump(mode="json", exclude_none=True)), encoding="utf-8")

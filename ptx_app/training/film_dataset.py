@@ -1,0 +1,76 @@
+"""From a film on disk to what the network learns from, through the app's own `prepare`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypedDict
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from ptx_app.inference.prepare import prepare
+from ptx_app.model.manifest import InputSpec
+from ptx_app.training.augmentation import Augmentation
+from ptx_app.training.catalogue import LabelledFilm, MaskKind
+from ptx_app.training.film_store import FilmStore
+from ptx_app.training.sampler import Draw
+
+
+class Example(TypedDict):
+    """One film, or a batch of N with a leading axis.
+
+    Attributes:
+        film: (channels, side, side) float32, as `prepare` makes it.
+        mask: (1, side, side) float32 in {0, 1}.
+        mask_weight: () float32, what the mask's loss counts; 0 where the mask is not known.
+        label: () float32, 1 = pneumothorax.
+        position: () int64, of the film in the list of films.
+    """
+
+    film: torch.Tensor
+    mask: torch.Tensor
+    mask_weight: torch.Tensor
+    label: torch.Tensor
+    position: torch.Tensor
+
+
+class FilmDataset(Dataset[Example]):
+    """Augmented and prepared films, asked for by `Draw`."""
+
+    def __init__(
+        self,
+        films: Sequence[LabelledFilm],
+        store: FilmStore,
+        spec: InputSpec,
+        augmentation: Augmentation,
+        mask_weights: Mapping[MaskKind, float],
+    ) -> None:
+        """`mask_weights`: what a mask of each kind counts in the mask's loss; a matched mask's confidence scales it."""
+        self._films, self._store, self._spec = films, store, spec
+        self._augmentation, self._mask_weights = augmentation, mask_weights
+
+    def __getitem__(self, draw: Draw) -> Example:
+        film = self._films[draw.film]
+        pixels, mask = self._augmentation(self._store.film(film), self._store.mask(film), draw.seed)
+        prepared = prepare(as_pixels(pixels), replace(self._spec, side=draw.side))
+        weight = self._mask_weights.get(film.mask_kind, 1.0) * film.mask_confidence if film.mask_known else 0.0
+        return Example(
+            film=torch.from_numpy(prepared),
+            mask=torch.from_numpy(resize_mask(mask, draw.side)[None].astype(np.float32)),
+            mask_weight=torch.tensor(weight, dtype=torch.float32),
+            label=torch.tensor(float(film.positive)),
+            position=torch.tensor(draw.film),
+        )
+
+
+def as_pixels(film: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """An 8-bit film as a Radiograph's pixels: float32 in [0, 1]."""
+    return film.astype(np.float32) / np.float32(255)
+
+
+def resize_mask(mask: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Stretch a mask in {0, 1} to (side, side) with area averaging; a pixel that is half covered counts."""
+    share = cv2.resize(mask * np.uint8(255), (side, side), interpolation=cv2.INTER_AREA)
+    return (share >= 128).astype(np.uint8)

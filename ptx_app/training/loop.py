@@ -1,0 +1,275 @@
+"""The training loop: one pass through the schedule, which a kill interrupts but does not lose."""
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ptx_app.errors import SettingsError
+from ptx_app.model.network import choose_device
+from ptx_app.training.augmentation import Augmentation
+from ptx_app.training.catalogue import LabelledFilm
+from ptx_app.training.configuration import Configuration
+from ptx_app.training.film_dataset import Example, FilmDataset
+from ptx_app.training.film_store import FilmStore
+from ptx_app.training.losses import MASK_LOSSES, total_loss
+from ptx_app.training.optimisation import (
+    RateSchedule,
+    build_average,
+    build_optimizer,
+    set_batch_norm_momentum,
+    set_rates,
+    set_training,
+)
+from ptx_app.training.run_folder import RunFolder
+from ptx_app.training.sampler import FallingShareSampler, stratum
+from ptx_app.training.starting_weights import build_network
+from ptx_app.training.validation import Validation, validate
+
+_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
+_LOGS_A_VALIDATION = 5
+
+
+class TrainingRun:
+    """A run of one configuration, from its last checkpoint to the end of its schedule.
+
+    With a time limit the rest of the schedule is driven by whichever is further, films seen or time gone, so that the
+    rate has fallen to its end when the time is up. A run without one is repeatable: it goes on after a kill exactly
+    as if there had been none.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        folder: RunFolder,
+        films: Sequence[LabelledFilm],
+        held_out: Sequence[LabelledFilm],
+        store: FilmStore,
+        device: torch.device | None = None,
+    ) -> None:
+        """Build everything, and take up the folder's checkpoint where there is one.
+
+        Raises:
+            SettingsError: RUN_EXISTS, CHECKPOINT_DAMAGED, PRECISION_IMPOSSIBLE.
+            WeightsError: as `build_network`.
+        """
+        self.device = device or choose_device()
+        self._precision = _PRECISIONS[configuration.training.precision]
+        if self._precision is torch.float16 and self.device.type != "cuda":
+            raise SettingsError("PRECISION_IMPOSSIBLE", "fp16 trains on CUDA alone. Set training.precision to bf16.")
+        self._c, self._folder, self._held_out, self._store = configuration, folder, held_out, store
+        self._films = [film for film in films if configuration.data.draw_weights.get(film.mask_kind, 1.0) > 0]
+        folder.begin(configuration)
+        torch.manual_seed(configuration.seed)
+        self._module = build_network(configuration.network).to(self.device)
+        self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        set_batch_norm_momentum(self._module, configuration.training.batch_norm_momentum)
+        self._average = build_average(self._module, configuration.training.ema)
+        self._optimizer = build_optimizer(self._module, configuration.optimizer)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision is torch.float16)
+        self._schedule = RateSchedule(configuration.schedule)
+        self._dealt: dict[str, int] = {}
+        self._best, self._since_best, self._seconds = -1.0, 0, 0.0
+        self._stopped = False
+        self._begun, self._begun_at, self._limit = time.monotonic(), 0.0, float("inf")
+        self._restore()
+
+    @property
+    def films_seen(self) -> int:
+        """Films seen since the run's first start."""
+        return sum(self._dealt.values())
+
+    @property
+    def progress(self) -> float:
+        """How much of the schedule is done, in [0, 1]."""
+        by_films = self.films_seen / self._c.schedule.films
+        by_time = (time.monotonic() - self._begun) / self._limit
+        return min(1.0, max(by_films, self._begun_at + (1 - self._begun_at) * by_time))
+
+    def train(self, minutes: float | None = None) -> bool:
+        """Train to the end of the schedule, at the latest in so many minutes.
+
+        SIGINT and SIGTERM write a checkpoint and stop.
+
+        Returns:
+            Whether the end was reached; else the run can be taken up again.
+        """
+        self._begun, self._begun_at = time.monotonic(), self.progress
+        self._limit = minutes * 60 if minutes else float("inf")
+        former = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return self._loop()
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _loop(self) -> bool:
+        every = self._c.training.validate_every
+        checkpointed, losses, dices = time.monotonic(), [], []
+        started, before = time.monotonic(), self._seconds
+        bar = tqdm(total=self._c.schedule.films, initial=self.films_seen, unit="film", mininterval=5, desc=self._c.name)
+        for batch in self._batches():
+            if self.progress >= 1 or self._stopped:
+                break
+            former = self.films_seen
+            loss, dice = self._step(batch)
+            losses.append(loss)
+            dices += dice
+            self._seconds = before + time.monotonic() - started
+            bar.update(self.films_seen - former)
+            bar.set_postfix(loss=f"{_mean(losses):.3f}", dice=f"{_mean(dices):.3f}", refresh=False)
+            seen = self.films_seen
+            if seen // (every // _LOGS_A_VALIDATION or 1) > former // (every // _LOGS_A_VALIDATION or 1):
+                result = self._validate() if seen // every > former // every else None
+                self._log(_mean(losses), _mean(dices), result)
+                losses, dices = [], []
+                if self._c.training.patience and self._since_best >= self._c.training.patience:
+                    break
+            if time.monotonic() - checkpointed > self._c.training.checkpoint_minutes * 60:
+                self._checkpoint()
+                checkpointed = time.monotonic()
+        bar.close()
+        if not self._stopped:
+            self._log(_mean(losses), _mean(dices), self._validate())
+            self._folder.save_weights("last", self._weights())
+        self._checkpoint()
+        return not self._stopped
+
+    def _batches(self) -> DataLoader[Example]:
+        data, schedule = self._c.data, self._c.schedule
+        first, last = data.positive_share
+        sampler = FallingShareSampler(
+            self._films,
+            self._c.training.batch,
+            self._c.seed,
+            positive_share=lambda: first + (last - first) * self.progress,
+            side=lambda: max(((0.0, self._c.input.side), *schedule.sides), key=self._in_force)[1],
+            draw_weights=data.draw_weights,
+            dealt=self._dealt,
+        )
+        dataset = FilmDataset(
+            self._films, self._store, self._c.input.spec(), Augmentation(data.augmentation), data.mask_weights
+        )
+        workers = self._c.training.workers
+        return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, pin_memory=self.device.type == "cuda")
+
+    def _in_force(self, stage: tuple[float, int]) -> float:
+        return stage[0] if stage[0] <= self.progress else -1.0
+
+    def _step(self, batch: Example) -> tuple[float, list[float]]:
+        """One step of the optimizer. Returns the loss and the soft Dice of the positive films whose mask is known."""
+        section = self._c.training
+        set_training(self._module, section, self.progress < self._c.schedule.frozen_encoder)
+        set_rates(self._optimizer, self._schedule.factor(self.progress))
+        films = batch["film"].to(self.device, memory_format=torch.channels_last)
+        mask, weight, label = (batch[key].to(self.device) for key in ("mask", "mask_weight", "label"))
+        with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
+            mask_logits, image_logits = self._module(films)
+        loss_of_masks = MASK_LOSSES[self._c.loss.mask]
+        loss = total_loss(loss_of_masks, self._c.loss.image, mask_logits, image_logits, mask, weight, label)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._c.optimizer.gradient_clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        if self._average is not None:
+            self._average.update_parameters(self._module)
+        for position in batch["position"].tolist():
+            name = stratum(self._films[position])
+            self._dealt[name] = self._dealt.get(name, 0) + 1
+        return float(loss.detach()), _dices(mask_logits.detach().float(), mask, weight)
+
+    def _validate(self) -> Validation:
+        module = self._average.module if self._average is not None else self._module
+        result = validate(
+            module,
+            self._held_out,
+            self._store,
+            self._c.input.spec(),
+            self.device,
+            self._precision if self.device.type == "cuda" or self._precision is torch.bfloat16 else None,
+        )
+        self._schedule.validated(result.dice)
+        self._since_best += 1
+        if result.dice > self._best:
+            self._best, self._since_best = result.dice, 0
+            self._folder.save_weights("best", self._weights())
+        return result
+
+    def _log(self, loss: float, dice: float, result: Validation | None) -> None:
+        measured = asdict(result) if result else dict.fromkeys(("dice", "iou", "extent", "auc"), "")
+        self._folder.append_log(
+            {
+                "films": self.films_seen,
+                "progress": round(self.progress, 4),
+                "minutes": round(self._seconds / 60, 2),
+                "rate": self._optimizer.param_groups[-1]["lr"],
+                "loss": round(loss, 5),
+                "dice": round(dice, 5),
+            }
+            | {f"held_out_{name}": value for name, value in measured.items()}
+        )
+
+    def _weights(self) -> dict[str, Tensor]:
+        module = self._average.module if self._average is not None else self._module
+        return dict(module.state_dict())
+
+    def _checkpoint(self) -> None:
+        cuda = self.device.type == "cuda"
+        self._folder.save_checkpoint(
+            {
+                "module": self._module.state_dict(),
+                "average": self._average.state_dict() if self._average is not None else None,
+                "optimizer": self._optimizer.state_dict(),
+                "scaler": self._scaler.state_dict(),
+                "schedule": self._schedule.state,
+                "dealt": self._dealt,
+                "best": self._best,
+                "since_best": self._since_best,
+                "seconds": self._seconds,
+                "progress": self.progress,
+                "random": torch.get_rng_state(),
+                "random_cuda": torch.cuda.get_rng_state() if cuda else None,
+            }
+        )
+
+    def _restore(self) -> None:
+        state: dict[str, Any] | None = self._folder.load_checkpoint()
+        if state is None:
+            self._folder.rewind_log(-1)
+            return
+        self._module.load_state_dict(state["module"])
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._schedule.state = state["schedule"]
+        self._dealt, self._seconds = state["dealt"], state["seconds"]
+        self._best, self._since_best = state["best"], state["since_best"]
+        self._begun_at = state["progress"]
+        torch.set_rng_state(state["random"])
+        if self.device.type == "cuda" and state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"])
+        self._folder.rewind_log(self.films_seen)
+
+    def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopped = True
+
+
+def _dices(logits: Tensor, mask: Tensor, weight: Tensor) -> list[float]:
+    probability = logits.sigmoid()
+    area = mask.sum((1, 2, 3))
+    soft = 2 * (probability * mask).sum((1, 2, 3)) / (probability.sum((1, 2, 3)) + area).clamp(min=1)
+    return [float(value) for value in soft[(weight > 0) & (area > 0)]]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

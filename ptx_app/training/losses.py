@@ -1,0 +1,74 @@
+"""Losses by name. Each takes mask logits and truth (N, 1, S, S) and gives one number a film, (N,)."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+MaskLoss = Callable[[Tensor, Tensor], Tensor]
+
+_SMOOTH = 1.0  # pixels; keeps an empty prediction's gradient finite
+
+
+def bce(logits: Tensor, truth: Tensor) -> Tensor:
+    """Binary cross-entropy, mean over the pixels of a film."""
+    return binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
+
+
+def dice(logits: Tensor, truth: Tensor) -> Tensor:
+    """1 - soft Dice of a film; 0 where the truth is empty, since overlap with nothing says nothing."""
+    probability = logits.sigmoid()
+    overlap = (probability * truth).sum((1, 2, 3))
+    area, true_area = probability.sum((1, 2, 3)), truth.sum((1, 2, 3))
+    return (1 - (2 * overlap + _SMOOTH) / (area + true_area + _SMOOTH)) * (true_area > 0)
+
+
+def focal_tversky(logits: Tensor, truth: Tensor, miss: float = 0.7, exponent: float = 0.75) -> Tensor:
+    """(1 - Tversky index) ** exponent, 0 where the truth is empty (Abraham and Khan 2019).
+
+    Args:
+        logits, truth: (N, 1, S, S).
+        miss: weight of missed pixels; false ones weigh 1 - miss.
+        exponent: below 1, films with a low index pull harder.
+    """
+    probability = logits.sigmoid()
+    overlap = (probability * truth).sum((1, 2, 3))
+    missed = ((1 - probability) * truth).sum((1, 2, 3))
+    false = (probability * (1 - truth)).sum((1, 2, 3))
+    index = (overlap + _SMOOTH) / (overlap + miss * missed + (1 - miss) * false + _SMOOTH)
+    # The power's slope is infinite at a perfect overlap.
+    return (1 - index).clamp(min=1e-6).pow(exponent) * (truth.sum((1, 2, 3)) > 0)
+
+
+MASK_LOSSES: dict[str, MaskLoss] = {
+    "bce": bce,
+    "bce+dice": lambda logits, truth: bce(logits, truth) + dice(logits, truth),
+    "focal-tversky+bce": lambda logits, truth: bce(logits, truth) + focal_tversky(logits, truth),
+}
+
+
+def total_loss(
+    mask_loss: MaskLoss,
+    image_weight: float,
+    mask_logits: Tensor,
+    image_logits: Tensor,
+    mask: Tensor,
+    mask_weight: Tensor,
+    label: Tensor,
+) -> Tensor:
+    """The loss of a batch: the masks' part, each film by its mask's weight, and the image-level part of all films.
+
+    Args:
+        mask_loss: of `MASK_LOSSES`.
+        image_weight: what the image-level binary cross-entropy counts.
+        mask_logits, mask: (N, 1, S, S).
+        image_logits: (N, 1).
+        mask_weight, label: (N,); a film of mask weight 0 trains the image-level head only.
+
+    Returns:
+        () float32.
+    """
+    masks = (mask_loss(mask_logits.float(), mask) * mask_weight).mean()
+    if not image_weight:
+        return masks
+    return masks + image_weight * binary_cross_entropy_with_logits(image_logits.float().squeeze(1), label)

@@ -1,0 +1,84 @@
+"""What is measured, and how sure it is. Plain numpy on the results of films."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def dice(predicted: Bools, truth: Bools) -> float:
+    """Dice of two masks of one shape, in [0, 1]; empty against empty is 1, as the SIIM-ACR challenge has it."""
+    area = int(predicted.sum()) + int(truth.sum())
+    return 2 * int((predicted & truth).sum()) / area if area else 1.0
+
+
+def iou(predicted: Bools, truth: Bools) -> float:
+    """Intersection over union of two masks of one shape, in [0, 1]; empty against empty is 1."""
+    union = int((predicted | truth).sum())
+    return int((predicted & truth).sum()) / union if union else 1.0
+
+
+def auc(score: Floats, positive: Bools) -> float:
+    """Area under the ROC curve: the share of pairs ranked rightly, ties half. NaN where a class is missing."""
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    if not positives or not negatives:
+        return float("nan")
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # mean rank of ties
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def sensitivity(score: Floats, positive: Bools, threshold: float) -> float:
+    """Share of positive films that score at least the threshold. NaN without positives."""
+    return _mean(score[positive] >= threshold)
+
+
+def specificity(score: Floats, positive: Bools, threshold: float) -> float:
+    """Share of negative films that score below the threshold. NaN without negatives."""
+    return _mean(score[~positive] < threshold)
+
+
+def brier(score: Floats, positive: Bools) -> float:
+    """Mean squared distance of score and truth (Brier 1950)."""
+    return _mean((score - positive) ** 2)
+
+
+def calibration_error(score: Floats, positive: Bools, bins: int = 10) -> float:
+    """Expected calibration error: mean distance of score and share of positives over bins of equal width."""
+    place = np.minimum((score * bins).astype(int), bins - 1)
+    gaps = [abs(float((score - positive)[place == index].sum())) for index in range(bins)]
+    return sum(gaps) / len(score) if len(score) else float("nan")
+
+
+def _mean(values: NDArray[np.generic]) -> float:
+    return float(np.mean(values.astype(np.float64))) if values.size else float("nan")
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str], draws: int = 1000, seed: int = 1
+) -> tuple[float, float]:
+    """95 % interval of a statistic, drawing patients with all their films (percentile bootstrap).
+
+    Args:
+        statistic: of the positions of films, some of them several times; NaN draws are left out.
+        groups: whose each film is.
+        draws, seed: of the bootstrap.
+
+    Returns:
+        (low, high); NaN where no draw gave a number.
+    """
+    _, inverse = np.unique(np.asarray(groups), return_inverse=True)
+    films = [np.flatnonzero(inverse == group) for group in range(int(inverse.max()) + 1)]
+    chance = np.random.default_rng(seed)
+    values = []
+    for _ in range(draws):
+        chosen = chance.integers(0, len(films), len(films))
+        values.append(statistic(np.concatenate([films[group] for group in chosen])))
+    known = np.asarray([value for value in values if not np.isnan(value)])
+    if not known.size:
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,115 @@
+"""A run's folder: its configuration, where it comes from, its log, and what it needs to go on after a kill."""
+
+import csv
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ptx_app.errors import SettingsError
+from ptx_app.model.manifest import ROOT
+from ptx_app.training.configuration import Configuration, read_configuration, write_configuration
+from ptx_app.training.starting_weights import half_precision
+
+_PACKAGES = ("torch", "segmentation_models_pytorch", "timm", "albumentations", "numpy", "opencv-python-headless")
+
+
+class RunFolder:
+    """`config.toml`, `provenance.json`, `log.csv`, `checkpoint.pt`, `best.safetensors` and `last.safetensors`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint_path = path / "checkpoint.pt"
+        self.log_path = path / "log.csv"
+
+    def begin(self, configuration: Configuration) -> None:
+        """Make the folder for a configuration, or go on in one that was made for the same.
+
+        Raises:
+            SettingsError: RUN_EXISTS where the folder holds a run of another configuration.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        kept = self.path / "config.toml"
+        if kept.exists() and self.checkpoint_path.exists() and read_configuration(kept) != configuration:
+            raise SettingsError(
+                "RUN_EXISTS", "This run was begun with another configuration. Give the new one another name."
+            )
+        write_configuration(configuration, kept)
+        provenance = {
+            "git_commit": _git_commit(),
+            "python": platform.python_version(),
+            "packages": {name: metadata.version(name) for name in _PACKAGES},
+            "seed": configuration.seed,
+        }
+        (self.path / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+
+    def configuration(self) -> Configuration:
+        """The configuration that the run was begun with."""
+        return read_configuration(self.path / "config.toml")
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint; a kill while writing leaves the former one."""
+        partial = self.checkpoint_path.with_suffix(".part")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint_path)
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, or None. Raises SettingsError CHECKPOINT_DAMAGED."""
+        if not self.checkpoint_path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds
+            raise SettingsError(
+                "CHECKPOINT_DAMAGED", "The run's checkpoint cannot be read. Delete the run's folder and train again."
+            ) from error
+        return state
+
+    def save_weights(self, name: str, state: dict[str, Tensor]) -> None:
+        """Write `name`.safetensors as it would be shipped, fp16."""
+        partial = self.path / f"{name}.part"
+        save_file(half_precision(state), partial)
+        partial.replace(self.path / f"{name}.safetensors")
+
+    def append_log(self, row: dict[str, float | int | str]) -> None:
+        """Add one line to log.csv, with a header where it is the first."""
+        new = not self.log_path.exists()
+        with self.log_path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def read_log(self) -> list[dict[str, str]]:
+        """The lines of log.csv."""
+        if not self.log_path.exists():
+            return []
+        with self.log_path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def rewind_log(self, films: int) -> None:
+        """Drop what was logged after `films` films: a run that goes on from a checkpoint writes it again."""
+        rows = [row for row in self.read_log() if int(row["films"]) <= films]
+        self.log_path.unlink(missing_ok=True)
+        for row in rows:
+            self.append_log(dict(row))
+
+
+def _git_commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,73 @@
+"""Which films a run sees, in which order: many positives at first, nature's share at the end."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from ptx_app.training.catalogue import LabelledFilm, MaskKind
+
+
+class Draw(NamedTuple):
+    """One film of a batch: position in the list of films, seed of its augmentation, side to prepare it at."""
+
+    film: int
+    seed: int
+    side: int
+
+
+class FallingShareSampler:
+    """Endless batches whose share of positive films falls with the run's progress.
+
+    Films are kept in strata of one label and mask kind. Each stratum is dealt like a pack of cards, shuffled anew when
+    it is used up, so that no film comes twice before all of its stratum came once. What is dealt depends on the seed
+    and on the number of films dealt of each stratum alone: `dealt` is the whole state.
+    """
+
+    def __init__(
+        self,
+        films: Sequence[LabelledFilm],
+        batch: int,
+        seed: int,
+        positive_share: Callable[[], float],
+        side: Callable[[], int],
+        draw_weights: Mapping[MaskKind, float],
+        dealt: Mapping[str, int] | None = None,
+    ) -> None:
+        """Args:
+        films: the training films.
+        batch: films a batch.
+        seed: of everything drawn.
+        positive_share, side: asked before each batch.
+        draw_weights: how often a film of that mask kind is dealt beside the others of its label.
+        dealt: films dealt before, by stratum, to go on where a run stopped.
+        """
+        self._strata: dict[str, list[int]] = {}
+        self._weights: dict[str, float] = {}
+        for position, film in enumerate(films):
+            name = stratum(film)
+            self._strata.setdefault(name, []).append(position)
+            self._weights[name] = self._weights.get(name, 0.0) + draw_weights.get(film.mask_kind, 1.0)
+        self._batch, self._seed, self._positive_share, self._side = batch, seed, positive_share, side
+        self._dealt = dict.fromkeys(sorted(self._strata), 0) | dict(dealt or {})
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        while True:
+            share, side = self._positive_share(), self._side()
+            yield [self._deal(share, side) for _ in range(self._batch)]
+
+    def _deal(self, share: float, side: int) -> Draw:
+        number = sum(self._dealt.values())
+        chance = random.Random(f"{self._seed}/{number}")  # noqa: S311  (a draw, no secret)
+        label = "positive" if chance.random() < share else "negative"
+        names = [name for name in sorted(self._strata) if name.startswith(label)] or sorted(self._strata)
+        name = chance.choices(names, [self._weights[name] for name in names])[0]
+        pack = self._strata[name]
+        turn, place = divmod(self._dealt[name], len(pack))
+        order = random.Random(f"{self._seed}/{name}/{turn}").sample(range(len(pack)), len(pack))  # noqa: S311
+        self._dealt[name] += 1
+        return Draw(pack[order[place]], chance.getrandbits(31), side)
+
+
+def stratum(film: LabelledFilm) -> str:
+    """The stratum that a film is dealt from."""
+    return f"{'positive' if film.positive else 'negative'} {film.mask_kind}"

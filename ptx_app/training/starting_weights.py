@@ -1,0 +1,82 @@
+"""What a network starts from: a whole network's weights, an encoder's, or none."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ptx_app.errors import WeightsError
+from ptx_app.model.manifest import ROOT
+from ptx_app.model.network import build_module
+from ptx_app.training.configuration import NetworkSection
+
+
+def build_network(section: NetworkSection) -> nn.Module:
+    """The network of a configuration with the weights that it starts from.
+
+    Raises:
+        WeightsError: NETWORK_UNKNOWN, WEIGHTS_DAMAGED, WEIGHTS_MISFIT, WEIGHTS_UNREACHABLE.
+    """
+    downloads = section.encoder_weights == "imagenet" and section.start is None
+    try:
+        module = build_module(section.spec(), "imagenet" if downloads else None)
+    except OSError as error:
+        raise WeightsError(
+            "WEIGHTS_UNREACHABLE", "The encoder's ImageNet weights cannot be downloaded. Name a file of them instead."
+        ) from error
+    if section.start is not None:
+        load_exactly(module, read_state(ROOT / section.start))
+    elif section.encoder_weights not in ("imagenet", "none"):
+        load_exactly(module.get_submodule("encoder"), read_state(ROOT / section.encoder_weights))
+    return module
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file as float32, int8 ones unpacked by the scale per output channel kept beside them.
+
+    Raises:
+        WeightsError: WEIGHTS_DAMAGED.
+    """
+    try:
+        packed = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError("WEIGHTS_DAMAGED", "The weights to start from are missing or damaged.") from error
+    return {
+        name: _unpacked(tensor, packed.get(f"{name}.scale"))
+        for name, tensor in packed.items()
+        if not (name.endswith(".scale") and name.removesuffix(".scale") in packed)
+    }
+
+
+def _unpacked(tensor: Tensor, scale: Tensor | None) -> Tensor:
+    if scale is not None:
+        return tensor.float() * scale.float().view(-1, *[1] * (tensor.ndim - 1))
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def load_exactly(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load a state that must name every tensor of the module; batch counters alone may be missing.
+
+    Some encoders of segmentation_models_pytorch override load_state_dict and say nothing of what is missing, hence
+    torch's own.
+
+    Raises:
+        WeightsError: WEIGHTS_MISFIT.
+    """
+    misfit = WeightsError("WEIGHTS_MISFIT", "The weights to start from belong to another network.")
+    try:
+        missing, unexpected = nn.Module.load_state_dict(module, state, strict=False)
+    except RuntimeError as error:
+        raise misfit from error
+    if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
+        raise misfit
+
+
+def half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state as it is shipped: fp16, counters as they are."""
+    return {
+        name: (tensor.to(torch.float16) if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in state.items()
+    }
