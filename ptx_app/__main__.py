@@ -8,7 +8,7 @@ from ptx_app.errors import PtxError
 
 VERBS = {
     "predict": ("ptx_app.commands.predict", "look at films and write masks, overlays and a table"),
-    "weights": ("ptx_app.model.commands", "list, fetch, verify and add weights"),
+    "weights": ("ptx_app.commands.weights", "list, fetch, verify and add weights"),
     "benchmark": ("ptx_app.commands.benchmark", "time and memory from upload to contour, against the plain way"),
 }
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptx_app.errors import SettingsError
+from ptx_app.model.fetch import named_sources
+from ptx_app.model.manifest import Source
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class Settings:
     weights_drive: str | None = None
     weights_url: str | None = None
     public_host: bool | None = None
+
+    @property
+    def weights_sources(self) -> tuple[Source, ...]:
+        """The places that the operator names for the weights. Raises WeightsError as `named_sources`."""
+        return named_sources(file=self.weights_file, drive=self.weights_drive, url=self.weights_url)
 
 
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

@@ -12,8 +12,9 @@ import pytest
 from safetensors.numpy import load_file, save, save_file
 from weights_server import WeightsServer, file, page, play_google_drive, running_server
 
+from ptx_app.commands import weights as commands
 from ptx_app.errors import WeightsError
-from ptx_app.model import adding, commands, fetch
+from ptx_app.model import adding, fetch
 from ptx_app.model.manifest import MANIFEST_PATH, Manifest, load_manifest
 
 BUNDLED = MANIFEST_PATH.parent / load_manifest().entry().sources[0].location
@@ -86,7 +87,7 @@ def test_list_shows_place_size_and_figures(project: Path, capsys: pytest.Capture
     assert row.startswith("*")
     for told in ("26.6 MB", "bundled", f"{point.sensitivity:.2f}", f"{point.specificity:.2f}", f"{point.films} films"):
         assert told in row
-    assert f"auc {entry.figures['auc']:g}" in row
+    assert f"AUC {entry.figures['validation_films']['auc']:.3f}" in row
     (project / entry.sources[0].location).unlink()
     weights("list")
     assert "missing" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.model.network import Network, TorchNetwork
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import side_code
+from ptx_app.settings import read_settings
 
 COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
 
@@ -37,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Look at every film; 1 if any failed, else 0 (a refused file has not failed)."""
-    weights, path = resolve(load_manifest(), arguments.weights)
+    settings = read_settings(os.environ)
+    weights, path = resolve(load_manifest(), arguments.weights or settings.weights, given=settings.weights_sources)
     examiner = Examiner(
         weights, TorchNetwork(weights, path), Thresholds.of(weights.operating_point(arguments.operating_point)),
         require_film=not arguments.all,

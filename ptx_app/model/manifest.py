@@ -92,7 +92,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Weights:
-    """One entry of the manifest: everything that is known of one weights file."""
+    """One entry of the manifest: everything that is known of one weights file.
+
+    `figures` holds what was measured, by which films: "validation_films", "validation_dicoms".
+    """
 
     name: str
     title: str

@@ -12,7 +12,7 @@ from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.inference.turnstile import Turnstile
-from ptx_app.model.fetch import locate, named_sources
+from ptx_app.model.fetch import resolve
 from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.model.network import Network, TorchNetwork
 from ptx_app.output.pictures import encoded, grey_picture, shrunk
@@ -45,9 +45,7 @@ def engine(progress: Callable[[int, int], None]) -> Engine:
 
 @st.cache_resource(show_spinner=False)
 def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
-    weights = load_manifest().entry(wanted.weights)
-    given = named_sources(file=wanted.weights_file, drive=wanted.weights_drive, url=wanted.weights_url)
-    path = locate(weights, given=given, progress=_progress)
+    weights, path = resolve(load_manifest(), wanted.weights, given=wanted.weights_sources, progress=_progress)
     return Engine(weights, TorchNetwork(weights, path), Turnstile())
 
 

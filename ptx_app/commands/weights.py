@@ -147,9 +147,11 @@ def _measured(point: OperatingPoint) -> str:
 
 
 def _figures(figures: dict[str, Any]) -> str:
-    """Those figures that are a number or have a value: "auc 0.91"."""
-    values = {key: figure.get("value") if isinstance(figure, dict) else figure for key, figure in figures.items()}
-    return ", ".join(f"{key} {value:g}" for key, value in values.items() if isinstance(value, int | float))
+    """What was measured on the validation films, or "" where nothing was."""
+    measured = figures.get("validation_films")
+    if not measured:
+        return ""
+    return f"AUC {measured['auc']:.3f}, Dice on positives {measured['dice_positive']:.3f} ({measured['films']} films)"
 
 
 @contextmanager

@@ -1,0 +1,176 @@
+"""python -m ptx_app predict, and that what it says of DICOM films is what was measured in training."""
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ptx_app.__main__ import main
+from ptx_app.commands.predict import COLUMNS, stems, walk
+from ptx_app.errors import SettingsError
+from ptx_app.film.examples import example_bytes
+from ptx_app.model.manifest import ROOT, load_manifest
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def ct_slice() -> bytes:
+    import pydicom
+
+    dataset = pydicom.dcmread(io.BytesIO(example_bytes()))
+    dataset.Modality = "CT"
+    written = io.BytesIO()
+    dataset.save_as(written)
+    return written.getvalue()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> tuple[int, Path]:
+    films, output = tmp_path_factory.mktemp("films"), tmp_path_factory.mktemp("output")
+    (films / "deep" / "er").mkdir(parents=True)
+    (films / "good.dcm").write_bytes(example_bytes())
+    (films / "deep" / "er" / "good.dcm").write_bytes(example_bytes())
+    (films / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 500)
+    (films / "slice").write_bytes(ct_slice())
+    (films / ".hidden").write_bytes(b"not a film")
+    status = main(["predict", str(films), "--output", str(output), "--probability", "--operating-point", "sensitive"])
+    return status, output
+
+
+def test_every_file_is_a_row_and_a_failure_is_told_by_the_exit_status(done):
+    status, output = done
+    rows = {Path(row["file"]).name: row for row in table(output)}
+    assert status == 1
+    assert tuple(table(output)[0]) == COLUMNS
+    assert len(table(output)) == 4
+    assert rows["broken.dcm"]["status"] == "failed"
+    assert rows["broken.dcm"]["error_code"]
+    assert rows["slice"]["status"] == "refused"
+    assert rows["slice"]["error_code"] == "WRONG_MODALITY"
+    assert rows["slice"]["score"] == ""
+    assert rows["good.dcm"]["status"] == "ok"
+    assert 0 <= float(rows["good.dcm"]["score"]) <= 1
+
+
+def test_pictures_agree_with_the_table(done):
+    _, output = done
+    for row, stem in zip([r for r in table(output) if r["status"] == "ok"], ["good", "good-2"], strict=True):
+        mask = cv2.imread(str(output / f"{stem}_mask.png"), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == (1955, 1841)
+        assert mask.dtype == np.uint8
+        assert set(np.unique(mask)) <= {0, 255}
+        assert (mask > 0).mean() == pytest.approx(float(row["area_share"]), abs=1e-5)
+        assert bool(row["side"]) == (mask.any() and row["flagged"] == "1")
+        assert cv2.imread(str(output / f"{stem}_overlay.png")).shape == (1955, 1841, 3)
+        probability = np.load(output / f"{stem}_probability.npy")
+        assert probability.dtype == np.float16
+        assert probability.shape == (load_manifest().entry().input.side,) * 2
+
+
+def test_refused_and_failed_files_leave_no_picture(done):
+    _, output = done
+    assert not list(output.glob("slice*"))
+    assert not list(output.glob("broken*"))
+
+
+def test_a_folder_without_failures_ends_well_and_empty_ones_too(tmp_path):
+    (tmp_path / "slice").write_bytes(ct_slice())
+    assert main(["predict", str(tmp_path / "slice"), "--output", str(tmp_path / "out")]) == 0
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", str(tmp_path / "empty"), "--output", str(tmp_path / "none")]) == 0
+    assert table(tmp_path / "none") == []
+
+
+def test_what_was_refused_can_be_judged_all_the_same(tmp_path):
+    (tmp_path / "slice").write_bytes(ct_slice())
+    assert main(["predict", str(tmp_path / "slice"), "--output", str(tmp_path / "out"), "--all"]) == 0
+    assert table(tmp_path / "out")[0]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["predict", "nowhere", "--output", "{}"], "FILES_NOT_FOUND"),
+        (["predict", "{}", "--output", "{}", "--weights", "nobody"], "WEIGHTS_UNKNOWN"),
+        (["predict", "{}", "--output", "{}", "--operating-point", "bold"], "OPERATING_POINT_UNKNOWN"),
+        (["predict", "{}", "--output", "/proc/none"], "OUTPUT_UNWRITABLE"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_with_a_code(words, code, tmp_path, capsys):
+    assert main([word.format(tmp_path) for word in words]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].startswith(f"{code}: ")
+
+
+def test_walk_goes_in_order_and_says_what_is_missing(tmp_path):
+    for name in ("b", "a", "c/d"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in walk([tmp_path])] == ["a", "b", "d"]
+    with pytest.raises(SettingsError):
+        list(walk([tmp_path / "missing"]))
+
+
+def test_stems_never_meet():
+    files = [Path(name) for name in ("x/a.dcm", "y/a.png", "a", "1.2.840.5", "a-2.jpg")]
+    named = stems(files)
+    assert len(set(named)) == len(named)
+    assert named[0] == "a"
+    assert named[3] == "1.2.840.5"
+
+
+def test_help_and_unknown_verbs_do_not_import_torch():
+    code = (
+        "import sys; from ptx_app.__main__ import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip().endswith("False")
+    assert "predict" in done.stdout
+
+
+def run_lengths_to_mask(rows: list[str], side: int = 1024) -> np.ndarray:
+    """The challenge's masks: relative runs down the columns, "-1" for none."""
+    flat = np.zeros(side * side, bool)
+    for row in rows:
+        numbers = [int(word) for word in row.split()]
+        position = 0
+        for skip, length in zip(numbers[::2], numbers[1::2], strict=False):
+            position += skip
+            flat[position : position + length] = True
+            position += length
+    return flat.reshape(side, side).T
+
+
+def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path):
+    folder = data_dir / "siim-val-dicom"
+    status = main(["predict", str(folder / "dicom-images"), "--output", str(tmp_path), "--probability"])
+    assert status == 0
+    runs: dict[str, list[str]] = {}
+    with (folder / "train-rle.csv").open() as file:
+        for row in csv.DictReader(file):
+            runs.setdefault(row["ImageId"], []).append(row["EncodedPixels"].strip())
+    stated = load_manifest().entry().figures["validation_dicoms"]
+    truths, scores, dices = [], [], []
+    for row in table(tmp_path):
+        stem = Path(row["file"]).stem
+        positive = runs[stem] != ["-1"]
+        truths.append(positive)
+        scores.append(float(row["score"]))
+        if positive:
+            truth = run_lengths_to_mask(runs[stem])
+            probability = np.load(tmp_path / f"{stem}_probability.npy").astype(np.float32)
+            mask = cv2.resize(probability, (1024, 1024)) >= stated["extent"]
+            dices.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
+    assert (len(truths), sum(truths)) == (stated["films"], stated["positives"])
+    assert roc_auc_score(truths, scores) == pytest.approx(stated["auc"], abs=0.005)
+    assert np.mean(dices) == pytest.approx(stated["dice_positive"], abs=0.005)

@@ -1,0 +1,176 @@
+"""The page, run by Streamlit's own test harness with the bundled weights."""
+
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from ptx_app.errors import FilmError, WeightsError
+from ptx_app.film.examples import example_bytes
+from ptx_app.model.manifest import ROOT, load_manifest
+from ptx_app.ui import engine
+
+
+@pytest.fixture
+def page() -> AppTest:
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+
+
+@pytest.fixture
+def example(page) -> AppTest:
+    page.query_params["example"] = "simulated"
+    return page.run()
+
+
+def drop(page: AppTest, *files: tuple[str, bytes]) -> AppTest:
+    page.run()
+    page.file_uploader[0].set_value([(name, data, "application/octet-stream") for name, data in files])
+    return page.run()
+
+
+def words_of(page: AppTest) -> str:
+    assert not page.exception
+    return " ".join(element.proto.body for element in page.get("html"))
+
+
+def visit(page: AppTest):
+    return page.session_state["visit"]
+
+
+def ct_slice() -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(example_bytes()))
+    dataset.Modality = "CT"
+    written = io.BytesIO()
+    dataset.save_as(written)
+    return written.getvalue()
+
+
+def test_the_empty_page_says_what_it_is_and_where_to_drop(page):
+    said = words_of(page.run())
+    assert "Not a medical device" in said
+    assert page.file_uploader[0].accept_multiple_files
+    assert not page.slider
+
+
+def test_an_example_gets_a_verdict_a_score_and_what_is_known_of_it(example):
+    said = words_of(example)
+    assert "Pneumothorax flagged" in said
+    assert "left side of the patient (right of the picture)" in said.lower()
+    assert "drawn into it by code" in said
+    assert "of 100 films with pneumothorax" in said
+    assert "Not a medical device" in said
+    assert "example" not in example.query_params
+
+
+def test_an_unknown_example_changes_nothing(page):
+    page.query_params["example"] = "../../etc"
+    assert "Not a medical device" in words_of(page.run())
+    assert not visit(page).cases
+
+
+def test_moving_a_threshold_decides_anew_without_the_network(example, monkeypatch):
+    monkeypatch.setattr("ptx_app.ui.intake.predict", lambda *_: pytest.fail("inferred again"))
+    score = visit(example).current.film.prediction.score
+    example.slider(key="score_threshold").set_value(1.0).run()
+    said = words_of(example)
+    assert score < 1.0
+    assert "None flagged" in said
+    assert "set by hand" in said
+    assert "no pneumothorax" not in said.lower().replace("no pneumothorax is known", "")
+
+
+def test_choosing_a_setting_moves_both_thresholds(example):
+    point = load_manifest().entry().operating_point("specific")
+    example.segmented_control(key="operating_point").set_value("specific").run()
+    assert example.slider(key="score_threshold").value == point.score
+    assert example.slider(key="extent").value == point.extent
+
+
+def test_the_extent_changes_the_share_of_the_film(example):
+    example.slider(key="extent").set_value(0.05).run()
+    wide = words_of(example)
+    example.slider(key="extent").set_value(0.95).run()
+    assert "of the film" in wide
+    assert wide != words_of(example)
+
+
+def test_a_broken_file_gets_a_sentence_and_a_code_and_the_next_film_is_read(page):
+    drop(page, ("a.dcm", b"\0" * 128 + b"DICM" + b"\xff" * 500), ("b.dcm", example_bytes()))
+    broken, good = visit(page).cases
+    assert broken.error.code in words_of(page)
+    assert good.film is not None
+    visit(page).show(good.number)
+    assert "flagged" in words_of(page.run())
+
+
+def test_a_film_of_another_kind_is_withheld_until_it_is_overruled(page):
+    drop(page, ("x", ct_slice()))
+    said = words_of(page)
+    assert "Not judged" in said
+    assert "WRONG_MODALITY" in said
+    assert "Pneumothorax flagged" not in said
+    page.button(key=f"overrule-{visit(page).current.number}").click().run()
+    assert "Score" in words_of(page)
+
+
+def test_dicom_and_png_of_the_same_film_score_alike(page):
+    pixels = engine.read(example_bytes()).pixels
+    png = io.BytesIO()
+    Image.fromarray((pixels * 65535 + 0.5).astype(np.uint16)).save(png, "PNG")
+    drop(page, ("film", example_bytes()), ("film", png.getvalue()))
+    first, second = (case.film.prediction.score for case in visit(page).cases)
+    assert first == pytest.approx(second, abs=0.01)
+
+
+def test_clearing_forgets_every_film_at_once(example):
+    example.button(key="clear").click().run()
+    assert not visit(example).cases
+    assert not example.slider
+
+
+def test_thresholds_stay_while_a_case_without_film_is_shown(example):
+    example.slider(key="score_threshold").set_value(0.9).run()
+    broken = visit(example).add("broken", error=FilmError("EMPTY_FILE", "This file is empty."))
+    visit(example).show(broken.number)
+    assert "EMPTY_FILE" in words_of(example.run())
+    visit(example).show(1)
+    assert example.run().slider(key="score_threshold").value == 0.9
+
+
+def test_missing_weights_are_said_and_nothing_else_breaks(page, monkeypatch):
+    def missing(*_args, **_kwargs):
+        raise WeightsError("WEIGHTS_UNAVAILABLE", "The weights cannot be had.")
+
+    engine._build.clear()
+    monkeypatch.setattr("ptx_app.ui.engine.resolve", missing)
+    page.query_params["example"] = "plain"
+    said = words_of(page.run())
+    assert "WEIGHTS_UNAVAILABLE" in said
+    engine._build.clear()
+
+
+@pytest.mark.parametrize(("said", "shown"), [("1", True), ("0", False)])
+def test_a_public_host_asks_for_no_identifiable_films(page, monkeypatch, said, shown):
+    monkeypatch.setenv("PTX_PUBLIC_HOST", said)
+    assert ("No identifiable films here" in words_of(page.run())) == shown
+
+
+def test_a_wrong_setting_is_said(page, monkeypatch):
+    monkeypatch.setenv("PTX_PUBLIC_HOST", "perhaps")
+    assert "SETTING_INVALID" in words_of(page.run())
+
+
+def test_nothing_heavy_or_of_training_is_imported_for_the_page():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, ptx_app.ui.page;"
+        "print(*(n for n in ('albumentations', 'matplotlib', 'sklearn', 'ptx_app.training') if n in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
