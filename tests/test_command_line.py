@@ -1,7 +1,6 @@
 """python -m ptx_app predict, and that what it says of DICOM films is what was measured in training."""
 
 import csv
-import io
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import broken_dicom, ct_slice
 from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
@@ -23,23 +23,13 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def ct_slice() -> bytes:
-    import pydicom
-
-    dataset = pydicom.dcmread(io.BytesIO(example_bytes()))
-    dataset.Modality = "CT"
-    written = io.BytesIO()
-    dataset.save_as(written)
-    return written.getvalue()
-
-
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> tuple[int, Path]:
     films, output = tmp_path_factory.mktemp("films"), tmp_path_factory.mktemp("output")
     (films / "deep" / "er").mkdir(parents=True)
     (films / "good.dcm").write_bytes(example_bytes())
     (films / "deep" / "er" / "good.dcm").write_bytes(example_bytes())
-    (films / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 500)
+    (films / "broken.dcm").write_bytes(broken_dicom())
     (films / "slice").write_bytes(ct_slice())
     (films / ".hidden").write_bytes(b"not a film")
     status = main(["predict", str(films), "--output", str(output), "--probability", "--operating-point", "sensitive"])

@@ -3,8 +3,8 @@
 import io
 
 import numpy as np
-import pydicom
 import pytest
+from films import broken_dicom, ct_slice
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -38,14 +38,6 @@ def words_of(page: AppTest) -> str:
 
 def visit(page: AppTest):
     return page.session_state["visit"]
-
-
-def ct_slice() -> bytes:
-    dataset = pydicom.dcmread(io.BytesIO(example_bytes()))
-    dataset.Modality = "CT"
-    written = io.BytesIO()
-    dataset.save_as(written)
-    return written.getvalue()
 
 
 def test_the_empty_page_says_what_it_is_and_where_to_drop(page):
@@ -98,7 +90,7 @@ def test_the_extent_changes_the_share_of_the_film(example):
 
 
 def test_a_broken_file_gets_a_sentence_and_a_code_and_the_next_film_is_read(page):
-    drop(page, ("a.dcm", b"\0" * 128 + b"DICM" + b"\xff" * 500), ("b.dcm", example_bytes()))
+    drop(page, ("a.dcm", broken_dicom()), ("b.dcm", example_bytes()))
     broken, good = visit(page).cases
     assert broken.error.code in words_of(page)
     assert good.film is not None

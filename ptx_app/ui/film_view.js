@@ -1,9 +1,8 @@
 const states = new WeakMap();
 
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement }) {
   const state = states.get(parentElement) ?? mount(parentElement);
   states.set(parentElement, state);
-  state.step = (by) => setTriggerValue("step", by);
   draw(state, data);
   return () => state.release();
 }
@@ -101,9 +100,6 @@ function act(state, name) {
 
 function onKey(state, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  // Typing in a field, moving a slider or walking through a set of buttons must stay what it is.
-  if (event.composedPath().some((node) => node.matches?.("input, textarea, select, [role=slider], [role=radiogroup], [role=tablist]"))) return;
-  if (event.key === "ArrowRight") state.step(1);
-  else if (event.key === "ArrowLeft") state.step(-1);
-  else act(state, { o: "overlay", i: "invert", f: "fit" }[event.key.toLowerCase()]);
+  if (event.composedPath().some((node) => node.matches?.("input, textarea, select"))) return; // typing stays typing
+  act(state, { o: "overlay", i: "invert", f: "fit" }[event.key.toLowerCase()]);
 }

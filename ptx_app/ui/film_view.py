@@ -1,6 +1,5 @@
 """The film on the screen: zoom, pan, invert, and the finding's layers over it. The one way the page draws a film."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,23 +22,14 @@ class Layer:
     opacity: float
 
 
-def film_view(key: str, picture: str, alt: str, layers: list[Layer], on_step: Callable[[], None]) -> int | None:
+def film_view(key: str, picture: str, alt: str, layers: list[Layer]) -> None:
     """Draw a film and its layers.
 
     Args:
-        key: of the film; zoom and window are kept while it stays the same.
+        key: of the film; zoom and place are kept while it stays the same.
         picture: the film as a data URL.
         alt: what the picture shows, in words.
         layers: drawn over it in this order.
-        on_step: called when the reader asks for the next or the last film by key.
-
-    Returns:
-        +1 or -1 where the reader has just asked for the next or the last film, else None.
     """
-    result = _mount(
-        key="film_view",
-        data={"key": key, "picture": picture, "alt": alt, "layers": [asdict(layer) for layer in layers]},
-        on_step_change=on_step,
-    )
-    step: int | None = result.step
-    return step
+    data = {"key": key, "picture": picture, "alt": alt, "layers": [asdict(layer) for layer in layers]}
+    _mount(key="film_view", data=data)

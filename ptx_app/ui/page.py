@@ -123,12 +123,7 @@ def _layers(film: Film, finding: Finding, outline: str, heat: bool, opacity: flo
 
 
 def _draw(case: Case, film: Film, layers: list[Layer], alt: str) -> None:
-    visit = this_visit()
-
-    def step() -> None:
-        visit.step(st.session_state["film_view"].step)
-
-    film_view(str(case.number), film.display, alt, layers, step)
+    film_view(str(case.number), film.display, alt, layers)
 
 
 def _show_strip(visit: Visit) -> None:
@@ -141,7 +136,7 @@ def _show_strip(visit: Visit) -> None:
         picture = case.film.thumbnail if case.film else ""
         label = f"{case.number} · {standing}"
         items.append(Thumbnail(str(case.number), picture, label, case.name, mark, case is visit.current))
-    thumbnails("strip", "Films of this visit", items, "small", pick)
+    thumbnails("strip", "Films of this visit", items, "small", pick, arrow_keys=True)
 
 
 def _standing(case: Case) -> tuple[str, Mark]:

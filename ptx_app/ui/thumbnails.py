@@ -32,13 +32,23 @@ class Thumbnail:
 
 
 def thumbnails(
-    key: str, label: str, items: list[Thumbnail], size: Literal["small", "large"], on_pick: Callable[[], None]
+    key: str,
+    label: str,
+    items: list[Thumbnail],
+    size: Literal["small", "large"],
+    on_pick: Callable[[], None],
+    arrow_keys: bool = False,
 ) -> str | None:
-    """Draw a row of pictures; returns the id of the one just clicked, else None."""
-    result = _mount(
-        key=key,
-        data={"label": label, "size": size, "items": [asdict(item) for item in items]},
-        on_pick_change=on_pick,
-    )
-    picked: str | None = result.pick
+    """Draw a row of pictures; returns the id of the one just picked, else None.
+
+    Args:
+        key: of the widget.
+        label: what the row holds, for those who hear the page.
+        items: in order.
+        size: of the pictures.
+        on_pick: called when one is picked, before the page is drawn anew.
+        arrow_keys: whether left and right pick the neighbour of the chosen one, wherever on the page they are pressed.
+    """
+    data = {"label": label, "size": size, "arrowKeys": arrow_keys, "items": [asdict(item) for item in items]}
+    picked: str | None = _mount(key=key, data=data, on_pick_change=on_pick).pick
     return picked

@@ -99,13 +99,6 @@ class Visit:
         if any(case.number == number for case in self.cases):
             self.shown = number
 
-    def step(self, by: int) -> None:
-        """Go `by` films forward or back, stopping at the ends."""
-        numbers = [case.number for case in self.cases]
-        if self.shown in numbers:
-            index = numbers.index(self.shown) + by
-            self.shown = numbers[min(max(index, 0), len(numbers) - 1)]
-
     def clear(self) -> None:
         """Forget every film at once."""
         self.cases.clear()

@@ -1,0 +1,179 @@
+"""The page in a real browser against a real server."""
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from films import broken_dicom, dicom_of, simulated_film
+
+from ptx_app.model.manifest import ROOT
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = os.environ.get("PTX_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: install it, or name it in PTX_CHROMIUM")
+
+_QUIET = [
+    f"--{name}"
+    for name in (
+        "no-sandbox",
+        "disable-gpu",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-sync",
+        "disable-component-update",
+        "disable-quic",
+    )
+]
+_DROP = """([zone, files]) => {
+  const transfer = new DataTransfer();
+  for (const [name, data] of files)
+    transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name));
+  for (const type of ["dragenter", "dragover", "drop"])
+    zone.dispatchEvent(new DragEvent(type, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+}"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
+    process = subprocess.Popen([sys.executable, "-m", "streamlit", "run", "app.py", *options], cwd=ROOT)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(150):
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
+            break
+        except OSError:
+            time.sleep(0.2)
+    yield address
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(server, browser) -> Iterator["playwright.Page"]:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(server)
+    page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
+    yield page
+    page.close()
+    assert not problems
+
+
+def drop(page, *files: tuple[str, bytes]) -> None:
+    zone = page.get_by_test_id("stFileUploaderDropzone").element_handle()
+    page.evaluate(_DROP, [zone, [[name, base64.b64encode(data).decode()] for name, data in files]])
+
+
+@pytest.fixture(scope="module")
+def film() -> bytes:
+    return dicom_of(cv2.resize(simulated_film(), (1000, 1062), interpolation=cv2.INTER_AREA))
+
+
+def contour(page) -> np.ndarray:
+    source = page.locator("img.layer").last.get_attribute("src")
+    data = base64.b64decode(source.partition(",")[2])
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)[..., 3]
+
+
+def downloaded(page, label: str) -> bytes:
+    with page.expect_download() as caught:
+        page.get_by_role("button", name=label).click()
+    return Path(caught.value.path()).read_bytes()
+
+
+def test_a_dropped_dicom_is_outlined_and_what_is_taken_away_is_right(page, film):
+    drop(page, ("film.dcm", film))
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
+    page.locator("img.film").wait_for()
+    assert page.locator("img.film").evaluate("film => [film.naturalWidth, film.naturalHeight]") == [1000, 1062]
+    before = contour(page)
+    assert before.shape == (1062, 1000)
+    assert before.any()
+
+    mask = cv2.imdecode(np.frombuffer(downloaded(page, "Mask PNG"), np.uint8), cv2.IMREAD_UNCHANGED)
+    overlay = cv2.imdecode(np.frombuffer(downloaded(page, "Overlay PNG"), np.uint8), cv2.IMREAD_COLOR)
+    result = json.loads(downloaded(page, "Result JSON"))
+    assert mask.shape == (1062, 1000)
+    assert set(np.unique(mask)) == {0, 255}
+    assert overlay.shape == (1062, 1000, 3)
+    assert result["area_share"] == pytest.approx((mask > 0).mean(), abs=1e-5)
+    assert (overlay[before > 0] == (0, 176, 255)).all()
+    assert not (mask[before > 0] > 0).any()
+
+    slider = page.get_by_role("slider", name="Extent threshold")
+    slider.focus()
+    for _ in range(30):
+        slider.press("ArrowRight")
+    deadline = time.monotonic() + 15
+    while np.array_equal(contour(page), before) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    assert np.count_nonzero(contour(page)) != np.count_nonzero(before)
+    smaller = cv2.imdecode(np.frombuffer(downloaded(page, "Mask PNG"), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert (smaller > 0).sum() < (mask > 0).sum()
+
+
+def test_keys_turn_the_overlay_and_the_greys(page, film):
+    drop(page, ("film.dcm", film))
+    layer = page.locator("img.layer").last
+    layer.wait_for(timeout=60_000)
+    page.locator(".stage").focus()
+    page.keyboard.press("o")
+    assert layer.evaluate("layer => getComputedStyle(layer).visibility") == "hidden"
+    page.keyboard.press("o")
+    assert layer.evaluate("layer => getComputedStyle(layer).visibility") == "visible"
+    page.keyboard.press("i")
+    assert "invert" in page.locator("img.film").evaluate("film => getComputedStyle(film).filter")
+
+
+def test_many_files_are_a_strip_and_a_bad_one_is_a_sentence(page, film):
+    drop(page, ("film.dcm", film), ("broken.dcm", broken_dicom()), ("note.txt", b"a shopping list"))
+    items = page.get_by_role("group", name="Films of this visit").get_by_role("button")
+    items.nth(2).wait_for(timeout=60_000)
+    items.nth(1).click()
+    page.get_by_role("alert").wait_for()
+    assert "Traceback" not in page.content()
+    page.locator("body").press("ArrowRight")
+    page.get_by_text("FORMAT_UNKNOWN").wait_for()
+    page.locator("body").press("ArrowLeft")
+    page.locator("body").press("ArrowLeft")
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
+    page.get_by_role("button", name="Clear all films").click()
+    page.get_by_text("No film at hand?").wait_for()
+
+
+def test_an_example_is_one_click_away_and_fits_a_laptop_without_scrolling(page):
+    page.get_by_role("button", name="Simulated pneumothorax").click()
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
+    page.locator("img.film").wait_for()
+    for scroller in ("document.scrollingElement", "document.querySelector('[data-testid=stMain]')"):
+        assert page.evaluate(f"{scroller}.scrollHeight") <= 800
+    stage = page.locator(".stage").bounding_box()
+    assert stage["width"] > 0.6 * 1280
+    assert stage["height"] > 0.8 * 800
+    assert page.get_by_text("Not a medical device").is_visible()
+    assert page.get_by_test_id("stToolbar").count() == 0 or not page.get_by_test_id("stToolbar").is_visible()
