@@ -9,6 +9,7 @@ from ptx_app.model.manifest import OperatingPoint, Weights
 from ptx_app.output.pictures import decoded_grey, encoded, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
 from ptx_app.ui import words
+from ptx_app.ui.take_away import Offer, take_away
 from ptx_app.ui.visit import Case, Film
 
 OUTLINES = ("Contour", "Fill", "Off")
@@ -100,40 +101,37 @@ def show_header(film: Film) -> None:
 
 
 def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> None:
-    """Overlay and mask as PNG at the film's own size, and the result as JSON; made when they are asked for."""
-    stem = f"film-{case.number}"
-    overlay, mask, result = st.columns(3)
-    overlay.download_button(
-        "Overlay PNG",
-        lambda: encoded(overlay_picture(decoded_grey(film.picture), finding)),
-        f"{stem}-overlay.png",
-        "image/png",
-        on_click="ignore",
-        width="stretch",
-        help="The film with the contour, PNG, the film's own size",
-    )
-    mask.download_button(
-        "Mask PNG",
-        lambda: encoded(mask_picture(finding)),
-        f"{stem}-mask.png",
-        "image/png",
-        on_click="ignore",
-        width="stretch",
-        help="0 or 255, PNG, the film's own size",
-    )
-    result.download_button(
-        "Result JSON",
-        lambda: finding_json(
+    """Overlay and mask as PNG at the film's own size, and the result as JSON."""
+
+    def overlay() -> bytes:
+        return encoded(overlay_picture(decoded_grey(film.picture), finding))
+
+    def mask() -> bytes:
+        return encoded(mask_picture(finding))
+
+    def result() -> bytes:
+        overruled = film.objections if case.overruled else ()
+        return finding_json(
             finding,
             weights,
             view=film.view,
             source_format=film.source_format,
             remarks=film.remarks,
-            overruled=film.objections if case.overruled else (),
-        ),
-        f"{stem}-result.json",
-        "application/json",
-        on_click="ignore",
-        width="stretch",
-        help="Score, thresholds, side, size and regions, JSON",
+            overruled=overruled,
+        ).encode()
+
+    stem = f"film-{case.number}"
+    size = "PNG at the film's own size"
+    take_away(
+        [
+            Offer("Overlay PNG", f"The film with the contour, {size}", f"{stem}-overlay.png", "image/png", overlay),
+            Offer("Mask PNG", f"0 or 255, {size}", f"{stem}-mask.png", "image/png", mask),
+            Offer(
+                "Result JSON",
+                "Score, thresholds, side, size, regions",
+                f"{stem}-result.json",
+                "application/json",
+                result,
+            ),
+        ]
     )

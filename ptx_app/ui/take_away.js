@@ -1,0 +1,19 @@
+const handedOver = new Set();
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  parentElement.querySelector(".row").replaceChildren(...data.offers.map(({ name, label, hint }) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = label;
+    button.title = hint;
+    button.onclick = () => setTriggerValue("want", { name, serial: crypto.randomUUID?.() ?? `${Math.random()}` });
+    return button;
+  }));
+  if (data.file && !handedOver.has(data.file.serial)) {
+    handedOver.add(data.file.serial);
+    const link = document.createElement("a");
+    link.href = data.file.url;
+    link.download = data.file.name;
+    link.click();
+  }
+}

@@ -1,0 +1,48 @@
+"""Buttons that hand a file over to the browser.
+
+The file is made when it is asked for and travels inside the page. Streamlit's own download button would put it under an
+address that anyone who knows it can open, and loses it where a run is cut short.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from ptx_app.ui.data_url import data_url
+
+_HERE = Path(__file__).parent
+_mount = st.components.v2.component(
+    "take_away",
+    html='<div class="row" role="group" aria-label="Take away"></div>',
+    css=(_HERE / "take_away.css").read_text(encoding="utf-8"),
+    js=(_HERE / "take_away.js").read_text(encoding="utf-8"),
+)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A file that can be had: the button's label and hint, the file's name and media type, and how it is made."""
+
+    label: str
+    hint: str
+    file_name: str
+    mime: str
+    make: Callable[[], bytes]
+
+
+def take_away(offers: list[Offer]) -> None:
+    """Draw a button for each offer, and hand over what was just asked for."""
+
+    def remember() -> None:
+        st.session_state["wanted"] = st.session_state["take_away"].want
+
+    wanted = st.session_state.pop("wanted", None)
+    data: dict[str, Any] = {"offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers]}
+    for offer in offers:
+        if wanted and wanted["name"] == offer.file_name:
+            # The serial number is the browser's own: a page drawn twice hands the file over once.
+            data["file"] = wanted | {"url": data_url(offer.make(), offer.mime)}
+    _mount(key="take_away", data=data, on_want_change=remember)
