@@ -107,6 +107,7 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
     outline, heat, opacity = panel.choose_layers()
     with stage:
         _draw(case, film, _layers(film, finding, outline, heat, opacity), words.alt_text(finding, film.shape))
+    panel.show_remarks(film)
     panel.show_header(film)
     panel.offer_files(case, film, finding, weights)
 
@@ -144,7 +145,8 @@ def _standing(case: Case) -> tuple[str, Mark]:
         return "not read", "refused"
     if case.withheld:
         return "not judged", "refused"
-    flagged = case.film.prediction.score >= st.session_state.get("score_threshold", 1.0)
+    threshold = panel.score_threshold(engine(lambda *_: None).weights)
+    flagged = case.film.prediction.score >= threshold
     return ("flagged", "flagged") if flagged else ("none flagged", "clear")
 
 

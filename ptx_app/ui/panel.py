@@ -74,6 +74,12 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
     return point, Thresholds(state["score_threshold"], state["extent"], point.smallest_region)
 
 
+def score_threshold(weights: Weights) -> float:
+    """The score threshold in force, in [0, 1]: the reader's, or the default's before the slider was ever shown."""
+    threshold: float = st.session_state.get("score_threshold", weights.operating_point().score)
+    return threshold
+
+
 def choose_layers() -> tuple[str, bool, float]:
     """Contour or fill, whether the heat map is on, and the opacity in [0, 1] of fill and heat map."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
@@ -90,10 +96,14 @@ def choose_layers() -> tuple[str, bool, float]:
     return outline, heat, opacity
 
 
-def show_header(film: Film) -> None:
-    """Remarks about the film, and the technical tags that may be shown."""
+def show_remarks(film: Film) -> None:
+    """What was found odd about the film."""
     for remark in film.remarks:
         st.html(f'<p class="small remark">{escape(remark.message)}</p>')
+
+
+def show_header(film: Film) -> None:
+    """The technical tags that may be shown."""
     with st.expander("About this film"):
         facts = {"File": film.source_format, "Size": f"{film.shape[1]} × {film.shape[0]} px"} | dict(film.tags)
         rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts.items())
