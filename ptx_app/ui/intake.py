@@ -1,18 +1,28 @@
 """From dropped files and clicked examples to cases, saying where the film will appear what is being done."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
+from traceback import extract_tb
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from ptx_app.errors import PtxError
+from ptx_app.errors import FilmError, PtxError
 from ptx_app.film.check import check
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.inference.predict import predict
 from ptx_app.ui.engine import Engine, engine, read
+from ptx_app.ui.letting_go import let_go
 from ptx_app.ui.visit import Case, Film, Visit
+
+_LOG = logging.getLogger(__name__)
+_UNEXPECTED = FilmError(
+    "UNEXPECTED",
+    "This file could not be read for a reason that was not foreseen. Export the film anew, or try another.",
+)
 
 
 def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
@@ -23,6 +33,7 @@ def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
     for file in fresh:
         case = _take(visit, file.name, partial(read, file.getvalue()), progress)
         visit.taken.add(file.file_id)
+        let_go(file)
         first = first or case.number
     if first is not None:
         visit.show(first)
@@ -67,8 +78,17 @@ def _take(visit: Visit, name: str, load: Callable[[], Radiograph], progress: _Pr
         return visit.add(name, film=_examine(engine(progress.fetched), radiograph, progress), known=known)
     except PtxError as error:
         return visit.add(name, error=error)
+    except Exception as error:  # our fault, or a decoder's
+        _report(error)
+        return visit.add(name, error=_UNEXPECTED)
     finally:
         progress.next_film()
+
+
+def _report(error: Exception) -> None:
+    """Log what kind of error came from where. Its text may quote the header, so it is left out."""
+    calls = [f"{Path(call.filename).name}:{call.lineno}" for call in extract_tb(error.__traceback__)]
+    _LOG.error("Unexpected %s at %s", type(error).__name__, " > ".join(calls))
 
 
 def _examine(shared: Engine, radiograph: Radiograph, progress: _Progress) -> Film:

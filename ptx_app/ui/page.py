@@ -19,6 +19,7 @@ from ptx_app.ui.data_url import data_url
 from ptx_app.ui.engine import engine, example_thumbnails, on_public_host
 from ptx_app.ui.film_view import Layer, film_view
 from ptx_app.ui.intake import take_example, take_files
+from ptx_app.ui.letting_go import end_with_the_page, let_go_of_all
 from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
 from ptx_app.ui.visit import Case, Film, Visit, this_visit
 
@@ -29,6 +30,7 @@ def show() -> None:
     """Draw the whole page; called by app.py at each run."""
     st.set_page_config(page_title="Pneumothorax on chest films", layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
+    end_with_the_page()
     visit = this_visit()
     try:
         if visit.cases:
@@ -64,6 +66,10 @@ def _pick_example() -> str | None:
 
 
 def _show_reading(visit: Visit) -> None:
+    def clear() -> None:
+        visit.clear()
+        let_go_of_all()
+
     stage, side = st.columns([2, 1], gap="small")
     with side, st.container(key="panel"):
         st.html(_notice())
@@ -74,7 +80,7 @@ def _show_reading(visit: Visit) -> None:
         case = visit.current
         if case is not None:
             _show_case(stage, case)
-        st.button("Clear all films", key="clear", on_click=visit.clear, type="tertiary", icon=":material/delete:")
+        st.button("Clear all films", key="clear", on_click=clear, type="tertiary", icon=":material/delete:")
     with stage:
         _show_strip(visit)
 

@@ -1,0 +1,62 @@
+"""Films are held in memory only, and no longer than their reader needs them.
+
+Streamlit by itself puts uploads above 1 MB into temporary files while they arrive, keeps every upload until its session
+is removed, and removes a session whose page was closed only when another one is closed later on.
+"""
+
+import asyncio
+import sys
+
+import streamlit as st
+from starlette.formparsers import MultiPartParser
+from streamlit.runtime import Runtime, get_instance
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+# Streamlit bounds an upload's size; this alone is what would bring it to the disk.
+MultiPartParser.spool_max_size = sys.maxsize
+
+
+def let_go(file: UploadedFile) -> None:
+    """Drop a file that was read from the server's memory."""
+    uploads, session = _uploads()
+    uploads.remove_file(session, file.file_id)
+
+
+def let_go_of_all() -> None:
+    """Drop every file that this session has uploaded, read or not."""
+    uploads, session = _uploads()
+    uploads.remove_session_files(session)
+
+
+def end_with_the_page() -> None:
+    """See to it that this session goes once its page is closed; called at each run.
+
+    A page that only lost its connection finds its films again for as long as `server.disconnectedSessionTTL` allows.
+    """
+    _presence()
+
+
+def _leave(session: str) -> None:
+    # Called by the server's event loop when the page is disconnected. A moment before its time is over, for afterwards
+    # Streamlit no longer finds the session, and yet keeps it.
+    seconds = max(st.get_option("server.disconnectedSessionTTL") - 1, 0)
+    asyncio.get_running_loop().call_later(seconds, _end, get_instance(), session)
+
+
+def _end(server: Runtime, session: str) -> None:
+    if not server.is_active_session(session):
+        server.close_session(session)
+
+
+@st.cache_resource(scope="session", on_release=_leave, show_spinner=False)
+def _presence() -> str:
+    return _uploads()[1]
+
+
+def _uploads() -> tuple[MemoryUploadedFileManager, str]:
+    context = get_script_run_ctx()
+    assert context is not None  # noqa: S101  (only the page calls)
+    assert isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager)  # noqa: S101  (Streamlit has no other)
+    return context.uploaded_file_mgr, context.session_id
