@@ -1,0 +1,153 @@
+"""A real server and a real browser, for tests and for the load script. Everything stays on 127.0.0.1."""
+
+import base64
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ptx_app.model.manifest import ROOT
+
+CHROMIUM = find_spec("playwright") and (
+    os.environ.get("PTX_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+)
+NO_CHROMIUM = "no Chromium here: install it with playwright, or name it in PTX_CHROMIUM"
+
+_QUIET = [
+    f"--{name}"
+    for name in (
+        "no-sandbox",
+        "disable-gpu",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-sync",
+        "disable-component-update",
+        "disable-quic",
+    )
+]
+_DROP = """([zone, files]) => {
+  const transfer = new DataTransfer();
+  for (const [name, data] of files)
+    transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name));
+  for (const type of ["dragenter", "dragover", "drop"])
+    zone.dispatchEvent(new DragEvent(type, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+}"""
+
+
+class Server:
+    """A running server: its address, its process, and everything that it has said on either output so far."""
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self.process, self.address, self._said = process, f"http://127.0.0.1:{port}", []
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        self._said.extend(self.process.stdout)
+
+    @property
+    def said(self) -> str:
+        return "".join(self._said)
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(f"{self.address}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def held(self) -> dict[str, int]:
+        """Sessions that are connected, and bytes of uploaded files in memory, as the server's own figures say."""
+        figures = {}
+        for line in self.get("/_stcore/metrics").splitlines():
+            if line.startswith("active_sessions "):
+                figures["sessions"] = int(line.split()[-1])
+            if "UploadedFileManager" in line:
+                figures["uploaded"] = int(float(line.split()[-1]))
+        return {"sessions": 0, "uploaded": 0} | figures
+
+
+@contextmanager
+def running_server(
+    script: Path = ROOT / "app.py",
+    *,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> Iterator[Server]:
+    """Start `streamlit run` with the repository's settings on a free port; stopped when the block ends.
+
+    Args:
+        script: the page's entry.
+        options: further options of Streamlit.
+        environment: set over the present one.
+        before: called in the child before the server starts.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "streamlit", "run", str(script), "--server.headless=true",
+            f"--server.port={port}", "--server.address=127.0.0.1", *options,
+        ],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}, preexec_fn=before,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
+    server = Server(process, port)
+    try:
+        until(lambda: _answers(server), 60)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return server.get("/_stcore/health") == "ok"
+    except OSError:
+        return False
+
+
+@contextmanager
+def running_browser() -> Iterator[Any]:
+    """Chromium without a window, as Playwright's Browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+def open_page(browser: Any, address: str) -> Any:
+    """A page of its own context, as another person's browser would be, once the drop zone is there."""
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.goto(address)
+    page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
+    return page
+
+
+def drop(page: Any, *files: tuple[str, bytes]) -> None:
+    """Drop files, each a name and its bytes, on the page's drop zone."""
+    zone = page.get_by_test_id("stFileUploaderDropzone").element_handle()
+    page.evaluate(_DROP, [zone, [[name, base64.b64encode(data).decode()] for name, data in files]])
+
+
+def until(holds: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
+    """Wait until it holds; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s")
+        time.sleep(every)
