@@ -1,0 +1,76 @@
+"""What the picture check learns from, how it learns, and how its figures are written."""
+
+import numpy as np
+import pytest
+
+from ptx_app.errors import SettingsError
+from ptx_app.film.likeness import FEATURES, logits
+from ptx_app.training.check_measures import Row, page, wilson
+from ptx_app.training.check_pictures import SIDE, lay_wrong, no_film, vary_film, vary_other
+from ptx_app.training.learn_check import Lesson, find_pictures, learn, main
+
+
+@pytest.fixture
+def films():
+    return list(np.random.default_rng(0).random((3, SIDE, SIDE), np.float32))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_made_pictures_are_pictures_and_repeatable(films, seed):
+    for make in (vary_film, vary_other, lay_wrong):
+        first, again = (make(films[0].copy(), np.random.default_rng(seed)) for _ in range(2))
+        assert np.array_equal(first, again)
+        assert first.shape == (SIDE, SIDE)
+        assert first.dtype == np.float32
+        assert 0 <= first.min() <= first.max() <= 1
+    picture = no_film(films, np.random.default_rng(seed))
+    assert picture.shape == (SIDE, SIDE)
+    assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def test_changing_a_film_leaves_the_film_alone(films):
+    kept = films[0].copy()
+    for seed in range(40):
+        vary_film(films[0], np.random.default_rng(seed))
+        no_film(films, np.random.default_rng(seed))
+    assert np.array_equal(films[0], kept)
+
+
+def test_a_film_laid_wrong_is_never_the_film(films):
+    for seed in range(40):
+        assert not np.array_equal(lay_wrong(films[0], np.random.default_rng(seed)), films[0])
+
+
+def test_what_can_be_told_apart_is_learned():
+    draw = np.random.default_rng(1)
+    upright = draw.random(1200) < 0.5
+    values = draw.normal(0, 1, (1200, FEATURES)).astype(np.float32)
+    values[:, :256] += np.where(upright, 0.5, -0.5)[:, None].astype(np.float32)
+    layers = learn([Lesson(values[:800], upright[:800]), Lesson(values[800:1000], upright[800:1000])])
+    hidden = values[1000:][None]
+    for weight, bias in layers[:-1]:
+        hidden = np.maximum(hidden @ weight + bias[:, None], 0)
+    answers = (hidden @ layers[-1][0] + layers[-1][1][:, None])[..., 0].mean(0)
+    assert ((answers > 0) == upright[1000:]).mean() > 0.95
+    assert logits(layers, draw.random((2, 64, 64), np.float32)).shape == (2,)
+    assert all(np.array_equal(a, a.astype(np.float16).astype(np.float32)) for layer in layers for a in layer)
+
+
+def test_wilson_as_published():
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    assert wilson(0, 0) == (0, 1)
+
+
+def test_the_page_names_what_went_wrong():
+    text = page([Row("films", False, 1, 200, None, ("film-7 (no film)",)), Row("turned", True, 9, 10, 8, ())])
+    assert "| films | taken | 1 of 200 | 0.5% (0.1% to 2.8%) |  | film-7 (no film) |" in text
+    assert "| turned | refused | 9 of 10 | 90.0% (59.6% to 98.2%) | 8 of 10 |  |" in text
+
+
+def test_missing_data_is_a_clear_error(tmp_path, capsys):
+    with pytest.raises(SettingsError) as error:
+        find_pictures(tmp_path)
+    assert error.value.code == "DATA_MISSING"
+    assert main(["--data", str(tmp_path), "--weights", str(tmp_path / "w"), "--report", str(tmp_path / "r")]) == 1
+    assert "DATA_MISSING" in capsys.readouterr().err
