@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from ptx_app.film import read_film
 from ptx_app.film.check import check
 from ptx_app.film.examples import example_bytes
+from ptx_app.film.guard import GuardedReader
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import predict
 from ptx_app.model.fetch import resolve
@@ -51,7 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     data = arguments.film.read_bytes() if arguments.film else _film_1024()
     weights, path = resolve(load_manifest(), arguments.weights)
     network, module = TorchNetwork(weights, path), _plain_module(weights, path)
-    app, plain = _timed_in_turns(_app_way(weights, network, data), _plain_way(weights, module, data), arguments.rounds)
+    with GuardedReader(workers=1) as reader:
+        ways = (_app_way(weights, network, reader, data), _plain_way(weights, module, data))
+        app, plain = _timed_in_turns(*ways, arguments.rounds)
+        guarded, unguarded = _timed_in_turns(lambda: reader.read(data), lambda: read_film(data), arguments.rounds)
     fast, eager = _timed_in_turns(*_network_alone(weights, network, module), arguments.rounds)
     _say(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     _say(f"From bytes to contour, warm, {arguments.rounds} rounds, seconds:")
@@ -60,15 +64,16 @@ def run(arguments: argparse.Namespace) -> int:
     _say(f"  ratio plain / app: {statistics.median(plain) / statistics.median(app):.2f}")
     _say(f"The network alone: app {statistics.median(fast):.3f}, plain {statistics.median(eager):.3f}")
     _say(f"  ratio plain / app: {statistics.median(eager) / statistics.median(fast):.2f}")
+    _say(f"Reading alone: child process {statistics.median(guarded):.4f}, here {statistics.median(unguarded):.4f}")
     _say(_memory_of_the_page())
     return 0
 
 
-def _app_way(weights: Weights, network: TorchNetwork, data: bytes) -> Callable[[], object]:
+def _app_way(weights: Weights, network: TorchNetwork, reader: GuardedReader, data: bytes) -> Callable[[], object]:
     thresholds = Thresholds(0.0, weights.operating_point().extent, 0.0)
 
     def once() -> bytes:
-        film = read_film(data)
+        film = reader.read(data)
         prediction = predict(network, film.pixels, weights)
         kept = Film.of(film, check(film), prediction)
         return encoded(contour_layer(decide(prediction, kept.shape, thresholds).mask))

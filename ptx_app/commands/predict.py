@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
-from ptx_app.film import read_film
 from ptx_app.film.check import require_frontal_film
+from ptx_app.film.guard import GuardedReader
 from ptx_app.inference.decide import Finding, Thresholds, decide
 from ptx_app.inference.predict import Prediction, predict
 from ptx_app.model.fetch import resolve
@@ -41,14 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Look at every film; 1 if any failed, else 0 (a refused file has not failed)."""
     settings = read_settings(os.environ)
     weights, path = resolve(load_manifest(), arguments.weights or settings.weights, given=settings.weights_sources)
-    examiner = Examiner(
-        weights, TorchNetwork(weights, path), Thresholds.of(weights.operating_point(arguments.operating_point)),
-        require_film=not arguments.all,
-    )  # fmt: skip
+    thresholds = Thresholds.of(weights.operating_point(arguments.operating_point))
     files = list(walk(arguments.films))
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        failed = _write_all(files, arguments.output, examiner, arguments.probability)
+        with GuardedReader(workers=1) as reader:
+            examiner = Examiner(reader, weights, TorchNetwork(weights, path), thresholds, not arguments.all)
+            failed = _write_all(files, arguments.output, examiner, arguments.probability)
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE",
@@ -61,14 +60,15 @@ def run(arguments: argparse.Namespace) -> int:
 class Examiner:
     """Everything that turns a file into a finding at fixed thresholds."""
 
+    reader: GuardedReader
     weights: Weights
     network: Network
     thresholds: Thresholds
-    require_film: bool = True
+    require_film: bool
 
     def examine(self, data: bytes) -> "Examined":
         """Read, check, predict and decide. Raises FilmError, NotAFilmError among them."""
-        radiograph = read_film(data)
+        radiograph = self.reader.read(data)
         if self.require_film:
             require_frontal_film(radiograph)
         prediction = predict(self.network, radiograph.pixels, self.weights)

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
+from ptx_app.film.guard import GuardedReader
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.inference.turnstile import Turnstile
 from ptx_app.model.fetch import resolve
@@ -50,8 +50,13 @@ def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
 
 
 def read(data: bytes) -> Radiograph:
-    """Read a file as the app does."""
-    return read_film(data)
+    """Read a file as the app does: in a child process, under limits."""
+    return _reader().read(data)
+
+
+@st.cache_resource(show_spinner=False)
+def _reader() -> GuardedReader:
+    return GuardedReader()
 
 
 @st.cache_data(show_spinner=False)

@@ -1,0 +1,127 @@
+"""Reads files of strangers in child processes, under a limit of memory and of time.
+
+A file that makes a decoder crash, hang or take all memory costs its child process, never the app. Workers are started
+when they are first needed and stay warm; a lost one is replaced for the next film.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from types import TracebackType
+from typing import BinaryIO, cast
+
+from ptx_app.errors import FilmError
+from ptx_app.film.radiograph import Radiograph
+from ptx_app.film.worker import receive, send, understood
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class GuardedReader:
+    """A pool of reading processes. May be used by many threads at once; those that find no worker free wait."""
+
+    def __init__(self, workers: int = 2, seconds: float = 10.0, memory_bytes: int = 768 << 20) -> None:
+        """Nothing is started yet.
+
+        Args:
+            workers: how many files are read at the same time.
+            seconds: how long one file may take.
+            memory_bytes: what one file may take beside the worker itself (on Linux).
+        """
+        self._seconds, self._memory_bytes = seconds, memory_bytes
+        self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
+        for _ in range(workers):
+            self._idle.put(None)
+        self._workers = workers
+
+    def read(self, data: bytes) -> Radiograph:
+        """Read a film from the bytes of a file, as `read_film` does, with its errors.
+
+        Raises:
+            FilmError: also TOO_SLOW and READER_LOST, where the limits or a crash ended the reading.
+        """
+        process = self._idle.get()
+        try:
+            if process is None or process.poll() is not None:
+                process = self._start()
+            return self._ask(process, data)
+        except FilmError:
+            raise
+        except BaseException:
+            _ended(process)
+            raise
+        finally:
+            self._idle.put(process if process is not None and process.poll() is None else None)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "ptx_app.film.worker", str(self._memory_bytes)]
+        return subprocess.Popen(  # noqa: S603  (our own module)
+            command,
+            cwd=_ROOT,
+            env=os.environ | _ONE_THREAD,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a decoder's complaint may quote the header
+        )
+
+    def _ask(self, process: subprocess.Popen[bytes], data: bytes) -> Radiograph:
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        watch = threading.Timer(self._seconds, stop)
+        watch.start()
+        try:
+            send(cast(BinaryIO, process.stdin), data)
+            answer = cast(BinaryIO, process.stdout)
+            facts = json.loads(receive(answer))
+            pixels = receive(answer)
+        except (EOFError, OSError) as error:
+            _ended(process)
+            if late.is_set():
+                raise FilmError(
+                    "TOO_SLOW", f"Reading this file took longer than {self._seconds:g} seconds. It was not read."
+                ) from error
+            raise FilmError(
+                "READER_LOST", "This file made the reader fail, so it is damaged or hostile. It was not read."
+            ) from error
+        finally:
+            watch.cancel()
+        return understood(facts, pixels)
+
+    def close(self) -> None:
+        """End the workers that are idle; those at work end with their film."""
+        for _ in range(self._workers):
+            try:
+                _ended(self._idle.get_nowait())
+            except queue.Empty:
+                break
+            finally:
+                self._idle.put(None)
+
+    def __enter__(self) -> "GuardedReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _ended(process: subprocess.Popen[bytes] | None) -> None:
+    if process is None:
+        return
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:  # what was still to be written has nowhere to go
+                continue
+    process.wait()

@@ -1,0 +1,146 @@
+"""Reading in child processes: what a hostile file may cost, and that the next film is read."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from films import broken_dicom, ct_slice, dicom_of
+
+from ptx_app.errors import FilmError, NotAFilmError
+from ptx_app.film import read_film
+from ptx_app.film.examples import example_bytes
+from ptx_app.film.guard import GuardedReader
+from ptx_app.film.radiograph import Radiograph
+
+
+@pytest.fixture
+def reader():
+    with GuardedReader(workers=1, seconds=5) as reader:
+        yield reader
+
+
+def same(first: Radiograph, second: Radiograph) -> bool:
+    facts = ("view", "spacing", "source_format", "remarks", "objections")
+    return (
+        np.array_equal(first.pixels, second.pixels)
+        and list(first.tags.items()) == list(second.tags.items())
+        and all(getattr(first, fact) == getattr(second, fact) for fact in facts)
+    )
+
+
+def film(seed: int, height: int = 200, width: int = 160) -> bytes:
+    return dicom_of(np.random.default_rng(seed).random((height, width), dtype=np.float32))
+
+
+def worker_of(reader: GuardedReader) -> int:
+    process = reader._idle.get()
+    reader._idle.put(process)
+    return process.pid
+
+
+@pytest.mark.parametrize("data", [example_bytes(), ct_slice(), film(1)], ids=["example", "objected to", "made"])
+def test_it_reads_what_the_plain_reader_reads(reader, data):
+    assert same(reader.read(data), read_film(data))
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", broken_dicom()], ids=["empty", "no film", "broken"])
+def test_it_raises_what_the_plain_reader_raises(reader, data):
+    with pytest.raises(FilmError) as plain:
+        read_film(data)
+    with pytest.raises(FilmError) as guarded:
+        reader.read(data)
+    assert type(guarded.value) is type(plain.value)
+    assert (guarded.value.code, guarded.value.message) == (plain.value.code, plain.value.message)
+
+
+def test_a_refusal_stays_a_refusal(reader):
+    many = dicom_of(np.zeros((64, 64), np.float32), NumberOfFrames=2, PixelData=b"\0" * 64 * 64 * 4)
+    with pytest.raises(NotAFilmError):
+        reader.read(many)
+
+
+def test_one_warm_worker_serves_film_after_film_and_errors_do_not_end_it(reader):
+    reader.read(film(1))
+    first = worker_of(reader)
+    with pytest.raises(FilmError):
+        reader.read(b"nonsense")
+    reader.read(film(2))
+    assert worker_of(reader) == first
+
+
+def test_a_killed_worker_is_a_clear_error_and_the_next_film_works(reader):
+    reader.read(film(1))
+    # Stopped first, so that the film is surely in the worker's hands when the worker dies.
+    os.kill(worker_of(reader), signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (worker_of(reader), signal.SIGKILL)).start()
+    with pytest.raises(FilmError) as raised:
+        reader.read(film(2))
+    assert raised.value.code == "READER_LOST"
+    assert same(reader.read(film(3)), read_film(film(3)))
+
+
+def test_a_worker_that_died_while_idle_is_replaced_unseen(reader):
+    reader.read(film(1))
+    os.kill(worker_of(reader), signal.SIGKILL)
+    time.sleep(0.2)
+    assert same(reader.read(film(2)), read_film(film(2)))
+
+
+def test_a_file_that_takes_too_long_is_ended_and_the_next_film_works():
+    with GuardedReader(workers=1, seconds=1) as reader:
+        reader.read(film(1))
+        os.kill(worker_of(reader), signal.SIGSTOP)
+        started = time.monotonic()
+        with pytest.raises(FilmError) as raised:
+            reader.read(film(2))
+        assert raised.value.code == "TOO_SLOW"
+        assert time.monotonic() - started < 4
+        assert same(reader.read(film(3)), read_film(film(3)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
+def test_a_film_over_the_memory_limit_is_refused_and_the_next_film_works():
+    large = dicom_of(np.zeros((3000, 3000), np.float32))
+    with GuardedReader(workers=1, memory_bytes=16 << 20) as reader:
+        with pytest.raises(FilmError) as raised:
+            reader.read(large)
+        assert raised.value.code in {"TOO_MUCH_MEMORY", "READER_LOST"}
+        assert reader.read(film(1)).pixels.shape == (200, 160)
+    with GuardedReader(workers=1) as reader:
+        assert reader.read(large).pixels.shape == (3000, 3000)
+
+
+def test_many_at_once_each_get_their_own_film():
+    with GuardedReader(workers=2) as reader:
+        seen: dict[int, tuple[int, ...]] = {}
+
+        def read(number: int) -> None:
+            seen[number] = reader.read(film(number, height=100 + number)).pixels.shape
+
+        threads = [threading.Thread(target=read, args=(number,)) for number in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert seen == {number: (100 + number, 160) for number in range(50)}
+
+
+def test_closing_ends_the_workers():
+    reader = GuardedReader(workers=1)
+    reader.read(film(1))
+    process = worker_of(reader)
+    reader.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def test_the_worker_is_light():
+
+    code = "import sys, ptx_app.film.worker, ptx_app.film.dicom, ptx_app.film.picture; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "streamlit", "matplotlib", "albumentations"} & set(modules)
