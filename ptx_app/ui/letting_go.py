@@ -14,6 +14,8 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from ptx_app.ui.visit import Visit
+
 # Streamlit bounds an upload's size; this alone is what would bring it to the disk.
 MultiPartParser.spool_max_size = sys.maxsize
 
@@ -30,29 +32,30 @@ def let_go_of_all() -> None:
     uploads.remove_session_files(session)
 
 
-def end_with_the_page() -> None:
+def end_with_the_page(visit: Visit) -> None:
     """See to it that this session goes once its page is closed; called at each run.
 
     A page that only lost its connection finds its films again for as long as `server.disconnectedSessionTTL` allows.
     """
-    _presence()
+    _presence(visit)
 
 
-def _leave(session: str) -> None:
+def _leave(presence: tuple[str, Visit]) -> None:
     # Called by the server's event loop when the page is disconnected. A moment before its time is over, for afterwards
     # Streamlit no longer finds the session, and yet keeps it.
     seconds = max(st.get_option("server.disconnectedSessionTTL") - 1, 0)
-    asyncio.get_running_loop().call_later(seconds, _end, get_instance(), session)
+    asyncio.get_running_loop().call_later(seconds, _end, get_instance(), *presence)
 
 
-def _end(server: Runtime, session: str) -> None:
+def _end(server: Runtime, session: str, visit: Visit) -> None:
     if not server.is_active_session(session):
+        visit.clear()  # now, not when Python next looks for what nobody holds
         server.close_session(session)
 
 
 @st.cache_resource(scope="session", on_release=_leave, show_spinner=False)
-def _presence() -> str:
-    return _uploads()[1]
+def _presence(_visit: Visit) -> tuple[str, Visit]:
+    return _uploads()[1], _visit
 
 
 def _uploads() -> tuple[MemoryUploadedFileManager, str]:

@@ -30,8 +30,8 @@ def show() -> None:
     """Draw the whole page; called by app.py at each run."""
     st.set_page_config(page_title="Pneumothorax on chest films", layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
-    end_with_the_page()
     visit = this_visit()
+    end_with_the_page(visit)
     try:
         if visit.cases:
             _show_reading(visit)

@@ -1,0 +1,219 @@
+"""Many readers at once on one server: `python tests/load.py [--sessions 20] [--films 3] [--json load.json]`.
+
+Each reader is a browser page of its own context that drops films of sizes no other film has, waits for the verdicts,
+looks at every film of its strip and clears them. Printed are how many were answered, how many saw a film that was not
+theirs, how long it took, what memory the server held, and how many were told their place while they waited.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from films import dicom_of, simulated_film  # noqa: E402
+from serving import CHROMIUM, NO_CHROMIUM, Server, open_page, running_browser, running_server, until  # noqa: E402
+
+_MOST_SESSIONS, _MOST_FILMS = 40, 5
+_KEPT_SECONDS = 5
+_MIB = 1 << 20
+
+
+@dataclass
+class Reader:
+    """One page, the sizes (width, height) of the films that it dropped, and what became of them."""
+
+    page: Any
+    sizes: list[tuple[int, int]]
+    dropped_at: float = 0.0
+    seconds: float | None = None
+    places: set[str] = field(default_factory=set)
+    wrong: int = 0
+
+
+class Memory:
+    """Resident memory of the server and the processes that it started, in MiB."""
+
+    def __init__(self, process: int) -> None:
+        self._process, self.peak = process, 0.0
+
+    def now(self) -> float:
+        """As /proc says at this moment."""
+        held = sum(_resident(process) for process in _family(self._process)) / _MIB
+        self.peak = max(self.peak, held)
+        return held
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Keep the peak while the block runs."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.2):
+                self.now()
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+
+def _family(process: int) -> list[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue  # gone meanwhile
+    family = [process]
+    for member in family:
+        family += [child for child, parent in parents.items() if parent == member]
+    return family
+
+
+def _resident(process: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def films_for(reader: int, films: int, source: np.ndarray, folder: Path) -> list[tuple[Path, tuple[int, int]]]:
+    """Films of a reader as files, each with a (width, height) that no other film of the run has."""
+    made = []
+    for number in range(films):
+        size = (1000 + 2 * (reader * films + number), 1062 + number)
+        path = folder / f"{reader}-{number}.dcm"
+        path.write_bytes(dicom_of(np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA))))
+        made.append((path, size))
+    return made
+
+
+def look(reader: Reader, started: float) -> None:
+    """Note the place that the page tells, and whether its strip holds every film."""
+    said = reader.page.locator(".st-key-progress").all_inner_texts()
+    reader.places.update(text.strip() for text in said if "Waiting" in text)
+    strip = reader.page.get_by_role("group", name="Films of this visit").get_by_role("button")
+    if strip.count() == len(reader.sizes):
+        reader.seconds = time.monotonic() - started
+
+
+def look_through(reader: Reader) -> None:
+    """Open every film of the strip; count those whose picture or contour has not the size of the film dropped."""
+    strip = reader.page.get_by_role("group", name="Films of this visit").get_by_role("button")
+    for number, (width, height) in enumerate(reader.sizes):
+        strip.nth(number).click()
+        mine = f"film => film.complete && film.naturalWidth === {width} && film.naturalHeight === {height}"
+        try:
+            for picture in ("img.film", "img.layer"):
+                until(lambda: bool(reader.page.locator(picture).last.evaluate(mine)), 20)  # noqa: B023  (used at once)
+        except AssertionError:
+            reader.wrong += 1
+
+
+def warm_up(server: Server, browser: Any) -> None:
+    """One example through everything, so that what is measured is the films and not the loading of the network."""
+    page = open_page(browser, server.address)
+    page.get_by_role("button", name="Simulated pneumothorax").click()
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=120_000)
+    page.context.close()
+    until(lambda: server.held()["sessions"] == 0, 10)
+    time.sleep(_KEPT_SECONDS)
+
+
+def measure(sessions: int, films: int, seconds: float) -> dict[str, Any]:
+    """Run the whole, in at most about so many seconds; the figures, by name."""
+    options = [f"--server.disconnectedSessionTTL={_KEPT_SECONDS}"]
+    source = simulated_film()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_server(options=options) as server,
+        running_browser() as browser,
+    ):
+        dropped = [films_for(reader, films, source, Path(folder)) for reader in range(sessions)]
+        warm_up(server, browser)
+        memory = Memory(server.process.pid)
+        before = memory.now()
+        with memory.watched():
+            readers = [Reader(open_page(browser, server.address), [size for _, size in files]) for files in dropped]
+            started = time.monotonic()
+            for reader, files in zip(readers, dropped, strict=True):
+                reader.dropped_at = time.monotonic() - started
+                reader.page.locator("input[type=file]").set_input_files([path for path, _ in files])
+            while time.monotonic() - started < seconds and any(reader.seconds is None for reader in readers):
+                for reader in readers:
+                    if reader.seconds is None:
+                        look(reader, started)
+            answered = [reader for reader in readers if reader.seconds is not None]
+            for reader in answered:
+                look_through(reader)
+            holding = memory.now()
+            for reader in answered:
+                reader.page.get_by_role("button", name="Clear all films").click()
+                reader.page.get_by_text("No film at hand?").wait_for(timeout=30_000)
+            cleared = memory.now()
+            for reader in readers:
+                reader.page.context.close()
+            until(lambda: server.held()["sessions"] == 0, 20)
+            time.sleep(_KEPT_SECONDS)
+        waits = sorted(reader.seconds - reader.dropped_at for reader in answered if reader.seconds is not None)
+        return {
+            "sessions": sessions,
+            "films_each": films,
+            "film_megabytes": round(dropped[0][0][0].stat().st_size / 1e6, 1),
+            "cores": os.cpu_count(),
+            "load_average_at_end": round(os.getloadavg()[0], 1),
+            "answered": len(answered),
+            "wrong_films": sum(reader.wrong for reader in readers),
+            "told_their_place": sum(bool(reader.places) for reader in readers),
+            "seconds_to_last_verdict_median": round(statistics.median(waits), 1) if waits else None,
+            "seconds_to_last_verdict_worst": round(waits[-1], 1) if waits else None,
+            "memory_mib_before": round(before),
+            "memory_mib_peak": round(memory.peak),
+            "memory_mib_all_films_held": round(holding),
+            "memory_mib_cleared": round(cleared),
+            "memory_mib_after": round(memory.now()),
+            "uploads_held_after": server.held()["uploaded"],
+        }
+
+
+def main() -> int:
+    """Print the figures; 1 where a reader got no answer or another's film."""
+    parser = argparse.ArgumentParser(description="Many readers at once on one server, here on this machine.")
+    parser.add_argument("--sessions", type=int, default=20, help=f"readers at once, at most {_MOST_SESSIONS}")
+    parser.add_argument("--films", type=int, default=3, help=f"films each, at most {_MOST_FILMS}")
+    parser.add_argument("--seconds", type=float, default=300, help="give up waiting for verdicts after this long")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    arguments = parser.parse_args()
+    if not CHROMIUM:
+        parser.error(NO_CHROMIUM)
+    sessions, films = min(arguments.sessions, _MOST_SESSIONS), min(arguments.films, _MOST_FILMS)
+    figures = measure(sessions, films, arguments.seconds)
+    text = json.dumps(figures, indent=2)
+    sys.stdout.write(f"{text}\n")
+    if arguments.json:
+        arguments.json.write_text(f"{text}\n", encoding="utf-8")
+    return 0 if figures["answered"] == sessions and not figures["wrong_films"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

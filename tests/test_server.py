@@ -1,0 +1,222 @@
+"""What a real server with the repository's settings serves, refuses and lets go of."""
+
+import http.client
+import re
+import time
+import tomllib
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import cv2
+import pytest
+from films import dicom_of, simulated_film
+from serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_browser, running_server, until
+from streamlit import config
+
+from ptx_app.model.manifest import ROOT
+
+SETTINGS = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
+
+# The app itself, and two more pages of the test's own: one that breaks, one that counts films in memory.
+_SCRIPT = """
+import gc
+import streamlit as st
+if "break" in st.query_params:
+    raise RuntimeError("a secret of the server")
+elif "count" in st.query_params:
+    from ptx_app.ui.visit import Film
+    st.text(f"{sum(type(thing) is Film for thing in gc.get_objects())} films in memory")
+else:
+    from ptx_app.ui.page import show
+    show()
+"""
+_KEPT_SECONDS = 3
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    script = tmp_path_factory.mktemp("script") / "page.py"
+    script.write_text(_SCRIPT, encoding="utf-8")
+    with running_server(script, options=[f"--server.disconnectedSessionTTL={_KEPT_SECONDS}"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with running_browser() as chromium:
+        yield chromium
+
+
+def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+    """Status, headers and body of an answer; redirects are not followed and the path is sent as it is."""
+    connection = http.client.HTTPConnection(urlsplit(server.address).netloc, timeout=10)
+    connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    answer = connection.getresponse()
+    body = answer.read().decode("utf-8", "replace")
+    connection.close()
+    return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
+
+
+def test_every_setting_is_one_that_streamlit_knows():
+    known = config.get_config_options(force_reparse=True)
+    named = [f"{section}.{name}" for section, values in SETTINGS.items() for name in values]
+    assert [name for name in named if name not in known] == []
+
+
+def test_the_settings_are_the_careful_ones():
+    assert SETTINGS["server"]["enableXsrfProtection"] is True
+    assert SETTINGS["server"]["enableCORS"] is True
+    assert SETTINGS["server"]["enableStaticServing"] is False
+    assert SETTINGS["server"]["enableAgentApi"] is False
+    assert SETTINGS["server"]["maxUploadSize"] <= 100
+    assert SETTINGS["server"]["disconnectedSessionTTL"] <= 60
+    assert SETTINGS["client"]["showErrorDetails"] == "none"
+    assert SETTINGS["browser"]["gatherUsageStats"] is False
+
+
+def test_the_server_is_well_and_tells_no_other_site(server):
+    status, headers, body = ask(server, "/_stcore/health", Origin="https://elsewhere.example")
+    assert (status, body) == (200, "ok")
+    assert "access-control-allow-origin" not in headers
+    assert "SameSite=Lax" in headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/", "/static", "/media/", "/component/", "/app/static/", "/app/static/app.py", "/app.py",
+     "/.streamlit/config.toml", "/ptx_app/ui/page.py", "/weights_manifest.json", "/../app.py", "/..%2fapp.py",
+     "/static/..%2f..%2fapp.py", "//etc/passwd", "/_stcore/upload_file/", "/media/..%2f..%2fetc%2fpasswd"],
+)  # fmt: skip
+def test_neither_folders_nor_the_apps_own_files_are_served(server, path):
+    status, _, body = ask(server, path)
+    page = '<div id="root">' in body  # Streamlit's one page, which it gives for any address it does not know
+    assert page or status in {301, 400, 403, 404, 405}
+    for secret in ("import ", "[server]", "sha256", "root:", "Index of", "Directory listing"):
+        assert secret not in body
+
+
+def test_an_upload_without_token_is_refused(server):
+    path = "/_stcore/upload_file/11111111-2222-3333-4444-555555555555/1"
+    assert ask(server, path, "PUT")[0] == 403
+    assert ask(server, path, "PUT", X_Xsrftoken="made up")[0] == 403
+    assert ask(server, path, "DELETE")[0] == 403
+    cookie = ask(server, "/_stcore/health")[1]["set-cookie"].partition(";")[0]
+    token = cookie.partition("=")[2]
+    assert ask(server, path, "PUT", Cookie=cookie)[0] == 403
+    assert ask(server, path, "PUT", Cookie=cookie, X_Xsrftoken=token)[0] == 400, "nobody's session takes no file"
+    assert server.held()["uploaded"] == 0
+
+
+def test_another_sites_page_cannot_open_a_connection(server):
+    def knock(origin: str) -> int:
+        return ask(
+            server, "/_stcore/stream", Origin=origin, Connection="Upgrade", Upgrade="websocket",
+            Sec_WebSocket_Version="13", Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ==",
+        )[0]  # fmt: skip
+
+    assert knock("https://elsewhere.example") == 403
+
+
+def test_agents_are_not_served(server):
+    assert ask(server, "/_stcore/agent/interact", "POST", Content_Type="application/json")[0] == 403
+
+
+@needs_browser
+def test_an_error_of_the_page_shows_neither_its_kind_nor_its_place(server, browser):
+    page = browser.new_context().new_page()
+    page.goto(f"{server.address}/?break=1")
+    shown = page.get_by_test_id("stException").inner_text()
+    for detail in ("secret", "RuntimeError", "Traceback", "page.py", "google", "ChatGPT"):
+        assert detail.lower() not in shown.lower()
+    page.context.close()
+    assert "a secret of the server" in server.said  # the operator is told
+
+
+_SCRIPTS = [
+    "<script>window.hurt = 1</script>",
+    "<img src=x onerror='window.hurt = 1'>",
+    "</td></table><svg onload=window.hurt=1>",
+]
+
+
+@needs_browser
+@pytest.mark.parametrize("where", ["generated", "case"])
+def test_a_script_in_a_header_or_a_file_name_is_neither_run_nor_drawn(server, browser, where, request):
+    if where == "generated":
+        names = {"PatientName": _SCRIPTS[0], "StudyDescription": _SCRIPTS[1], "BodyPartExamined": _SCRIPTS[2]}
+        film = dicom_of(_film(400), **names, Modality=_SCRIPTS[1][:16])
+    else:
+        film = (request.getfixturevalue("data_dir") / "dicom-cases" / "chest_made_xss_patient_name.dcm").read_bytes()
+    dialogues: list[str] = []
+    page = open_page(browser, server.address)
+    page.on("dialog", lambda dialogue: (dialogues.append(dialogue.message), dialogue.dismiss()))
+    drop(page, (f"{_SCRIPTS[1]}.dcm", film))
+    page.get_by_text("About this film").click(timeout=60_000)
+    strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
+    assert strip.first.get_attribute("title") == f"{_SCRIPTS[1]}.dcm"  # as text, to its owner
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.hurt") is None
+    assert not dialogues
+    assert page.evaluate("document.querySelectorAll('[onerror], [onload]').length") == 0
+    assert "window.hurt" not in re.sub(r'title="[^"]*"', "", page.content())
+    page.context.close()
+
+
+def _film(width: int):
+    return cv2.resize(simulated_film(), (width, round(width * 1.062)), interpolation=cv2.INTER_AREA)
+
+
+@needs_browser
+def test_films_go_with_the_button_and_with_the_page(server, browser):
+    page = open_page(browser, server.address)
+    drop(page, ("one.dcm", dicom_of(_film(400))), ("two.dcm", dicom_of(_film(420))))
+    strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
+    strip.nth(1).wait_for(timeout=60_000)
+    assert server.held()["uploaded"] == 0
+    assert _films_in_memory(server, browser) == 2
+    page.get_by_role("button", name="Clear all films").click()
+    page.get_by_text("No film at hand?").wait_for()
+    assert _films_in_memory(server, browser) == 0
+
+    drop(page, ("one.dcm", dicom_of(_film(400))))
+    strip.first.wait_for(timeout=60_000)
+    page.context.close()
+    # Nobody else comes or goes meanwhile: that alone would make Streamlit tidy up.
+    until(lambda: server.held()["sessions"] == 0, 5)
+    time.sleep(_KEPT_SECONDS)
+    assert _films_in_memory(server, browser) == 0
+
+
+@needs_browser
+def test_a_page_that_lost_its_connection_finds_its_films_again(server, browser):
+    connections = []
+
+    def pass_on(socket) -> None:
+        connections.append((socket, socket.connect_to_server()))
+
+    page = browser.new_context().new_page()
+    page.route_web_socket(re.compile("_stcore/stream"), pass_on)
+    page.goto(server.address)
+    page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
+    drop(page, ("one.dcm", dicom_of(_film(400))))
+    strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
+    strip.first.wait_for(timeout=60_000)
+    for end in connections[-1]:
+        end.close()
+    page.wait_for_timeout((_KEPT_SECONDS + 1) * 1000)
+    assert len(connections) == 2, "the page did not come back"
+    page.get_by_role("button", name="Invert").click()
+    assert strip.count() == 1
+    assert _films_in_memory(server, browser) == 1
+    page.context.close()
+
+
+def _films_in_memory(server: Server, browser) -> int:
+    page = browser.new_context().new_page()
+    page.goto(f"{server.address}/?count=1")
+    said = page.get_by_text("films in memory")
+    said.wait_for(timeout=20_000)
+    count = int(said.inner_text().split()[0])
+    page.context.close()
+    return count
