@@ -143,7 +143,8 @@ def run_lengths_to_mask(rows: list[str], side: int = 1024) -> np.ndarray:
 
 def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path):
     folder = data_dir / "siim-val-dicom"
-    status = main(["predict", str(folder / "dicom-images"), "--output", str(tmp_path), "--probability"])
+    # "--all": one of the hundred is a lateral that the check refuses, and the figures are the model's, not the check's.
+    status = main(["predict", str(folder / "dicom-images"), "--output", str(tmp_path), "--probability", "--all"])
     assert status == 0
     runs: dict[str, list[str]] = {}
     with (folder / "train-rle.csv").open() as file:

@@ -50,6 +50,8 @@ def read_picture(data: bytes, limits: Limits) -> Radiograph:
         channels, coloured = _decode(data, kind, limits)
     except (FilmError, MemoryError):
         raise
+    except Image.DecompressionBombError:
+        raise FilmError("TOO_LARGE", "This picture has more pixels than any film. It was not read.") from None
     except Exception:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and more on damaged files
         raise broken() from None
     remarks = [_COLOUR] if coloured else []
