@@ -184,6 +184,8 @@ def server(home) -> Iterator[Server]:
         yield running
 
 
+# What the server caches holds no film of a visitor.
+_SHARED = ("engine.example_thumbnails", "engine._build", "engine._reader", "letting_go._presence")
 # Every element with its attributes, inside the components too.
 _WHOLE_PAGE = """() => {
   const roots = [document], pages = [document.documentElement.outerHTML, document.title];
@@ -226,9 +228,7 @@ def test_a_real_server_shows_logs_writes_and_keeps_nothing_of_the_patient(films,
         until(lambda: server.held()["sessions"] == 0, 5)
         assert 'cache="ptx_app.ui.engine.example_thumbnails"' in server.get("/_stcore/metrics")
     caches = set(re.findall(r'cache_type="st_cache_[a-z]+",cache="([^"]+)"', server.get("/_stcore/metrics")))
-    assert caches <= {
-        f"ptx_app.ui.{name}" for name in ("engine.example_thumbnails", "engine._build", "letting_go._presence")
-    }
+    assert caches <= {f"ptx_app.ui.{name}" for name in _SHARED}
     assert not markers_in(server.said)
     left = [Path(folder, name) for folder, _, names in os.walk(home) for name in names]
     assert not any(MARK in path.name.encode() or markers_in(path.read_bytes()) for path in left)

@@ -1,10 +1,11 @@
 """What a real server with the repository's settings serves, refuses and lets go of."""
 
 import http.client
+import itertools
 import re
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import cv2
@@ -26,7 +27,9 @@ if "break" in st.query_params:
     raise RuntimeError("a secret of the server")
 elif "count" in st.query_params:
     from ptx_app.ui.visit import Film
-    st.text(f"{sum(type(thing) is Film for thing in gc.get_objects())} films in memory")
+    look = st.session_state["look"] = st.session_state.get("look", -1) + 1
+    st.text(f"look {look}: {sum(type(thing) is Film for thing in gc.get_objects())} films in memory")
+    st.button("Look")
 else:
     from ptx_app.ui.page import show
     show()
@@ -46,6 +49,23 @@ def server(tmp_path_factory) -> Iterator[Server]:
 def browser() -> Iterator[object]:
     with running_browser() as chromium:
         yield chromium
+
+
+@pytest.fixture(scope="module")
+def films_in_memory(server, browser) -> Callable[[], int]:
+    """Counts them on a page that stays open: one that comes or goes would make Streamlit tidy up."""
+    page = browser.new_context().new_page()
+    page.goto(f"{server.address}/?count=1")
+    looks = itertools.count(1)
+
+    def count() -> int:
+        page.get_by_role("button", name="Look").click()
+        said = page.get_by_text(f"look {next(looks)}:")
+        said.wait_for(timeout=20_000)
+        return int(said.inner_text().split()[2])
+
+    page.get_by_text("look 0:").wait_for(timeout=20_000)
+    return count
 
 
 def ask(server: Server, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
@@ -168,28 +188,27 @@ def _film(width: int):
 
 
 @needs_browser
-def test_films_go_with_the_button_and_with_the_page(server, browser):
+def test_films_go_with_the_button_and_with_the_page(server, browser, films_in_memory):
     page = open_page(browser, server.address)
     drop(page, ("one.dcm", dicom_of(_film(400))), ("two.dcm", dicom_of(_film(420))))
     strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
     strip.nth(1).wait_for(timeout=60_000)
     assert server.held()["uploaded"] == 0
-    assert _films_in_memory(server, browser) == 2
+    assert films_in_memory() == 2
     page.get_by_role("button", name="Clear all films").click()
     page.get_by_text("No film at hand?").wait_for()
-    assert _films_in_memory(server, browser) == 0
+    assert films_in_memory() == 0
 
     drop(page, ("one.dcm", dicom_of(_film(400))))
     strip.first.wait_for(timeout=60_000)
     page.context.close()
-    # Nobody else comes or goes meanwhile: that alone would make Streamlit tidy up.
-    until(lambda: server.held()["sessions"] == 0, 5)
+    until(lambda: server.held()["sessions"] == 1, 5)
     time.sleep(_KEPT_SECONDS)
-    assert _films_in_memory(server, browser) == 0
+    assert films_in_memory() == 0
 
 
 @needs_browser
-def test_a_page_that_lost_its_connection_finds_its_films_again(server, browser):
+def test_a_page_that_lost_its_connection_finds_its_films_again(server, browser, films_in_memory):
     connections = []
 
     def pass_on(socket) -> None:
@@ -208,15 +227,5 @@ def test_a_page_that_lost_its_connection_finds_its_films_again(server, browser):
     assert len(connections) == 2, "the page did not come back"
     page.get_by_role("button", name="Invert").click()
     assert strip.count() == 1
-    assert _films_in_memory(server, browser) == 1
+    assert films_in_memory() == 1
     page.context.close()
-
-
-def _films_in_memory(server: Server, browser) -> int:
-    page = browser.new_context().new_page()
-    page.goto(f"{server.address}/?count=1")
-    said = page.get_by_text("films in memory")
-    said.wait_for(timeout=20_000)
-    count = int(said.inner_text().split()[0])
-    page.context.close()
-    return count
