@@ -1,6 +1,6 @@
 """A DICOM file as a film: header, pixels, shades, and what the header says of it."""
 
-from ptx_app.errors import NotAFilmError
+from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.grey import show
 from ptx_app.film.header import damaged, has_mark, parse
 from ptx_app.film.limits import Limits
@@ -26,6 +26,19 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
         NotAFilmError: no picture within, or many, or one that no film could be.
         FilmError: broken, cut short, or larger than the limits.
     """
+    try:
+        return _read(data, limits)
+    except (FilmError, MemoryError):
+        raise
+    except RecursionError:
+        raise FilmError(
+            "DICOM_NESTED_TOO_DEEP", "This DICOM file is nested too deep to be a film. Export the film anew."
+        ) from None
+    except Exception:  # a damaged file makes pydicom raise whatever it likes, when it is parsed or when it is asked
+        raise damaged() from None
+
+
+def _read(data: bytes, limits: Limits) -> Radiograph:
     dataset, syntax = parse(data, limits)
     if not any(keyword in dataset for keyword in ("SOPClassUID", "Modality", "Rows")):
         raise damaged()

@@ -107,23 +107,9 @@ def parse(data: bytes, limits: Limits) -> tuple[Dataset, UID]:
         The data set and the transfer syntax of its pixels.
 
     Raises:
-        FilmError: broken, nested too deep, or larger than the limits once inflated.
+        FilmError: larger than the limits once inflated.
+        Exception: whatever pydicom raises on a damaged file; elements raise it when they are asked for, too.
     """
-    try:
-        return _parse(data, limits)
-    except FilmError:
-        raise
-    except RecursionError:
-        raise FilmError(
-            "DICOM_NESTED_TOO_DEEP", "This DICOM file is nested too deep to be a film. Export the film anew."
-        ) from None
-    except MemoryError:
-        raise
-    except Exception:
-        raise damaged() from None
-
-
-def _parse(data: bytes, limits: Limits) -> tuple[Dataset, UID]:
     stream = BytesIO(data)
     if has_mark(data):
         stream.seek(_META_AT)
