@@ -14,7 +14,7 @@ from ptx_app.model.adding import BUNDLED, MOST_BYTES, describe, keep, obtained, 
 from ptx_app.model.checking import check_file, digest
 from ptx_app.model.download import Progress
 from ptx_app.model.fetch import cached_path, local_path, locate, named_sources
-from ptx_app.model.manifest import MANIFEST_PATH, OperatingPoint, Weights, load_manifest, parse_manifest
+from ptx_app.model.manifest import MANIFEST_PATH, ROOT, OperatingPoint, Weights, load_manifest, parse_manifest
 from ptx_app.model.register import read_document, with_entry, with_identity, with_source, write_document
 
 
@@ -107,6 +107,9 @@ def _verify(arguments: argparse.Namespace) -> int:
             except WeightsError as error:
                 _say(f"{weights.name} ({place}): {error.message} [{error.code}]")
                 status = 1
+    if manifest.film_check and not arguments.name:
+        check_file(ROOT / manifest.film_check.location, manifest.film_check)
+        _say(f"{manifest.film_check.name} (bundled): size and hash as stated")
     return status
 
 

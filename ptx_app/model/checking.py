@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.manifest import Weights
+from ptx_app.model.manifest import FilmCheck, Weights
 
 HEAD_BYTES = 9
 _LONGEST_HEADER = 100_000_000  # the limit of the safetensors library itself
@@ -30,7 +30,7 @@ def check_head(head: bytes) -> None:
     raise WeightsError("WEIGHTS_NOT_SAFETENSORS", "This is no safetensors file. Only such files are read.")
 
 
-def check_file(path: Path, weights: Weights) -> None:
+def check_file(path: Path, weights: Weights | FilmCheck) -> None:
     """Hold a file against size and hash of its entry. The hash is worked out once a process for an unchanged file.
 
     Raises:
@@ -40,7 +40,7 @@ def check_file(path: Path, weights: Weights) -> None:
     check_identity(path.stat().st_size, digest(path), weights)
 
 
-def check_identity(size: int, sha256: str, weights: Weights) -> None:
+def check_identity(size: int, sha256: str, weights: Weights | FilmCheck) -> None:
     """Hold a size in bytes and a hash against an entry. Raises WEIGHTS_WRONG_SIZE or WEIGHTS_WRONG_HASH."""
     if size != weights.bytes:
         raise WeightsError(

@@ -125,11 +125,27 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class FilmCheck:
+    """The weights that tell films from other pictures: `location` in this project, size, hash, and where they are from.
+
+    What they scored stands in docs/check.md.
+    """
+
+    name: str
+    location: str
+    bytes: int
+    sha256: str
+    provenance: str
+    terms: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All weights that this installation knows, and which it uses when none is named."""
 
     default: str
     weights: tuple[Weights, ...]
+    film_check: FilmCheck | None = None
 
     def entry(self, name: str | None = None) -> Weights:
         """The entry of that name, or the default. Raises WeightsError WEIGHTS_UNKNOWN."""
@@ -162,7 +178,11 @@ def parse_manifest(document: object) -> Manifest:
     if errors:
         raise _invalid(errors[0].json_path, errors[0].message)
     assert isinstance(document, dict)  # noqa: S101  (the schema says so)
-    manifest = Manifest(document["default"], tuple(_parse_weights(entry) for entry in document["weights"]))
+    manifest = Manifest(
+        document["default"],
+        tuple(_parse_weights(entry) for entry in document["weights"]),
+        FilmCheck(**document["film_check"]) if "film_check" in document else None,
+    )
     names = [entry.name for entry in manifest.weights]
     if len(set(names)) < len(names):
         raise _invalid("$.weights", "two entries have the same name")

@@ -25,7 +25,9 @@ from tqdm import tqdm
 
 from ptx_app.errors import PtxError, SettingsError
 from ptx_app.film.likeness import WEIGHTS_PATH, Floats, Layers, features, logits, reduce
+from ptx_app.model.checking import digest
 from ptx_app.model.manifest import ROOT
+from ptx_app.model.register import read_document, write_document
 from ptx_app.training.check_measures import Pictures, Splits, grey_picture, measure, page
 from ptx_app.training.check_pictures import SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
 
@@ -203,6 +205,20 @@ def _lesson(pictures: Iterable[tuple[Picture, bool]], batch: int = 1000) -> Less
     return Lesson(np.concatenate(values), np.array(upright))
 
 
+def register() -> None:
+    """Write size and hash of the check's weights into the manifest. Raises WeightsError as `write_document`."""
+    entry = {
+        "name": "film-check",
+        "location": WEIGHTS_PATH.relative_to(ROOT).as_posix(),
+        "bytes": WEIGHTS_PATH.stat().st_size,
+        "sha256": digest(WEIGHTS_PATH),
+        "provenance": "Learned by ptx_app.training.learn_check from NIH ChestX-ray14, Montgomery and Shenzhen films, "
+        "the same turned and inverted, and pictures of other things. Measured in docs/check.md.",
+        "terms": "Research and education. Not a medical device.",
+    }
+    write_document(read_document() | {"film_check": entry})
+
+
 def main(words: list[str] | None = None) -> int:
     """Learn, measure and write; 0, or 1 with a sentence on standard error."""
     parser = argparse.ArgumentParser(prog="python -m ptx_app.training.learn_check", description="Learn the film check.")
@@ -220,6 +236,8 @@ def main(words: list[str] | None = None) -> int:
             for kind, array in zip(("weight", "bias"), layer, strict=True)
         }
         save_file(half, arguments.weights)
+        if arguments.weights == WEIGHTS_PATH:
+            register()
         arguments.report.write_text(page(measure(layers, pictures, splits)), encoding="utf-8")
     except PtxError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
