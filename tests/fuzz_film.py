@@ -19,11 +19,15 @@ from random import Random
 import cv2
 import numpy as np
 import pydicom
-from films import ct_slice, dicom_of
 from pydicom import uid
 
-from ptx_app.errors import FilmError
-from ptx_app.film.guard import GuardedReader
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from films import ct_slice, dicom_of  # noqa: E402
+
+from ptx_app.errors import FilmError  # noqa: E402
+from ptx_app.film.guard import GuardedReader  # noqa: E402
 
 SECONDS = 10.0
 MEMORY_BYTES = 768 << 20

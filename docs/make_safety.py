@@ -1,0 +1,113 @@
+"""Writes docs/safety.md: what odd and hostile files came to, what fuzzing found, how many readers are served at once.
+
+PTX_DATA=... python docs/make_safety.py        some ten minutes on two cores; needs requirements-dev.txt and Chromium
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from ptx_app.errors import FilmError, NotAFilmError  # noqa: E402
+from ptx_app.film.check import check  # noqa: E402
+from ptx_app.film.guard import GuardedReader  # noqa: E402
+
+
+def cases(folder: Path) -> tuple[str, str]:
+    """What each file of the cases came to, as a table, and a sentence that sums it up."""
+    with (folder / "cases.csv").open() as file:
+        expected = {row["case"]: row["expected"].split(";")[0] for row in csv.DictReader(file)}
+    rows, slowest, counts = [], 0.0, dict.fromkeys(("accepted", "refused", "failed"), 0)
+    with GuardedReader(workers=1) as reader:
+        reader.read((folder / "chest_cr_siim_jpegbaseline.dcm").read_bytes())  # a warm worker, as the app has
+        for name, wanted in sorted(expected.items()):
+            started = time.perf_counter()
+            try:
+                film = reader.read((folder / name).read_bytes())
+            except NotAFilmError as error:
+                outcome, why = "refused", error.code
+            except FilmError as error:
+                outcome, why = "failed", error.code
+            else:
+                objections = check(film)
+                outcome = "refused" if objections else "accepted"
+                why = ", ".join(remark.code for remark in objections or film.remarks)
+            seconds = time.perf_counter() - started
+            slowest = max(slowest, seconds)
+            counts[outcome] += 1
+            rows.append(f"| `{name}` | {wanted} | {outcome} | {why} | {seconds:.2f} |")
+    summary = (
+        f"{len(rows)} files: {counts['accepted']} accepted, {counts['refused']} refused, {counts['failed']} failed "
+        f"with one sentence; the slowest took {slowest:.2f} s. No reader was lost."
+    )
+    return "\n".join(["| file | the collection says | outcome | codes | s |", "|---|---|---|---|---|", *rows]), summary
+
+
+def measured(script: str, *options: str) -> dict[str, object]:
+    """Run one of the tests' scripts and read the figures that it writes."""
+    flag = {"fuzz_film.py": "--output", "load.py": "--json"}[script]
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "figures.json"
+        command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / script), *options, flag, str(target)]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        figures: dict[str, object] = json.loads(target.read_text(encoding="utf-8"))
+    return figures
+
+
+def listed(figures: dict[str, object]) -> str:
+    """Figures as a table, one a row."""
+    rows = (f"| {name.replace('_', ' ')} | {value} |" for name, value in figures.items())
+    return "\n".join(["| figure | value |", "|---|---|", *rows])
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=20_000, help="files to fuzz with")
+    parser.add_argument("--sessions", type=int, default=20, help="readers at once")
+    arguments = parser.parse_args()
+    if "PTX_DATA" not in os.environ:
+        parser.error("PTX_DATA must name the folder of films and cases.")
+    table, summary = cases(Path(os.environ["PTX_DATA"]) / "dicom-cases")
+    fuzz = measured("fuzz_film.py", "--files", str(arguments.files))
+    outcomes = fuzz.pop("outcomes")
+    load = measured("load.py", "--sessions", str(arguments.sessions))
+    page = f"""# Safety, measured
+
+Written by `python docs/make_safety.py` on {platform.machine()}, {os.cpu_count()} cores. What is promised, and which
+tests hold it, stands in [SECURITY.md](../SECURITY.md); the check for chest films is measured in [check.md](check.md).
+
+## Odd, broken and hostile files
+
+{summary}
+
+{table}
+
+## Fuzzing
+
+Whole files damaged at random, one to four times each, read as the app reads them: a child process, 10 s, 768 MiB.
+
+{listed(fuzz)}
+
+Outcomes: {", ".join(f"{code} {count}" for code, count in outcomes.items())}.
+
+## Many readers at once
+
+Browser pages that each drop films of sizes no other film has, look at what they are shown, and clear it.
+
+{listed(load)}
+"""
+    (ROOT / "docs" / "safety.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
