@@ -10,6 +10,7 @@ VERBS = {
     "predict": ("ptx_app.commands.predict", "look at films and write masks, overlays and a table"),
     "weights": ("ptx_app.commands.weights", "list, fetch, verify and add weights"),
     "benchmark": ("ptx_app.commands.benchmark", "time and memory from upload to contour, against the plain way"),
+    "train": ("ptx_app.commands.train", "train a network as a configuration says, or go on with it"),
 }
 
 

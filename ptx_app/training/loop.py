@@ -77,7 +77,8 @@ class TrainingRun:
         self._schedule = RateSchedule(configuration.schedule)
         self._dealt: dict[str, int] = {}
         self._best, self._since_best, self._seconds = -1.0, 0, 0.0
-        self._stopped = False
+        self._unlogged: tuple[list[float], list[float]] = [], []
+        self._asked_to_stop = False
         self._begun, self._begun_at, self._limit = time.monotonic(), 0.0, float("inf")
         self._restore()
 
@@ -111,57 +112,70 @@ class TrainingRun:
                 signal.signal(number, handler)
 
     def _loop(self) -> bool:
-        every = self._c.training.validate_every
-        checkpointed, losses, dices = time.monotonic(), [], []
-        started, before = time.monotonic(), self._seconds
-        bar = tqdm(total=self._c.schedule.films, initial=self.films_seen, unit="film", mininterval=5, desc=self._c.name)
-        for batch in self._batches():
-            if self.progress >= 1 or self._stopped:
-                break
-            former = self.films_seen
-            loss, dice = self._step(batch)
-            losses.append(loss)
-            dices += dice
-            self._seconds = before + time.monotonic() - started
-            bar.update(self.films_seen - former)
-            bar.set_postfix(loss=f"{_mean(losses):.3f}", dice=f"{_mean(dices):.3f}", refresh=False)
-            seen = self.films_seen
-            if seen // (every // _LOGS_A_VALIDATION or 1) > former // (every // _LOGS_A_VALIDATION or 1):
-                result = self._validate() if seen // every > former // every else None
-                self._log(_mean(losses), _mean(dices), result)
-                losses, dices = [], []
-                if self._c.training.patience and self._since_best >= self._c.training.patience:
+        section = self._c.training
+        ended = self.progress >= 1 or self._out_of_patience
+        if ended:
+            return True
+        often = max(1, section.validate_every // _LOGS_A_VALIDATION)
+        checkpointed = started = time.monotonic()
+        before, losses, dices = self._seconds, *self._unlogged
+        with tqdm(total=self._c.schedule.films, initial=self.films_seen, unit="film", desc=self._c.name) as bar:
+            for batch in self._batches():
+                former = self.films_seen
+                loss, dice = self._step(batch)
+                losses.append(loss)
+                dices += dice
+                self._seconds = before + time.monotonic() - started
+                bar.update(self.films_seen - former)
+                bar.set_postfix(loss=f"{_mean(losses):.3f}", dice=f"{_mean(dices):.3f}", refresh=False)
+                ended = self.progress >= 1
+                if ended or self.films_seen // often > former // often:
+                    due = ended or self.films_seen // section.validate_every > former // section.validate_every
+                    self._log(_mean(losses), _mean(dices), self._validate() if due else None)
+                    losses.clear()
+                    dices.clear()
+                ended = ended or self._out_of_patience
+                if ended or self._asked_to_stop:
                     break
-            if time.monotonic() - checkpointed > self._c.training.checkpoint_minutes * 60:
-                self._checkpoint()
-                checkpointed = time.monotonic()
-        bar.close()
-        if not self._stopped:
-            self._log(_mean(losses), _mean(dices), self._validate())
+                if time.monotonic() - checkpointed > section.checkpoint_minutes * 60:
+                    self._checkpoint()
+                    checkpointed = time.monotonic()
+        if ended:
             self._folder.save_weights("last", self._weights())
         self._checkpoint()
-        return not self._stopped
+        return ended
+
+    @property
+    def _out_of_patience(self) -> bool:
+        patience = self._c.training.patience
+        return patience > 0 and self._since_best >= patience
 
     def _batches(self) -> DataLoader[Example]:
-        data, schedule = self._c.data, self._c.schedule
+        data = self._c.data
         first, last = data.positive_share
         sampler = FallingShareSampler(
             self._films,
             self._c.training.batch,
             self._c.seed,
             positive_share=lambda: first + (last - first) * self.progress,
-            side=lambda: max(((0.0, self._c.input.side), *schedule.sides), key=self._in_force)[1],
+            side=self._side,
             draw_weights=data.draw_weights,
             dealt=self._dealt,
         )
         dataset = FilmDataset(
             self._films, self._store, self._c.input.spec(), Augmentation(data.augmentation), data.mask_weights
         )
-        workers = self._c.training.workers
-        return DataLoader(dataset, batch_sampler=sampler, num_workers=workers, pin_memory=self.device.type == "cuda")
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=self._c.training.workers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else every start takes a number from the one that dropout draws from
+        )
 
-    def _in_force(self, stage: tuple[float, int]) -> float:
-        return stage[0] if stage[0] <= self.progress else -1.0
+    def _side(self) -> int:
+        passed = [side for share, side in self._c.schedule.sides if share <= self.progress]
+        return passed[-1] if passed else self._c.input.side
 
     def _step(self, batch: Example) -> tuple[float, list[float]]:
         """One step of the optimizer. Returns the loss and the soft Dice of the positive films whose mask is known."""
@@ -195,7 +209,7 @@ class TrainingRun:
             self._store,
             self._c.input.spec(),
             self.device,
-            self._precision if self.device.type == "cuda" or self._precision is torch.bfloat16 else None,
+            self._precision,
         )
         self._schedule.validated(result.dice)
         self._since_best += 1
@@ -234,6 +248,7 @@ class TrainingRun:
                 "dealt": self._dealt,
                 "best": self._best,
                 "since_best": self._since_best,
+                "unlogged": self._unlogged,
                 "seconds": self._seconds,
                 "progress": self.progress,
                 "random": torch.get_rng_state(),
@@ -254,6 +269,7 @@ class TrainingRun:
         self._schedule.state = state["schedule"]
         self._dealt, self._seconds = state["dealt"], state["seconds"]
         self._best, self._since_best = state["best"], state["since_best"]
+        self._unlogged = state.get("unlogged", self._unlogged)
         self._begun_at = state["progress"]
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda" and state["random_cuda"] is not None:
@@ -261,7 +277,7 @@ class TrainingRun:
         self._folder.rewind_log(self.films_seen)
 
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopped = True
+        self._asked_to_stop = True
 
 
 def _dices(logits: Tensor, mask: Tensor, weight: Tensor) -> list[float]:

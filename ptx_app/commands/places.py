@@ -1,0 +1,30 @@
+"""Where films lie: what the verbs that train and measure ask alike."""
+
+import argparse
+import os
+from pathlib import Path
+
+from ptx_app.errors import SettingsError
+
+_PREPARED = "siim-512"
+_DICOMS = "siim-val-dicom"
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """The argument that names the prepared folder of films."""
+    parser.add_argument("--data", type=Path, help=f"prepared folder of films (default: {_PREPARED} in $PTX_DATA)")
+
+
+def data_folder(arguments: argparse.Namespace) -> Path:
+    """The prepared folder that was named. Raises SettingsError DATA_MISSING where none was."""
+    if arguments.data is not None:
+        return Path(arguments.data)
+    if "PTX_DATA" not in os.environ:
+        raise SettingsError("DATA_MISSING", "Name the folder of films with --data, or set PTX_DATA.")
+    return Path(os.environ["PTX_DATA"]) / _PREPARED
+
+
+def dicom_folder(arguments: argparse.Namespace) -> Path | None:
+    """The challenge's own folder of validation films beside the prepared one, or None where there is none."""
+    folder = data_folder(arguments).parent / _DICOMS
+    return folder if folder.is_dir() else None

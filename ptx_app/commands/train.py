@@ -1,0 +1,32 @@
+"""python -m ptx_app train: one run of a configuration, or the rest of it."""
+
+import argparse
+from pathlib import Path
+
+from ptx_app.commands.places import add_places, data_folder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("configuration", type=Path, help="TOML file of the run, such as configs/default.toml")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--minutes", type=float, help="finish the schedule in so many minutes at the latest")
+    add_places(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; 0 at the schedule's end, 3 where the run was stopped and can be taken up again."""
+    from ptx_app.training.configuration import read_configuration  # torch and albumentations: not for --help
+    from ptx_app.training.curves import draw_curves
+    from ptx_app.training.film_store import FilmStore
+    from ptx_app.training.loop import TrainingRun
+    from ptx_app.training.run_folder import RunFolder
+    from ptx_app.training.split import training_films
+
+    configuration = read_configuration(arguments.configuration)
+    films, held_out = training_films(configuration, data_folder(arguments))
+    store = FilmStore([*films, *held_out], arguments.runs / "cache")
+    folder = RunFolder(arguments.runs / configuration.name)
+    ended = TrainingRun(configuration, folder, films, held_out, store).train(arguments.minutes)
+    draw_curves(folder)
+    return 0 if ended else 3

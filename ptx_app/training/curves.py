@@ -1,0 +1,33 @@
+"""A run's log as a figure."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+from ptx_app.training.run_folder import RunFolder
+
+mpl.use("agg")
+
+from matplotlib import pyplot as plt
+
+_PANELS = (
+    ("Loss", {"loss": "training"}),
+    ("Dice of positive films", {"dice": "training (soft)", "held_out_dice": "held out"}),
+    ("IoU of positive films, AUC", {"held_out_iou": "IoU, held out", "held_out_auc": "AUC, held out"}),
+)
+
+
+def draw_curves(folder: RunFolder) -> Path:
+    """Draw loss, Dice, IoU and AUC over the films seen into `curves.png` of the run, and return its path."""
+    rows = folder.read_log()
+    figure, axes = plt.subplots(1, len(_PANELS), figsize=(4 * len(_PANELS), 3), layout="constrained")
+    for axis, (title, columns) in zip(axes, _PANELS, strict=True):
+        for column, label in columns.items():
+            known = [(int(row["films"]), float(row[column])) for row in rows if row[column]]
+            axis.plot([films for films, _ in known], [value for _, value in known], marker=".", label=label)
+        axis.set(title=title, xlabel="films seen")
+        axis.legend(frameon=False, fontsize="small")
+    target = folder.path / "curves.png"
+    figure.savefig(target, dpi=120)
+    plt.close(figure)
+    return target
