@@ -2,90 +2,39 @@
 
 import base64
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from films import broken_dicom, dicom_of, simulated_film
+from serving import CHROMIUM, NO_CHROMIUM, drop, open_page, running_browser, running_server, until
 
-from ptx_app.model.manifest import ROOT
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = os.environ.get("PTX_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: install it, or name it in PTX_CHROMIUM")
-
-_QUIET = [
-    f"--{name}"
-    for name in (
-        "no-sandbox",
-        "disable-gpu",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-sync",
-        "disable-component-update",
-        "disable-quic",
-    )
-]
-_DROP = """([zone, files]) => {
-  const transfer = new DataTransfer();
-  for (const [name, data] of files)
-    transfer.items.add(new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name));
-  for (const type of ["dragenter", "dragover", "drop"])
-    zone.dispatchEvent(new DragEvent(type, {dataTransfer: transfer, bubbles: true, cancelable: true}));
-}"""
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--server.headless=true", f"--server.port={port}", "--server.address=127.0.0.1"]
-    process = subprocess.Popen([sys.executable, "-m", "streamlit", "run", "app.py", *options], cwd=ROOT)
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-            break
-        except OSError:
-            time.sleep(0.2)
-    yield address
-    process.terminate()
-    process.wait(10)
+def address() -> Iterator[str]:
+    with running_server() as server:
+        yield server.address
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
+def browser() -> Iterator[Any]:
+    with running_browser() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
-def page(server, browser) -> Iterator["playwright.Page"]:
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
+def page(address, browser) -> Iterator[Any]:
+    page = open_page(browser, address)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.goto(server)
-    page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
     yield page
-    page.close()
+    page.context.close()
     assert not problems
-
-
-def drop(page, *files: tuple[str, bytes]) -> None:
-    zone = page.get_by_test_id("stFileUploaderDropzone").element_handle()
-    page.evaluate(_DROP, [zone, [[name, base64.b64encode(data).decode()] for name, data in files]])
 
 
 @pytest.fixture(scope="module")
@@ -128,11 +77,8 @@ def test_a_dropped_dicom_is_outlined_and_what_is_taken_away_is_right(page, film)
     slider.focus()
     for _ in range(30):
         slider.press("ArrowRight")
-    deadline = time.monotonic() + 15
-    while np.array_equal(contour(page), before) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    time.sleep(1)
-    assert np.count_nonzero(contour(page)) != np.count_nonzero(before)
+    until(lambda: "0.60" in slider.locator("xpath=ancestor::*[@data-testid='stSlider']").inner_text(), 15)
+    until(lambda: np.count_nonzero(contour(page)) != np.count_nonzero(before), 15)
     smaller = cv2.imdecode(np.frombuffer(downloaded(page, "Mask PNG"), np.uint8), cv2.IMREAD_UNCHANGED)
     assert (smaller > 0).sum() < (mask > 0).sum()
 
