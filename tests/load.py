@@ -176,24 +176,29 @@ def measure(sessions: int, films: int, seconds: float) -> dict[str, Any]:
             until(lambda: server.held()["sessions"] == 0, 20)
             time.sleep(_KEPT_SECONDS)
         waits = sorted(reader.seconds - reader.dropped_at for reader in answered if reader.seconds is not None)
-        return {
-            "sessions": sessions,
-            "films_each": films,
-            "film_megabytes": round(dropped[0][0][0].stat().st_size / 1e6, 1),
-            "cores": os.cpu_count(),
-            "load_average_at_end": round(os.getloadavg()[0], 1),
-            "answered": len(answered),
-            "wrong_films": sum(reader.wrong for reader in readers),
-            "told_their_place": sum(bool(reader.places) for reader in readers),
-            "seconds_to_last_verdict_median": round(statistics.median(waits), 1) if waits else None,
-            "seconds_to_last_verdict_worst": round(waits[-1], 1) if waits else None,
-            "memory_mib_before": before,
-            "memory_mib_peak": round(memory.peak),
-            "memory_mib_all_films_held": holding,
-            "memory_mib_cleared": cleared,
-            "memory_mib_after": memory.now(),
-            "uploads_held_after": server.held()["uploaded"],
-        }
+        return (
+            {
+                "sessions": sessions,
+                "films_each": films,
+                "film_megabytes": round(dropped[0][0][0].stat().st_size / 1e6, 1),
+                "cores": os.cpu_count(),
+                "load_average_at_end": round(os.getloadavg()[0], 1),
+                "answered": len(answered),
+                "wrong_films": sum(reader.wrong for reader in readers),
+                "told_their_place": sum(bool(reader.places) for reader in readers),
+                "seconds_to_last_verdict_median": round(statistics.median(waits), 1) if waits else None,
+                "seconds_to_last_verdict_worst": round(waits[-1], 1) if waits else None,
+                "memory_mib_peak": round(memory.peak),
+            }
+            | {
+                f"memory_mib_{when}_{whose}": mib
+                for when, held in (("before", before), ("seen", holding), ("cleared", cleared), ("after", memory.now()))
+                for whose, mib in held.items()
+            }
+            | {
+                "uploads_held_after": server.held()["uploaded"],
+            }
+        )
 
 
 def main() -> int:
