@@ -11,6 +11,7 @@ VERBS = {
     "weights": ("ptx_app.commands.weights", "list, fetch, verify and add weights"),
     "benchmark": ("ptx_app.commands.benchmark", "time and memory from upload to contour, against the plain way"),
     "train": ("ptx_app.commands.train", "train a network as a configuration says, or go on with it"),
+    "publish": ("ptx_app.commands.publish", "choose a run's thresholds, measure it, and put it into the manifest"),
 }
 
 

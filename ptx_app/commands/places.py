@@ -15,6 +15,11 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help=f"prepared folder of films (default: {_PREPARED} in $PTX_DATA)")
 
 
+def add_dicoms(parser: argparse.ArgumentParser) -> None:
+    """The argument that names the folder of validation films as they came."""
+    parser.add_argument("--dicoms", type=Path, help=f"validation films as they came (default: {_DICOMS} in $PTX_DATA)")
+
+
 def data_folder(arguments: argparse.Namespace) -> Path:
     """The prepared folder that was named. Raises SettingsError DATA_MISSING where none was."""
     if arguments.data is not None:
@@ -25,6 +30,8 @@ def data_folder(arguments: argparse.Namespace) -> Path:
 
 
 def dicom_folder(arguments: argparse.Namespace) -> Path | None:
-    """The challenge's own folder of validation films beside the prepared one, or None where there is none."""
-    folder = data_folder(arguments).parent / _DICOMS
-    return folder if folder.is_dir() else None
+    """The validation films in the challenge's own layout, or None where there are none."""
+    if arguments.dicoms is not None:
+        return Path(arguments.dicoms)
+    folder = Path(os.environ["PTX_DATA"]) / _DICOMS if "PTX_DATA" in os.environ else None
+    return folder if folder and folder.is_dir() else None

@@ -139,12 +139,30 @@ class TrainingSection(_Section):
     workers: Annotated[int, Field(ge=0)] = 0
 
 
+class PublishingSection(_Section):
+    """How thresholds are chosen on the films held out.
+
+    Attributes:
+        flip_averaging: whether the model's answer is the mean of a film's and its mirror image's.
+        prevalence: share of positives among the films that the score is calibrated for; 0.22 is the challenge's.
+        sensitivity, specificity: that the operating points "sensitive" and "specific" shall reach there.
+    """
+
+    flip_averaging: bool = False
+    prevalence: Annotated[float, Field(gt=0, lt=1)] = 0.22
+    sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.95
+    specificity: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
 class Configuration(_Section):
-    """Everything that decides what a run does."""
+    """Everything that decides what a run does. `provenance` and `terms` stand in the manifest as they are here."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0, 63}$")]
     title: Annotated[str, Field(min_length=1)]
     provenance: Annotated[str, Field(min_length=1)]
+    terms: Annotated[str, Field(min_length=1)] = (
+        "Non-commercial research and education (the annotations' terms). Not a medical device."
+    )
     seed: int = 1
     network: NetworkSection = NetworkSection()
     input: InputSection = InputSection()
@@ -153,6 +171,7 @@ class Configuration(_Section):
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection
     training: TrainingSection = TrainingSection()
+    publishing: PublishingSection = PublishingSection()
 
 
 def read_configuration(path: Path) -> Configuration:

@@ -1,0 +1,57 @@
+"""python -m ptx_app publish: thresholds chosen on films held out, figures measured on others, and the entry written."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ptx_app.commands.places import add_dicoms, add_places, data_folder, dicom_folder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/ptx-b3-384")
+    parser.add_argument("--state", choices=("best", "last"), default="best", help="which of its weights")
+    parser.add_argument(
+        "--flip-averaging",
+        action=argparse.BooleanOptionalAction,
+        help="average a film's answer and its mirror image's (default: as the run's configuration says)",
+    )
+    parser.add_argument("--default", action="store_true", help="use these weights where none are named")
+    parser.add_argument("--draft", type=Path, metavar="FOLDER", help="write weights and manifest there instead")
+    add_places(parser)
+    add_dicoms(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Publish a run and say what was measured."""
+    from ptx_app.training.catalogue import read_catalogue  # torch is behind these: not for --help
+    from ptx_app.training.publishing import Places, expert_films, publish
+    from ptx_app.training.run_folder import RunFolder
+    from ptx_app.training.split import training_films
+
+    folder, data = RunFolder(arguments.run), data_folder(arguments)
+    _, held_out = training_films(folder.configuration(), data)
+    weights = publish(
+        folder,
+        held_out,
+        expert_films(read_catalogue(data), "val"),
+        dicom_folder(arguments),
+        Places.draft(arguments.draft) if arguments.draft else Places(),
+        state=arguments.state,
+        flip_averaging=arguments.flip_averaging,
+        default=arguments.default,
+    )
+    _say(f"{weights.name}: {weights.bytes:,} bytes, sha256 {weights.sha256}")
+    _say(f"score = sigmoid(logit / {weights.calibration.temperature} + {weights.calibration.bias})")
+    for point in weights.operating_points:
+        _say(
+            f"{point.name}: score {point.score}, extent {point.extent}, smallest region {point.smallest_region}: "
+            f"sensitivity {point.sensitivity}, specificity {point.specificity}"
+        )
+    for films, figures in weights.figures.items():
+        _say(f"{films}: AUC {figures['auc']}, Dice on positives {figures['dice_positive']} ({figures['films']} films)")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")

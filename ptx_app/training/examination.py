@@ -1,0 +1,134 @@
+"""What the app's own prediction says of films whose truth is known."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ptx_app.film.guard import GuardedReader
+from ptx_app.film.radiograph import View
+from ptx_app.inference.predict import Prediction, calibrated_score, predict
+from ptx_app.model.manifest import Calibration, Weights
+from ptx_app.model.network import Network, NetworkOutput
+from ptx_app.training.catalogue import LabelledFilm
+from ptx_app.training.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
+from ptx_app.training.film_dataset import as_pixels
+from ptx_app.training.film_store import read_picture
+
+
+@dataclass(frozen=True)
+class KnownFilm:
+    """A film and its truth.
+
+    Attributes:
+        name: of the film.
+        group: what a bootstrap keeps together, the patient where one is known.
+        positive: whether there is a pneumothorax.
+        view: view position.
+        pixels: (h, w) float32 in [0, 1], as a Radiograph's.
+        truth: (H, W) bool, all False for a negative film; it may be larger than a film that was reduced.
+    """
+
+    name: str
+    group: str
+    positive: bool
+    view: View
+    pixels: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A film without its pixels, and what the network says of it.
+
+    Attributes:
+        name, group, positive, view, truth: as of the KnownFilm.
+        logit: image-level, before calibration; the mean of both where flips are averaged.
+        probability: (S, S) float32 in [0, 1].
+    """
+
+    name: str
+    group: str
+    positive: bool
+    view: View
+    truth: NDArray[np.bool_]
+    logit: float
+    probability: NDArray[np.float32]
+
+    def prediction(self, calibration: Calibration) -> Prediction:
+        """What the app would say with that calibration."""
+        return Prediction(calibrated_score(self.logit, calibration), self.probability)
+
+
+class _Listening:
+    """A network whose last image-level logit is kept: the app's prediction tells the calibrated score alone."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.logit = float("nan")
+
+    def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
+        output = self._network(batch)
+        self.logit = float(output.score_logits.mean())
+        return output
+
+
+def examine(
+    network: Network, weights: Weights, films: Iterable[KnownFilm], total: int | None = None, what: str = "examine"
+) -> list[Examined]:
+    """Run films through the app's `predict`, with a progress bar of `total` films."""
+    listening = _Listening(network)
+    examined = []
+    for film in tqdm(films, what, total, unit="film"):
+        prediction = predict(listening, film.pixels, weights)
+        examined.append(
+            Examined(
+                film.name, film.group, film.positive, film.view, film.truth, listening.logit, prediction.probability
+            )
+        )
+    return examined
+
+
+def prepared_films(films: Sequence[LabelledFilm]) -> Iterator[KnownFilm]:
+    """Films of a prepared folder, whose masks are known. Raises SettingsError FILM_UNREADABLE."""
+    for film in films:
+        pixels = as_pixels(read_picture(film.image))
+        truth = read_picture(film.mask) > 0 if film.mask else _nothing((1024, 1024))
+        yield KnownFilm(film.image_id, film.group, film.positive, film.view, pixels, truth)
+
+
+def dicom_films(folder: Path) -> Iterator[KnownFilm]:
+    """Films of a folder in the challenge's own layout, with `train-rle.csv`, through the app's guarded reader.
+
+    `cases.csv` with the columns uid and patient tells whose they are, where there is one.
+
+    Raises:
+        SettingsError: FILMS_MISSING, RUN_LENGTHS_UNREADABLE, RUN_LENGTHS_INVALID.
+        FilmError: as the reader.
+    """
+    runs = read_run_lengths(folder / "train-rle.csv")
+    patients = _patients(folder / "cases.csv")
+    with GuardedReader(workers=1) as reader:
+        for uid, path in find_films(folder).items():
+            if uid not in runs:
+                continue
+            radiograph = reader.read(path.read_bytes())
+            shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
+            positive = is_positive(runs[uid])
+            truth = decode_run_lengths(runs[uid], shape) if positive else _nothing(shape)
+            yield KnownFilm(uid, patients.get(uid, uid), positive, radiograph.view, radiograph.pixels, truth)
+
+
+def _patients(table: Path) -> dict[str, str]:
+    if not table.exists():
+        return {}
+    with table.open(newline="", encoding="utf-8") as file:
+        return {row["uid"]: row["patient"] for row in csv.DictReader(file) if row.get("patient")}
+
+
+def _nothing(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    return np.broadcast_to(np.False_, shape)  # takes no memory

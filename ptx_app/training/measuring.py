@@ -1,0 +1,55 @@
+"""The figures of a model on films that neither its weights nor its thresholds have seen."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptx_app.inference.decide import extent_mask
+from ptx_app.model.manifest import Calibration
+from ptx_app.training.examination import Examined
+from ptx_app.training.metrics import auc, bootstrap, dice
+
+PLACES = 4  # of what is measured
+
+
+def scores_of(films: Sequence[Examined], calibration: Calibration) -> NDArray[np.float64]:
+    """The films' calibrated scores, (N,)."""
+    return np.asarray([film.prediction(calibration).score for film in films])
+
+
+def positives_of(films: Sequence[Examined]) -> NDArray[np.bool_]:
+    """Which films are positive, (N,)."""
+    return np.asarray([film.positive for film in films], np.bool_)
+
+
+def manifest_figures(films: Sequence[Examined], calibration: Calibration, extent: float) -> dict[str, Any]:
+    """What the manifest says of a set of films: AUC, and mean Dice on positives before any gate by the score.
+
+    Each with its 95 % interval by patient.
+    """
+    scores, positive = scores_of(films, calibration), positives_of(films)
+    overlap = np.asarray([ungated_dice(film, extent) if film.positive else np.nan for film in films])
+    figures: dict[str, Any] = {"films": len(films), "positives": int(positive.sum()), "extent": extent}
+    measured: dict[str, Callable[[NDArray[np.intp]], float]] = {
+        "auc": lambda chosen: auc(scores[chosen], positive[chosen]),
+        "dice_positive": lambda chosen: mean_known(overlap[chosen]),
+    }
+    for name, statistic in measured.items():
+        figures[name] = round(statistic(np.arange(len(films))), PLACES)
+        low, high = bootstrap(statistic, [film.group for film in films])
+        figures[f"{name}_interval"] = [round(low, PLACES), round(high, PLACES)]
+    return figures
+
+
+def ungated_dice(film: Examined, extent: float) -> float:
+    """Dice of a film at the size of its truth, whatever its score and however small its regions."""
+    height, width = film.truth.shape
+    return dice(extent_mask(film.probability, (height, width), extent), film.truth)
+
+
+def mean_known(values: NDArray[np.float64]) -> float:
+    """Mean of what is not NaN; NaN where nothing is known."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,153 @@
+"""From a run to an entry of the manifest: thresholds chosen, figures measured, nothing typed by hand."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ptx_app.errors import SettingsError
+from ptx_app.model.adding import BUNDLED, try_out
+from ptx_app.model.checking import digest
+from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Calibration, OperatingPoint, Source, Weights
+from ptx_app.model.network import TorchNetwork
+from ptx_app.model.register import Document, read_document, with_entry, write_document
+from ptx_app.training.catalogue import LabelledFilm, MaskKind
+from ptx_app.training.examination import Examined, dicom_films, examine, prepared_films
+from ptx_app.training.measuring import PLACES, manifest_figures, positives_of, scores_of
+from ptx_app.training.metrics import sensitivity, specificity
+from ptx_app.training.run_folder import RunFolder
+from ptx_app.training.thresholds import Choice, choose
+
+DEFAULT_POINT = "balanced"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a model is published: `weights` is the folder of the file, `manifest` the file to add the entry to."""
+
+    weights: Path = ROOT / BUNDLED
+    manifest: Path = MANIFEST_PATH
+
+    @classmethod
+    def draft(cls, folder: Path) -> "Places":
+        """A folder to look at first, with a copy of the project's manifest."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(MANIFEST_PATH, folder / MANIFEST_PATH.name)
+        return cls(folder, folder / MANIFEST_PATH.name)
+
+
+def publish(
+    run: RunFolder,
+    held_out: Sequence[LabelledFilm],
+    validation: Sequence[LabelledFilm],
+    dicoms: Path | None,
+    places: Places,
+    *,
+    state: str = "best",
+    flip_averaging: bool | None = None,
+    default: bool = False,
+) -> Weights:
+    """Choose on the films held out, measure on the validation films, write the weights and their entry.
+
+    The weights of a run are kept as they are shipped, so fp16 has rounded them before anything is chosen or measured.
+
+    Args:
+        run: a folder that training has written.
+        held_out: the films that the run's configuration holds out.
+        validation: the validation films.
+        dicoms: folder of validation films in the challenge's layout, or None.
+        places: where to write.
+        state: "best" or "last".
+        flip_averaging: None for what the configuration says.
+        default: whether the manifest shall use this model where none is named.
+
+    Raises:
+        SettingsError: RUN_UNFINISHED, TOO_FEW_FILMS, FILM_UNREADABLE.
+        WeightsError: as TorchNetwork and `write_document`.
+    """
+    file = run.path / f"{state}.safetensors"
+    if not file.exists():
+        raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Let it train until a validation.")
+    draft = describe(run, file, flip_averaging)
+    network = TorchNetwork(draft, file)
+    choice = choose(
+        examine(network, draft, prepared_films(held_out), len(held_out), "films held out"),
+        run.configuration().publishing,
+    )
+    seen = examine(network, draft, prepared_films(validation), len(validation), "validation films")
+    extent = choice.points[DEFAULT_POINT].extent
+    figures = {"validation_films": manifest_figures(seen, choice.calibration, extent)}
+    if dicoms is not None:
+        as_they_came = examine(network, draft, dicom_films(dicoms), None, "validation DICOMs")
+        figures["validation_dicoms"] = manifest_figures(as_they_came, choice.calibration, extent)
+    weights = replace(
+        draft, calibration=choice.calibration, operating_points=measured_points(choice, seen), figures=figures
+    )
+    _write(weights, file, places, default)
+    return weights
+
+
+def expert_films(films: Sequence[LabelledFilm], split: str) -> list[LabelledFilm]:
+    """The films of a split that may measure anything."""
+    return [film for film in films if film.split == split and film.mask_kind is MaskKind.EXPERT]
+
+
+def describe(run: RunFolder, file: Path, flip_averaging: bool | None) -> Weights:
+    """The entry of a run's weights before anything is chosen or measured."""
+    configuration = run.configuration()
+    log = run.read_log()
+    seen = f" {int(log[-1]['films']):,} films were seen in this run." if log else ""
+    wanted = configuration.publishing.flip_averaging if flip_averaging is None else flip_averaging
+    return Weights(
+        name=configuration.name,
+        title=configuration.title,
+        network=configuration.network.spec(),
+        input=configuration.input.spec(),
+        flip_averaging=wanted,
+        bytes=file.stat().st_size,
+        sha256=digest(file),
+        sources=(Source("bundled", (BUNDLED / f"{configuration.name}.safetensors").as_posix()),),
+        calibration=Calibration(),
+        operating_points=(),
+        default_operating_point=DEFAULT_POINT,
+        provenance=configuration.provenance + seen,
+        terms=configuration.terms,
+    )
+
+
+def measured_points(choice: Choice, films: Sequence[Examined]) -> tuple[OperatingPoint, ...]:
+    """The operating points with sensitivity and specificity on the validation films."""
+    scores, positive = scores_of(films, choice.calibration), positives_of(films)
+    return tuple(
+        OperatingPoint(
+            name,
+            thresholds.score,
+            thresholds.extent,
+            thresholds.smallest_region,
+            round(sensitivity(scores, positive, thresholds.score), PLACES),
+            round(specificity(scores, positive, thresholds.score), PLACES),
+            len(films),
+            int(positive.sum()),
+            f"SIIM-ACR validation films; thresholds chosen on {choice.films} training films held out",
+        )
+        for name, thresholds in choice.points.items()
+    )
+
+
+def as_entry(weights: Weights) -> Document:
+    """The manifest's entry of weights, as plain data."""
+    entry: dict[str, Any] = json.loads(json.dumps(asdict(weights)))
+    return entry
+
+
+def _write(weights: Weights, file: Path, places: Places, default: bool) -> None:
+    places.weights.mkdir(parents=True, exist_ok=True)
+    target = places.weights / f"{weights.name}.safetensors"
+    partial = target.with_suffix(".part")
+    shutil.copyfile(file, partial)
+    try_out(weights, partial)
+    partial.replace(target)
+    document = with_entry(read_document(places.manifest), as_entry(weights))
+    write_document(document | {"default": weights.name} if default else document, places.manifest)

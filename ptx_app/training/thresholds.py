@@ -1,0 +1,95 @@
+"""Where the decisions lie, chosen on films that the weights never saw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ptx_app.errors import SettingsError
+from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.model.manifest import Calibration
+from ptx_app.training.configuration import PublishingSection
+from ptx_app.training.examination import Examined
+from ptx_app.training.metrics import Bools, Floats, dice
+
+EXTENTS = tuple(round(0.05 * step, 2) for step in range(2, 19))
+SMALLEST_REGIONS = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005)  # shares of the film; 0.001 is 32 px square of 1024
+_FLATTEST, _STEEPEST = 20.0, 0.05  # temperatures beyond which a fit means nothing
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen: calibration, thresholds of each operating point by name, and on how many films."""
+
+    calibration: Calibration
+    points: dict[str, Thresholds]
+    films: int
+
+
+def choose(held_out: Sequence[Examined], section: PublishingSection) -> Choice:
+    """Choose everything on films held out. Raises SettingsError TOO_FEW_FILMS where a class is missing."""
+    positive = np.asarray([film.positive for film in held_out], np.bool_)
+    if positive.all() or not positive.any():
+        raise SettingsError("TOO_FEW_FILMS", "Thresholds need films held out with and without a pneumothorax.")
+    logits = np.asarray([film.logit for film in held_out])
+    calibration = fit_calibration(logits, positive, section.prevalence)
+    scores = np.asarray([film.prediction(calibration).score for film in held_out])
+    extent, smallest = best_extent([film for film in held_out if film.positive])
+    points = {
+        name: Thresholds(score, extent, smallest)
+        for name, score in score_thresholds(scores, positive, section.sensitivity, section.specificity).items()
+    }
+    return Choice(calibration, points, len(held_out))
+
+
+def fit_calibration(logits: Floats, positive: Bools, prevalence: float) -> Calibration:
+    """Temperature and bias of the score by maximum likelihood (Platt 1999), the films weighed so that positives have
+    the share `prevalence`: those held out are drawn by label, and a score should mean what it says where films come
+    as they come. Rounded to four places.
+    """
+    weight = np.where(positive, prevalence / positive.sum(), (1 - prevalence) / (~positive).sum())
+    sign = np.where(positive, 1.0, -1.0)
+
+    def likelihood(parameters: Floats) -> float:
+        return float((weight * np.logaddexp(0, -sign * (logits / np.exp(parameters[0]) + parameters[1]))).sum())
+
+    bounds = [(np.log(_STEEPEST), np.log(_FLATTEST)), (None, None)]
+    found = minimize(likelihood, np.zeros(2), method="L-BFGS-B", bounds=bounds)
+    return Calibration(round(float(np.exp(found.x[0])), 4), round(float(found.x[1]), 4))
+
+
+def best_extent(positives: Sequence[Examined]) -> tuple[float, float]:
+    """The extent threshold, then the smallest region, with the best mean Dice on positive films at the size of their
+    masks, whatever their score. Of equal smallest regions the largest, which leaves the fewest specks.
+    """
+
+    def mean_dice(extent: float, smallest: float) -> float:
+        thresholds = Thresholds(0.0, extent, smallest)
+        masks = (decide(film.prediction(Calibration()), film.truth.shape, thresholds).mask for film in positives)
+        return float(np.mean([dice(mask, film.truth) for mask, film in zip(masks, positives, strict=True)]))
+
+    extent = max(EXTENTS, key=lambda extent: mean_dice(extent, 0.0))
+    return extent, max(reversed(SMALLEST_REGIONS), key=lambda smallest: mean_dice(extent, smallest))
+
+
+def score_thresholds(scores: Floats, positive: Bools, sensitivity: float, specificity: float) -> dict[str, float]:
+    """Score thresholds of the three operating points, each halfway between two films' scores, to four places.
+
+    Args:
+        scores, positive: of the films held out.
+        sensitivity: "sensitive" is the highest threshold that reaches it.
+        specificity: "specific" is the lowest threshold that reaches it.
+
+    Returns:
+        "sensitive", "balanced" (the best sum of both, Youden 1950, no further out than the others) and "specific".
+    """
+    distinct = np.unique(scores)
+    candidates = np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [1.0]])
+    found = np.asarray([(scores[positive] >= candidate).mean() for candidate in candidates])
+    spared = np.asarray([(scores[~positive] < candidate).mean() for candidate in candidates])
+    sensitive = int(np.flatnonzero(found >= sensitivity)[-1])
+    specific = int(np.flatnonzero(spared >= specificity)[0])
+    balanced = int(np.clip(np.argmax(found + spared), min(sensitive, specific), max(sensitive, specific)))
+    chosen = {"sensitive": sensitive, "balanced": balanced, "specific": specific}
+    return {name: round(float(candidates[index]), 4) for name, index in chosen.items()}
