@@ -117,6 +117,14 @@ def test_dicom_and_png_of_the_same_film_score_alike(page):
     assert first == pytest.approx(second, abs=0.01)
 
 
+def test_a_full_visit_says_so_and_keeps_what_it_has(page, monkeypatch):
+    monkeypatch.setattr("ptx_app.ui.visit.MOST_FILMS", 1)
+    drop(page, ("a", example_bytes()), ("b", example_bytes()))
+    first, second = visit(page).cases
+    assert first.film is not None
+    assert second.error.code == "VISIT_FULL"
+
+
 def test_clearing_forgets_every_film_at_once(example):
     example.button(key="clear").click().run()
     assert not visit(example).cases

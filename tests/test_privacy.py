@@ -75,7 +75,6 @@ def _read(film: bytes) -> bytes:
         return f"{error!r} {error.code} {error.__cause__!r}".encode()
 
 
-@pytest.mark.xfail(strict=True, reason="Pillow logs EXIF at level DEBUG; the reader has yet to silence it")
 def test_pillow_logs_nothing_of_the_patient_at_any_level(films, logged, caplog):
     caplog.set_level(logging.DEBUG, "PIL")
     for film in films.values():

@@ -16,12 +16,15 @@ from ptx_app.film.radiograph import Radiograph
 from ptx_app.inference.predict import predict
 from ptx_app.ui.engine import Engine, engine, read
 from ptx_app.ui.letting_go import let_go
-from ptx_app.ui.visit import Case, Film, Visit
+from ptx_app.ui.visit import MOST_FILMS, Case, Film, Visit
 
 _LOG = logging.getLogger(__name__)
 _UNEXPECTED = FilmError(
     "UNEXPECTED",
     "This file could not be read for a reason that was not foreseen. Export the film anew, or try another.",
+)
+_FULL = FilmError(
+    "VISIT_FULL", f"This visit holds {MOST_FILMS} films. Take away what you need, clear them, and drop this one again."
 )
 
 
@@ -72,6 +75,8 @@ class _Progress:
 
 def _take(visit: Visit, name: str, load: Callable[[], Radiograph], progress: _Progress, known: str = "") -> Case:
     try:
+        if visit.full:
+            raise _FULL
         progress.say("Reading")
         radiograph = load()
         progress.say("Loading the model")

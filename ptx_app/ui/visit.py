@@ -16,6 +16,9 @@ DISPLAY_PX = 2048
 
 THUMBNAIL_PX = 160
 
+MOST_FILMS = 100
+"""Films that one visit holds at a time, some 2 MB each: a server of 1 GB has more than one visitor."""
+
 
 @dataclass(frozen=True)
 class Film:
@@ -109,6 +112,11 @@ class Visit:
         """Empty the drop zone."""
         self.round += 1
         self.taken.clear()
+
+    @property
+    def full(self) -> bool:
+        """Whether no further film is held."""
+        return sum(case.film is not None for case in self.cases) >= MOST_FILMS
 
     @property
     def current(self) -> Case | None:
