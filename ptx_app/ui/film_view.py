@@ -1,17 +1,10 @@
 """The film on the screen: zoom, pan, invert, and the finding's layers over it. The one way the page draws a film."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-import streamlit as st
+from ptx_app.ui.component import component
 
-_HERE = Path(__file__).parent
-_mount = st.components.v2.component(
-    "film_view",
-    html=(_HERE / "film_view.html").read_text(encoding="utf-8"),
-    css=(_HERE / "film_view.css").read_text(encoding="utf-8"),
-    js=(_HERE / "film_view.js").read_text(encoding="utf-8"),
-)
+_mount = component("film_view")
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,14 @@ address that anyone who knows it can open, and loses it where a run is cut short
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from ptx_app.ui.component import component
 from ptx_app.ui.data_url import data_url
 
-_HERE = Path(__file__).parent
-_mount = st.components.v2.component(
-    "take_away",
-    html='<div class="row" role="group" aria-label="Take away"></div>',
-    css=(_HERE / "take_away.css").read_text(encoding="utf-8"),
-    js=(_HERE / "take_away.js").read_text(encoding="utf-8"),
-)
+_mount = component("take_away")
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
-import streamlit as st
+from ptx_app.ui.component import component
 
-_HERE = Path(__file__).parent
-_mount = st.components.v2.component(
-    "thumbnails",
-    html='<div class="row" role="group"></div>',
-    css=(_HERE / "thumbnails.css").read_text(encoding="utf-8"),
-    js=(_HERE / "thumbnails.js").read_text(encoding="utf-8"),
-)
+_mount = component("thumbnails")
 
 
 Mark = Literal["flagged", "clear", "refused", ""]
