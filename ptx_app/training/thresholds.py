@@ -89,7 +89,8 @@ def score_thresholds(scores: Floats, positive: Bools, sensitivity: float, specif
     found = np.asarray([(scores[positive] >= candidate).mean() for candidate in candidates])
     spared = np.asarray([(scores[~positive] < candidate).mean() for candidate in candidates])
     sensitive = int(np.flatnonzero(found >= sensitivity)[-1])
-    specific = int(np.flatnonzero(spared >= specificity)[0])
+    reached = np.flatnonzero(spared >= specificity)
+    specific = int(reached[0]) if reached.size else len(candidates) - 1  # a negative film may score 1
     balanced = int(np.clip(np.argmax(found + spared), min(sensitive, specific), max(sensitive, specific)))
     chosen = {"sensitive": sensitive, "balanced": balanced, "specific": specific}
     return {name: round(float(candidates[index]), 4) for name, index in chosen.items()}

@@ -1,0 +1,198 @@
+"""Which films train, in which order, and what they look like when they do."""
+
+from collections import Counter
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_folder import configuration, film_and_mask, prepared_folder, row, write_index
+
+from ptx_app.errors import SettingsError
+from ptx_app.film.radiograph import View
+from ptx_app.inference.prepare import prepare
+from ptx_app.model.manifest import InputSpec
+from ptx_app.training.augmentation import Augmentation
+from ptx_app.training.catalogue import MaskKind, read_catalogue
+from ptx_app.training.film_dataset import FilmDataset, as_pixels, resize_mask
+from ptx_app.training.film_store import FilmStore
+from ptx_app.training.sampler import Draw, FallingShareSampler, stratum
+from ptx_app.training.split import hold_out, training_films
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return prepared_folder(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def films(folder):
+    return [film for film in read_catalogue(folder) if film.split == "train"]
+
+
+def test_a_row_becomes_a_film(tmp_path):
+    rows = [
+        row("a", label="1", mask="a-mask.png", mask_kind="expert-matched", mask_confidence="0.8", view="AP"),
+        row("b", patient_id="", view=""),
+        row("c", label="1", mask_kind="image-label-only"),
+    ]
+    a, b, c = read_catalogue(write_index(tmp_path, rows))
+    assert (a.positive, a.mask_kind, a.mask, a.mask_confidence, a.view) == (
+        True,
+        MaskKind.MATCHED,
+        tmp_path / "a-mask.png",
+        0.8,
+        View.AP,
+    )
+    assert (b.positive, b.patient, b.view, b.mask_confidence) == (False, None, View.UNKNOWN, 1.0)
+    assert b.group != a.group
+    assert b.mask_known
+    assert not c.mask_known
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([row("a", patient_id="p"), row("b", patient_id="p", split="val")], "PATIENT_IN_TWO_SPLITS"),
+        ([row("a", label="1")], "INDEX_INVALID"),
+        ([row("a", mask_kind="guess")], "INDEX_INVALID"),
+        ([row("a", label="perhaps")], "INDEX_INVALID"),
+    ],
+)
+def test_a_wrong_index_is_refused(rows, code, tmp_path):
+    with pytest.raises(SettingsError) as error:
+        read_catalogue(write_index(tmp_path, rows))
+    assert error.value.code == code
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"index\.csv"):
+        read_catalogue(tmp_path)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=20, max_size=40),
+    st.integers(0, 5),
+    st.integers(0, 3),
+)
+def test_whole_patients_are_held_out(tmp_path_factory, patients, positives, seed):
+    rows = [
+        row(str(number), patient_id=f"p{patient}", label=str(int(positive)), mask="m.png" if positive else "")
+        for number, (patient, positive) in enumerate(patients)
+    ]
+    films = read_catalogue(write_index(tmp_path_factory.mktemp("index"), rows))
+    if sum(film.positive for film in films) < positives or all(film.positive for film in films):
+        with pytest.raises(SettingsError, match="too few"):
+            hold_out(films, positives, 1, seed)
+        return
+    trained, held = hold_out(films, positives, 1, seed)
+    assert not {film.patient for film in trained} & {film.patient for film in held}
+    assert Counter(film.positive for film in held)[True] >= positives
+    assert sorted(film.image_id for film in [*trained, *held]) == sorted(film.image_id for film in films)
+    assert hold_out(films, positives, 1, seed) == (trained, held)
+
+
+def test_a_configuration_holds_out_training_films_alone(folder):
+    trained, held = training_films(configuration(), folder)
+    assert {film.split for film in [*trained, *held]} == {"train"}
+    assert all(film.mask_kind is MaskKind.EXPERT for film in held)
+
+
+def dealer(films, share, dealt=None, weights=None):
+    return FallingShareSampler(films, 8, 3, lambda: share, lambda: 64, weights or {}, dealt)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
+def test_positives_come_in_the_share_asked_for(films, share):
+    draws = [draw for batch in islice(dealer(films, share), 250) for draw in batch]
+    assert np.mean([films[draw.film].positive for draw in draws]) == pytest.approx(share, abs=0.03)
+
+
+def test_no_film_comes_twice_before_all_of_its_stratum_came(films):
+    dealt = [draw.film for batch in islice(dealer(films, 0.5), 40) for draw in batch]
+    for name in {stratum(film) for film in films}:
+        own = [film for film in dealt if stratum(films[film]) == name]
+        size = sum(stratum(film) == name for film in films)
+        for start in range(0, len(own) - size + 1, size):
+            assert len(set(own[start : start + size])) == size
+
+
+def test_a_kind_that_weighs_nothing_is_not_dealt(films):
+    draws = [draw for batch in islice(dealer(films, 0.8, weights={MaskKind.IMAGE_LABEL: 0.0}), 50) for draw in batch]
+    assert {films[draw.film].mask_kind for draw in draws} == {MaskKind.EXPERT}
+
+
+def test_dealing_goes_on_where_it_stopped(films):
+    whole = list(islice(dealer(films, 0.6), 12))
+    dealt = Counter(stratum(films[draw.film]) for batch in whole[:5] for draw in batch)
+    assert list(islice(dealer(films, 0.6, dealt), 7)) == whole[5:]
+
+
+@pytest.mark.parametrize("strength", ["none", "geometric", "all"])
+def test_masks_stay_binary_and_on_their_place(strength):
+    film, mask = film_and_mask(2, positive=True, side=256)
+    film = np.where(mask > 0, np.uint8(220), np.uint8(50))
+    augment = Augmentation(strength)
+    overlaps = []
+    for seed in range(12):
+        changed, moved = augment(film, mask // 255, seed)
+        assert changed.shape == moved.shape == film.shape
+        assert set(np.unique(moved)) <= {0, 1}
+        bright = changed >= (int(changed.min()) + int(changed.max())) / 2
+        overlaps.append(2 * (bright & (moved > 0)).sum() / (bright.sum() + moved.sum()))
+    assert np.median(overlaps) > 0.95
+
+
+def test_augmentation_repeats_from_its_seed_and_none_does_nothing():
+    film, mask = film_and_mask(4, positive=True)
+    first, again, other = (Augmentation("all")(film, mask // 255, seed)[0] for seed in (7, 7, 8))
+    assert (first == again).all()
+    assert (first != other).any()
+    same, same_mask = Augmentation("none")(film, mask // 255, 7)
+    assert (same == film).all()
+    assert (same_mask == mask // 255).all()
+
+
+def test_the_network_learns_from_what_the_app_would_show_it(films, tmp_path):
+    store, spec = FilmStore(films, tmp_path), InputSpec(side=96)
+    dataset = FilmDataset(films, store, spec, Augmentation("none"), {MaskKind.EXPERT: 0.7})
+    positive = next(number for number, film in enumerate(films) if film.positive and film.mask_known)
+    example = dataset[Draw(positive, 0, 96)]
+    assert np.array_equal(example["film"].numpy(), prepare(as_pixels(store.film(films[positive])), spec))
+    assert set(np.unique(example["mask"])) == {0, 1}
+    assert example["mask"].shape == (1, 96, 96)
+    assert float(example["mask_weight"]) == pytest.approx(0.7)
+    label_only = next(number for number, film in enumerate(films) if not film.mask_known)
+    example = dataset[Draw(label_only, 0, 64)]
+    assert (float(example["mask_weight"]), float(example["label"])) == (0.0, 1.0)
+    assert example["film"].shape == (3, 64, 64)
+
+
+def test_films_are_decoded_once_and_another_index_gets_its_own_cache(films, tmp_path):
+    store = FilmStore(films, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert (FilmStore(films, tmp_path).film(films[3]) == store.film(films[3])).all()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    FilmStore(films[:4], tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+    truth = cv2.imread(str(films[0].mask), cv2.IMREAD_GRAYSCALE) > 0
+    assert store.mask(films[0]).mean() == pytest.approx(truth.mean(), rel=0.02)
+    assert not store.mask(films[1]).any()
+
+
+def test_a_picture_that_cannot_be_decoded_is_named_by_a_code(films, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    broken = read_catalogue(write_index(tmp_path, [row("broken")]))
+    with pytest.raises(SettingsError) as error:
+        FilmStore(broken, tmp_path / "cache")
+    assert error.value.code == "FILM_UNREADABLE"
+
+
+def test_half_covered_pixels_count():
+    mask = np.zeros((4, 4), np.uint8)
+    mask[0, :2] = mask[1, 0] = 1  # three quarters of the first pixel of two
+    mask[2, 2] = 1  # a quarter of the last
+    assert resize_mask(mask, 2).tolist() == [[1, 0], [0, 0]]

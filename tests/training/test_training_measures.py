@@ -1,0 +1,218 @@
+"""Losses and metrics against values worked out by hand or by others, and thresholds chosen from films held out."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from ptx_app.errors import SettingsError
+from ptx_app.film.radiograph import View
+from ptx_app.model.manifest import Calibration
+from ptx_app.training import losses, metrics
+from ptx_app.training.challenge import decode_run_lengths, is_positive, read_run_lengths
+from ptx_app.training.configuration import PublishingSection
+from ptx_app.training.examination import Examined
+from ptx_app.training.losses import MASK_LOSSES, total_loss
+from ptx_app.training.measuring import manifest_figures
+from ptx_app.training.thresholds import EXTENTS, best_extent, choose, fit_calibration, score_thresholds
+
+SURE = 20.0  # a logit
+
+
+def square(side: int = 8) -> torch.Tensor:
+    truth = torch.zeros(1, 1, side, side)
+    truth[..., 2:6, 2:6] = 1
+    return truth
+
+
+@pytest.mark.parametrize("name", MASK_LOSSES)
+def test_a_perfect_mask_costs_nothing_and_a_missed_one_much(name):
+    truth = square()
+    perfect = MASK_LOSSES[name]((truth * 2 - 1) * SURE, truth)
+    missed = MASK_LOSSES[name](torch.full_like(truth, -SURE), truth)
+    assert perfect.shape == (1,)
+    assert float(perfect) == pytest.approx(0, abs=1e-3)
+    assert float(missed) > 1
+
+
+@pytest.mark.parametrize("name", MASK_LOSSES)
+def test_empty_films_are_finite_and_pull_the_mask_down(name):
+    logits = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    loss = MASK_LOSSES[name](logits, torch.zeros(1, 1, 8, 8))
+    loss.sum().backward()
+    assert float(loss.detach()) == pytest.approx(np.log(2), abs=1e-5)  # the cross-entropy alone
+    assert (logits.grad > 0).all()
+
+
+def test_known_values():
+    truth, undecided = square(), torch.zeros(1, 1, 8, 8)
+    assert float(losses.dice(undecided, truth)) == pytest.approx(1 - (2 * 8 + 1) / (32 + 16 + 1))
+    index = (8 + 1) / (8 + 0.7 * 8 + 0.3 * 24 + 1)
+    assert float(losses.focal_tversky(undecided, truth)) == pytest.approx((1 - index) ** 0.75)
+
+
+def test_a_film_without_a_known_mask_moves_the_image_level_head_alone():
+    mask_logits, image_logits = torch.zeros(2, 1, 8, 8, requires_grad=True), torch.zeros(2, 1, requires_grad=True)
+    mask = torch.cat([square(), torch.zeros(1, 1, 8, 8)])
+    loss = total_loss(
+        MASK_LOSSES["bce+dice"], 0.5, mask_logits, image_logits, mask, torch.tensor([1.0, 0.0]), torch.ones(2)
+    )
+    loss.backward()
+    assert mask_logits.grad[0].abs().sum() > 0
+    assert mask_logits.grad[1].abs().sum() == 0
+    assert (image_logits.grad != 0).all()
+
+
+def test_the_weight_of_a_mask_scales_its_loss():
+    arguments = (torch.zeros(1, 1, 8, 8), torch.zeros(1, 1), square())
+    whole, half = (
+        total_loss(MASK_LOSSES["bce"], 0.0, *arguments, torch.tensor([weight]), torch.ones(1)) for weight in (1.0, 0.5)
+    )
+    assert float(half) == pytest.approx(float(whole) / 2)
+
+
+def test_overlap_of_masks():
+    a, b, none = np.zeros((4, 4), bool), np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    a[:2], b[1:3] = True, True
+    assert metrics.dice(a, b) == pytest.approx(0.5)
+    assert metrics.iou(a, b) == pytest.approx(1 / 3)
+    assert metrics.dice(none, none) == metrics.iou(none, none) == 1
+    assert metrics.dice(a, none) == metrics.iou(a, none) == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40))
+def test_auc_is_the_usual_one_with_ties(pairs):
+    score, positive = np.asarray([s / 6 for s, _ in pairs]), np.asarray([p for _, p in pairs])
+    if positive.all() or not positive.any():
+        assert np.isnan(metrics.auc(score, positive))
+    else:
+        assert metrics.auc(score, positive) == pytest.approx(roc_auc_score(positive, score))
+
+
+def test_rates_and_calibration_by_hand():
+    score, positive = np.asarray([0.1, 0.4, 0.4, 0.9]), np.asarray([False, False, True, True])
+    assert metrics.sensitivity(score, positive, 0.4) == 1
+    assert metrics.sensitivity(score, positive, 0.5) == 0.5
+    assert metrics.specificity(score, positive, 0.4) == 0.5
+    assert metrics.brier(score, positive) == pytest.approx((0.01 + 0.16 + 0.36 + 0.01) / 4)
+    assert metrics.calibration_error(score, positive) == pytest.approx((0.1 + 0.2 + 0.1) / 4)
+
+
+def test_the_bootstrap_draws_patients_not_films():
+    value = np.asarray([0.0] * 50 + [1.0] * 50)
+    alone, together = (
+        metrics.bootstrap(lambda chosen: float(value[chosen].mean()), groups, draws=300)
+        for groups in ([str(film) for film in range(100)], [str(film // 25) for film in range(100)])
+    )
+    assert alone[0] < 0.5 < alone[1]
+    assert together[1] - together[0] > 2 * (alone[1] - alone[0])
+
+
+def encoded(mask: np.ndarray) -> str:
+    """The challenge's encoding: down the columns, each skip counted from the end of the run before."""
+    flat = np.flatnonzero(np.diff(np.concatenate([[0], mask.T.ravel().astype(int), [0]])))
+    return " ".join(map(str, np.diff(np.concatenate([[0], flat]))))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_run_lengths_come_back(height, width, data):
+    masks = [
+        np.asarray(data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width)))
+        for _ in range(2)
+    ]
+    masks = [mask.reshape(height, width) for mask in masks]
+    rows = [encoded(mask) or "-1" for mask in masks]
+    assert (decode_run_lengths(rows, (height, width)) == (masks[0] | masks[1])).all()
+    assert is_positive(rows) == any(mask.any() for mask in masks)
+
+
+@pytest.mark.parametrize("row", ["1", "0 99", "-3 2", "one 2", ""])
+def test_wrong_run_lengths_are_refused(row):
+    with pytest.raises(SettingsError) as error:
+        decode_run_lengths([row], (3, 3))
+    assert error.value.code == "RUN_LENGTHS_INVALID"
+
+
+def test_the_table_of_run_lengths_may_have_blanks_and_several_rows_a_film(tmp_path):
+    table = tmp_path / "train-rle.csv"
+    table.write_text("ImageId, EncodedPixels\na, 1 2\na, 5 1\nb, -1\n")
+    assert read_run_lengths(table) == {"a": ["1 2", "5 1"], "b": ["-1"]}
+    table.write_text("other\nthing\n")
+    with pytest.raises(SettingsError):
+        read_run_lengths(table)
+
+
+def test_the_calibration_finds_what_the_scores_were_made_with():
+    chance = np.random.default_rng(1)
+    truth = chance.normal(-1, 2, 20000)
+    positive = chance.random(20000) < 1 / (1 + np.exp(-truth))
+    found = fit_calibration((truth - 0.7) * 3, positive, float(positive.mean()))
+    assert found.temperature == pytest.approx(3, rel=0.05)
+    assert found.bias == pytest.approx(0.7, abs=0.05)
+
+
+def test_the_calibration_is_for_the_share_asked_for():
+    chance = np.random.default_rng(2)
+    positive = np.arange(4000) < 3000
+    logits = chance.normal(np.where(positive, 1, -1), 1)
+    calibration = fit_calibration(logits, positive, 0.2)
+    scores = 1 / (1 + np.exp(-(logits / calibration.temperature + calibration.bias)))
+    assert 0.2 * scores[positive].mean() + 0.8 * scores[~positive].mean() == pytest.approx(0.2, abs=0.01)
+
+
+def test_separable_scores_keep_a_temperature_above_nought():
+    assert fit_calibration(np.asarray([-1.0, 1.0]), np.asarray([False, True]), 0.5).temperature > 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=4, max_size=60))
+def test_operating_points_reach_their_targets(pairs):
+    scores, positive = np.asarray([s / 20 for s, _ in pairs]), np.asarray([p for _, p in pairs])
+    if positive.all() or not positive.any():
+        return
+    points = score_thresholds(scores, positive, 0.9, 0.9)
+    assert (scores[positive] >= points["sensitive"]).mean() >= 0.9
+    assert (scores[~positive] < points["specific"]).mean() >= 0.9 or (scores == 1).any()
+    low, high = sorted((points["sensitive"], points["specific"]))
+    assert low <= points["balanced"] <= high
+
+
+def examined(number: int, positive: bool, logit: float, height: float = 0.7, speck: bool = False) -> Examined:
+    """A film whose map is right above the threshold of `height` alone, with a halo that is wrong."""
+    truth, probability = np.zeros((64, 64), bool), np.zeros((64, 64), np.float32)
+    if positive:
+        truth[20:40, 20:40] = True
+        probability[12:48, 12:48] = height - 0.2
+        probability[20:40, 20:40] = height
+    if speck:
+        probability[0:2, 0:2] = 1
+    return Examined(f"film-{number}", f"p{number}", positive, View.PA, truth, logit, probability)
+
+
+def test_the_extent_is_where_the_overlap_is_best_and_specks_go():
+    extent, smallest = best_extent([examined(number, True, 2.0, speck=True) for number in range(3)])
+    assert extent in EXTENTS
+    assert 0.5 < extent <= 0.7
+    assert smallest > 4 / 64**2
+
+
+def test_everything_is_chosen_together_and_measured_on_other_films():
+    held = [examined(n, n % 2 == 0, 2.0 if n % 2 == 0 else -2.0) for n in range(20)]
+    choice = choose(held, PublishingSection())
+    assert set(choice.points) == {"sensitive", "balanced", "specific"}
+    assert choice.films == 20
+    figures = manifest_figures(held, choice.calibration, choice.points["balanced"].extent)
+    assert (figures["films"], figures["positives"], figures["auc"]) == (20, 10, 1.0)
+    assert figures["dice_positive"] > 0.99
+    assert figures["auc_interval"] == [1.0, 1.0]
+    worse = manifest_figures(held, Calibration(), 0.3)
+    assert worse["dice_positive"] == pytest.approx(2 * 400 / (400 + 36**2), abs=1e-3)
+
+
+def test_films_of_one_label_choose_nothing():
+    with pytest.raises(SettingsError):
+        choose([examined(n, True, 1.0) for n in range(3)], PublishingSection())

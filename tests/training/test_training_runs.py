@@ -1,0 +1,251 @@
+"""A run of a small network on made films: it learns, survives a kill, and becomes an entry of the manifest."""
+
+import csv
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from films import dicom_of
+from made_folder import configuration, film_and_mask, prepared_folder
+from safetensors.torch import load_file
+
+from ptx_app.__main__ import main
+from ptx_app.errors import SettingsError
+from ptx_app.inference.predict import predict
+from ptx_app.model.manifest import MANIFEST_PATH, load_manifest
+from ptx_app.model.network import TorchNetwork
+from ptx_app.training.catalogue import read_catalogue
+from ptx_app.training.configuration import read_configuration, write_configuration
+from ptx_app.training.examination import prepared_films
+from ptx_app.training.film_store import FilmStore
+from ptx_app.training.loop import TrainingRun
+from ptx_app.training.publishing import expert_films
+from ptx_app.training.run_folder import RunFolder
+from ptx_app.training.split import training_films
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+# What a run draws from: dropout, moving average, changing sides, a frozen beginning.
+INTRICATE = {
+    "schedule": {"films": 64, "sides": [[0.0, 32], [0.5, 64]], "frozen_encoder": 0.3},
+    "training": {"precision": "fp32", "validate_every": 40, "ema": 0.9, "checkpoint_minutes": 1e-6},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return prepared_folder(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def done(data, runs) -> RunFolder:
+    """A finished run, by the command line."""
+    write_configuration(configuration(), runs / "tiny.toml")
+    assert main(["train", str(runs / "tiny.toml"), "--data", str(data), "--runs", str(runs)]) == 0
+    return RunFolder(runs / "tiny")
+
+
+def prepared_run(data: Path, folder: Path, **sections: object) -> TrainingRun:
+    wanted = configuration(**sections)
+    films, held_out = training_films(wanted, data)
+    store = FilmStore([*films, *held_out], folder.parent / "cache")
+    return TrainingRun(wanted, RunFolder(folder), films, held_out, store, torch.device("cpu"))
+
+
+def test_a_run_learns(done):
+    log = done.read_log()
+    assert float(log[-1]["loss"]) < 0.8 * float(log[0]["loss"])
+    assert [int(row["films"]) for row in log] == list(range(16, 161, 16))
+    assert [bool(row["held_out_dice"]) for row in log] == [number % 5 == 4 for number in range(10)]
+    assert float(log[-1]["rate"]) < 1e-4 < float(log[1]["rate"])
+
+
+def test_a_run_keeps_what_tells_how_it_was_made(done):
+    names = {path.name for path in done.path.iterdir()}
+    assert names == {
+        "config.toml",
+        "provenance.json",
+        "log.csv",
+        "checkpoint.pt",
+        "best.safetensors",
+        "last.safetensors",
+        "curves.png",
+    }
+    assert done.configuration() == configuration()
+    assert {tensor.dtype for tensor in load_file(done.path / "last.safetensors").values()} == {
+        torch.float16,
+        torch.int64,
+    }
+    assert cv2.imread(str(done.path / "curves.png")) is not None
+
+
+def test_a_finished_run_stays_as_it_is(done, data, runs):
+    before = (done.path / "last.safetensors").read_bytes(), done.read_log()
+    assert main(["train", str(runs / "tiny.toml"), "--data", str(data), "--runs", str(runs)]) == 0
+    assert ((done.path / "last.safetensors").read_bytes(), done.read_log()) == before
+
+
+def test_another_configuration_does_not_go_on_with_it(done, data):
+    with pytest.raises(SettingsError) as error:
+        prepared_run(data, done.path, seed=2)
+    assert error.value.code == "RUN_EXISTS"
+
+
+def test_a_damaged_checkpoint_is_told(data, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(SettingsError) as error:
+        prepared_run(data, folder)
+    assert error.value.code == "CHECKPOINT_DAMAGED"
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, runs) -> RunFolder:
+    run = prepared_run(data, runs / "whole", **INTRICATE)
+    assert run.train()
+    return RunFolder(runs / "whole")
+
+
+def told(folder: RunFolder) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "minutes"} for row in folder.read_log()]
+
+
+@pytest.mark.parametrize("how", ["signal", "crash"])
+def test_a_run_goes_on_as_if_it_had_not_been_stopped(how, uninterrupted, data, tmp_path, monkeypatch):
+    run = prepared_run(data, tmp_path / "run", **INTRICATE)
+    step, steps = run._step, []
+
+    def interrupted(batch):
+        steps.append(0)
+        if len(steps) == 4:
+            if how == "crash":
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(batch)
+
+    monkeypatch.setattr(run, "_step", interrupted)
+    if how == "crash":
+        with pytest.raises(KeyboardInterrupt):
+            run.train()
+    else:
+        assert run.train() is False
+    again = prepared_run(data, tmp_path / "run", **INTRICATE)
+    assert 0 < again.films_seen < 64
+    assert again.train()
+    assert told(RunFolder(tmp_path / "run")) == told(uninterrupted)
+    ends = [load_file(folder / "last.safetensors") for folder in (uninterrupted.path, tmp_path / "run")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_time_limit_ends_the_schedule_too(data, tmp_path):
+    run = prepared_run(data, tmp_path / "run", schedule={"films": 10**6})
+    assert run.train(minutes=0.01)
+    assert run.progress == 1
+    assert RunFolder(tmp_path / "run").read_log()[-1]["held_out_dice"]
+
+
+def test_patience_ends_a_run_and_it_stays_ended(data, tmp_path):
+    impatient = {
+        "optimizer": {"rate": 1e-12},
+        "schedule": {"films": 10**4},
+        "training": {"precision": "fp32", "validate_every": 8, "patience": 1, "ema": 0.999},
+    }
+    run = prepared_run(data, tmp_path / "run", **impatient)
+    assert run.train()
+    assert run.films_seen < 500
+    again = prepared_run(data, tmp_path / "run", **impatient)
+    assert again.train()
+    assert again.films_seen == run.films_seen
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 trains here")
+def test_fp16_is_refused_where_it_cannot_train(data, tmp_path):
+    with pytest.raises(SettingsError) as error:
+        prepared_run(data, tmp_path / "run", training={"precision": "fp16"})
+    assert error.value.code == "PRECISION_IMPOSSIBLE"
+
+
+def dicom_folder(folder: Path, films: int) -> Path:
+    """Films in the challenge's own layout, the second of each pair negative."""
+    with (folder / "train-rle.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["ImageId", " EncodedPixels"])
+        for number in range(films):
+            film, mask = film_and_mask(number, number % 2 == 0)
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.T.ravel() // 255, [0]]).astype(int)))
+            runs = " ".join(map(str, np.diff(np.concatenate([[0], edges])))) or "-1"
+            (folder / f"1.2.{number}.dcm").write_bytes(dicom_of(film / np.float32(255)))
+            writer.writerow([f"1.2.{number}", runs])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(done, data, tmp_path_factory) -> Path:
+    draft = tmp_path_factory.mktemp("draft")
+    dicoms = dicom_folder(tmp_path_factory.mktemp("dicoms"), 8)
+    words = ["--data", str(data), "--dicoms", str(dicoms), "--draft", str(draft), "--default", "--flip-averaging"]
+    assert main(["publish", str(done.path), *words]) == 0
+    return draft
+
+
+def test_publishing_writes_a_valid_entry_beside_the_others(published, done):
+    before, manifest = load_manifest(), load_manifest(published / MANIFEST_PATH.name)
+    weights = manifest.entry()
+    assert weights.name == manifest.default == "tiny"
+    assert [entry for entry in manifest.weights if entry.name != "tiny"] == list(before.weights)
+    assert load_manifest() == before
+    assert weights.flip_averaging
+    assert weights.network == done.configuration().network.spec()
+    assert [point.name for point in weights.operating_points] == ["sensitive", "balanced", "specific"]
+    assert all("SIIM-ACR validation films; thresholds chosen on" in p.measured_on for p in weights.operating_points)
+    assert weights.figures["validation_films"]["films"] == 8
+    assert weights.figures["validation_dicoms"]["positives"] == 4
+    assert "160 films" in weights.provenance
+
+
+def test_what_the_entry_states_is_what_the_app_finds(published, data):
+    weights = load_manifest(published / MANIFEST_PATH.name).entry()
+    network = TorchNetwork(weights, published / "tiny.safetensors")
+    films = list(prepared_films(expert_films(read_catalogue(data), "val")))
+    scores = np.asarray([predict(network, film.pixels, weights).score for film in films])
+    positive = np.asarray([film.positive for film in films])
+    for point in weights.operating_points:
+        assert (scores[positive] >= point.score).mean() == pytest.approx(point.sensitivity, abs=1e-4)
+        assert (scores[~positive] < point.score).mean() == pytest.approx(point.specificity, abs=1e-4)
+
+
+def test_a_run_that_has_no_weights_yet_is_told(done, data, tmp_path, capsys):
+    shutil.copy(done.path / "config.toml", tmp_path)
+    assert main(["publish", str(tmp_path), "--data", str(data), "--draft", str(tmp_path / "draft")]) == 1
+    assert capsys.readouterr().err.startswith("RUN_UNFINISHED: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("name = ", "CONFIGURATION_UNREADABLE"),
+        ('name = "a"\ntitle = "b"\nprovenance = "c"\n[schedule]\nfilms = -1', "CONFIGURATION_INVALID"),
+        ('name = "a"\ntitle = "b"\nprovenance = "c"\n[schedule]\nfilms = 1\nsize = 2', "CONFIGURATION_INVALID"),
+    ],
+)
+def test_a_wrong_configuration_is_told(text, code, tmp_path):
+    (tmp_path / "wrong.toml").write_text(text)
+    with pytest.raises(SettingsError) as error:
+        read_configuration(tmp_path / "wrong.toml")
+    assert error.value.code == code
+
+
+def test_the_projects_own_configurations_are_valid():
+    for path in (MANIFEST_PATH.parent / "configs").glob("*.toml"):
+        assert read_configuration(path).name
