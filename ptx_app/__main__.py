@@ -12,6 +12,7 @@ VERBS = {
     "benchmark": ("ptx_app.commands.benchmark", "time and memory from upload to contour, against the plain way"),
     "train": ("ptx_app.commands.train", "train a network as a configuration says, or go on with it"),
     "publish": ("ptx_app.commands.publish", "choose a run's thresholds, measure it, and put it into the manifest"),
+    "evaluate": ("ptx_app.commands.evaluate", "measure a model on the validation films and write the report"),
 }
 
 

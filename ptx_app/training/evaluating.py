@@ -1,0 +1,96 @@
+"""The whole evaluation of a model: films through the network, figures, report."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ptx_app.model.manifest import Weights
+from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.training.catalogue import LabelledFilm, read_catalogue
+from ptx_app.training.evaluation import Document, evaluate, results_of
+from ptx_app.training.examination import examine, prepared_films
+from ptx_app.training.figures import draw_figures, draw_films
+from ptx_app.training.hard_cases import CASES, harder
+from ptx_app.training.measuring import manifest_figures
+from ptx_app.training.publishing import expert_films
+from ptx_app.training.report import markdown
+
+
+def write_evaluation(
+    weights: Weights,
+    file: Path,
+    data: Path,
+    output: Path,
+    *,
+    flip_averaging: bool | None = None,
+    hard_films: int = 0,
+    pictures: Path | None = None,
+) -> Path:
+    """Measure a model on the validation films and write evaluation.md, evaluation.json and figures.
+
+    Args:
+        weights, file: the model.
+        data: prepared folder of films.
+        output: folder of the report.
+        flip_averaging: None for what the entry says.
+        hard_films: how many films to make harder, half of them positive; 0 for none.
+        pictures: folder for pictures that show films, or None.
+
+    Returns:
+        The Markdown report's path.
+
+    Raises:
+        SettingsError: as `read_catalogue`, or FILM_UNREADABLE.
+        WeightsError: as TorchNetwork.
+    """
+    if flip_averaging is not None:
+        weights = replace(weights, flip_averaging=flip_averaging)
+    network = TorchNetwork(weights, file)
+    films = expert_films(read_catalogue(data), "val")
+    examined = examine(network, weights, prepared_films(films), len(films), "validation films")
+    results = results_of(examined, weights)
+    document = evaluate(results, weights)
+    if hard_films:
+        document["hard_cases"] = hard_case_rows(network, weights, drawn(films, hard_films))
+    output.mkdir(parents=True, exist_ok=True)
+    figures = draw_figures(results, weights, output)
+    if pictures is not None:
+        draw_films(list(prepared_films(films)), examined, results, weights, pictures)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    (output / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    report = output / "evaluation.md"
+    report.write_text(markdown(document, figures), encoding="utf-8")
+    return report
+
+
+def drawn(films: Sequence[LabelledFilm], count: int, seed: int = 1) -> list[LabelledFilm]:
+    """About `count` films by lot, half of them positive where there are as many."""
+    chance = random.Random(seed)  # noqa: S311  (a draw, no secret)
+    by_label = [[film for film in films if film.positive is label] for label in (True, False)]
+    return [film for own in by_label for film in chance.sample(own, min(len(own), (count + 1) // 2))]
+
+
+def hard_case_rows(network: Network, weights: Weights, films: Sequence[LabelledFilm]) -> Document:
+    """AUC and mean Dice of films as they are and in every case and strength of `CASES`."""
+    known = list(prepared_films(films))
+    rows = []
+    for case, strength in _cases():
+        changed = known if strength is None else harder(known, case, strength)
+        what = case if strength is None else f"{case} {strength:g}"
+        examined = examine(network, weights, changed, len(known), what)
+        figures = manifest_figures(examined, weights.calibration, weights.operating_point().extent)
+        kept = {
+            name: dict(zip(("value", "low", "high"), (figures[name], *figures[f"{name}_interval"]), strict=True))
+            for name in ("auc", "dice_positive")
+        }
+        rows.append({"case": case, "strength": "" if strength is None else f"{strength:g}"} | kept)
+    return {"films": len(known), "positives": sum(film.positive for film in known), "cases": rows}
+
+
+def _cases() -> Iterator[tuple[str, float | None]]:
+    yield "as they are", None
+    for case, (strengths, _) in CASES.items():
+        for strength in strengths:
+            yield case, strength

@@ -1,0 +1,219 @@
+"""Everything that is measured of a model on films whose truth is known, with 95 % intervals by patient."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptx_app.inference.decide import Thresholds, decide, extent_mask
+from ptx_app.model.manifest import Calibration, Weights
+from ptx_app.training.examination import Examined
+from ptx_app.training.measuring import PLACES, mean_known, positives_of, scores_of
+from ptx_app.training.metrics import (
+    Bools,
+    Floats,
+    auc,
+    bootstrap,
+    brier,
+    calibration_error,
+    dice,
+    iou,
+    sensitivity,
+    specificity,
+)
+
+Rows = NDArray[np.intp]
+Statistic = Callable[[Rows], float]
+Document = dict[str, Any]
+
+# Pixels by what was said and what is true.
+_HIT, _FALSE, _MISSED, _SPARED = range(4)
+
+
+@dataclass(frozen=True)
+class AtPoint:
+    """What is decided at an operating point, film by film.
+
+    Attributes:
+        threshold: of the score.
+        dice: (N,) of the mask that the app would show; empty against empty is 1.
+        pixels: (N, 4) share of the film's pixels that are hit, falsely marked, missed, and rightly left.
+    """
+
+    threshold: float
+    dice: Floats
+    pixels: Floats
+
+
+@dataclass(frozen=True)
+class Results:
+    """Films and what was found, film by film, (N,) each.
+
+    Attributes:
+        names, groups, views: of the films.
+        positive, area: truth; the area is a share of the film.
+        raw, score: image-level score before and after calibration.
+        dice, iou: at the default extent before any gate by the score; NaN for negative films.
+        points: by operating point.
+    """
+
+    names: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    views: NDArray[np.str_]
+    positive: Bools
+    area: Floats
+    raw: Floats
+    score: Floats
+    dice: Floats
+    iou: Floats
+    points: dict[str, AtPoint]
+
+
+def results_of(films: Sequence[Examined], weights: Weights) -> Results:
+    """Decide on every film as the app does."""
+    positive = positives_of(films)
+    extent = weights.operating_point().extent
+    overlaps = [_overlap(film, extent) if film.positive else (np.nan, np.nan) for film in films]
+    points = {}
+    for point in weights.operating_points:
+        thresholds = Thresholds.of(point)
+        decided = [_decided(film, weights.calibration, thresholds) for film in films]
+        own, pixels = [overlap for overlap, _ in decided], [counts for _, counts in decided]
+        points[point.name] = AtPoint(point.score, np.asarray(own), np.asarray(pixels))
+    return Results(
+        names=np.asarray([film.name for film in films]),
+        groups=np.asarray([film.group for film in films]),
+        views=np.asarray([str(film.view) for film in films]),
+        positive=positive,
+        area=np.asarray([film.truth.mean() for film in films]),
+        raw=scores_of(films, Calibration()),
+        score=scores_of(films, weights.calibration),
+        dice=np.asarray([dice for dice, _ in overlaps]),
+        iou=np.asarray([iou for _, iou in overlaps]),
+        points=points,
+    )
+
+
+def _overlap(film: Examined, extent: float) -> tuple[float, float]:
+    height, width = film.truth.shape
+    mask = extent_mask(film.probability, (height, width), extent)
+    return dice(mask, film.truth), iou(mask, film.truth)
+
+
+def _decided(film: Examined, calibration: Calibration, thresholds: Thresholds) -> tuple[float, list[float]]:
+    height, width = film.truth.shape
+    mask = decide(film.prediction(calibration), (height, width), thresholds).mask
+    hit, marked, true = (float(what.mean()) for what in (mask & film.truth, mask, film.truth))
+    return dice(mask, film.truth), [hit, marked - hit, true - hit, 1 - marked - true + hit]
+
+
+def evaluate(results: Results, weights: Weights) -> Document:
+    """All figures, as the JSON report holds them; each {"value", "low", "high"} with its 95 % interval."""
+    everyone = np.arange(len(results.names))
+    default = results.points[weights.default_operating_point]
+    return {
+        "model": weights.name,
+        "sha256": weights.sha256,
+        "flip_averaging": weights.flip_averaging,
+        "films": len(everyone),
+        "positives": int(results.positive.sum()),
+        "patients": len(np.unique(results.groups)),
+        "extent": weights.operating_point().extent,
+        "default_operating_point": weights.default_operating_point,
+        "overall": _measure(_overall(results), everyone, results.groups),
+        "calibration": _measure(_calibration(results), everyone, results.groups),
+        "operating_points": {
+            point.name: {"score": point.score, "smallest_region": point.smallest_region}
+            | _measure(_at_point(results, results.points[point.name]), everyone, results.groups)
+            for point in weights.operating_points
+        },
+        "by_size": [
+            {"films": name, "count": len(rows)} | _measure(_of_positives(results, default), rows, results.groups)
+            for name, rows in thirds_by_size(results).items()
+        ],
+        "by_view": [
+            {"films": str(view), "count": len(rows), "positives": int(results.positive[rows].sum())}
+            | _measure(_of_both(results, default), rows, results.groups)
+            for view in np.unique(results.views)
+            for rows in [np.flatnonzero(results.views == view)]
+        ],
+    }
+
+
+def thirds_by_size(results: Results) -> dict[str, Rows]:
+    """Positive films in three groups of about equal number by the area of the truth, smallest first."""
+    positives = np.flatnonzero(results.positive)
+    parts = np.array_split(positives[np.argsort(results.area[positives], kind="stable")], 3)
+    return {
+        f"{name} ({results.area[rows].min():.2%} to {results.area[rows].max():.2%} of the film)": rows
+        for name, rows in zip(("small", "middle", "large"), parts, strict=True)
+        if rows.size
+    }
+
+
+def _measure(statistics: dict[str, Statistic], rows: Rows, groups: NDArray[np.str_]) -> Document:
+    return {name: interval(statistic, rows, groups) for name, statistic in statistics.items()}
+
+
+def interval(statistic: Statistic, rows: Rows, groups: NDArray[np.str_]) -> Document:
+    """A statistic of the films in `rows` with its interval; None for what is not a number."""
+    low, high = bootstrap(lambda chosen: statistic(rows[chosen]), list(groups[rows]))
+    named = {"value": statistic(rows), "low": low, "high": high}
+    return {name: None if np.isnan(value) else round(value, PLACES) for name, value in named.items()}
+
+
+def _overall(r: Results) -> dict[str, Statistic]:
+    return {
+        "auc": lambda rows: auc(r.score[rows], r.positive[rows]),
+        "dice_mean": lambda rows: mean_known(r.dice[rows]),
+        "dice_median": lambda rows: _median_known(r.dice[rows]),
+        "iou_mean": lambda rows: mean_known(r.iou[rows]),
+        "iou_median": lambda rows: _median_known(r.iou[rows]),
+    }
+
+
+def _calibration(r: Results) -> dict[str, Statistic]:
+    return {
+        "brier_before": lambda rows: brier(r.raw[rows], r.positive[rows]),
+        "brier_after": lambda rows: brier(r.score[rows], r.positive[rows]),
+        "error_before": lambda rows: calibration_error(r.raw[rows], r.positive[rows]),
+        "error_after": lambda rows: calibration_error(r.score[rows], r.positive[rows]),
+    }
+
+
+def _rates(r: Results, at: AtPoint) -> dict[str, Statistic]:
+    return {
+        "sensitivity": lambda rows: sensitivity(r.score[rows], r.positive[rows], at.threshold),
+        "specificity": lambda rows: specificity(r.score[rows], r.positive[rows], at.threshold),
+    }
+
+
+def _at_point(r: Results, at: AtPoint) -> dict[str, Statistic]:
+    def share(rows: Rows, above: tuple[int, ...], below: tuple[int, ...]) -> float:
+        sums = at.pixels[rows].sum(0)
+        whole = sums[list(below)].sum()
+        return float(sums[list(above)].sum() / whole) if whole > 0 else float("nan")
+
+    return _rates(r, at) | {
+        "challenge_dice": lambda rows: float(at.dice[rows].mean()),
+        "dice_positive": lambda rows: mean_known(np.where(r.positive[rows], at.dice[rows], np.nan)),
+        "pixel_accuracy": partial(share, above=(_HIT, _SPARED), below=(_HIT, _FALSE, _MISSED, _SPARED)),
+        "pixel_precision": partial(share, above=(_HIT,), below=(_HIT, _FALSE)),
+        "pixel_recall": partial(share, above=(_HIT,), below=(_HIT, _MISSED)),
+    }
+
+
+def _of_positives(r: Results, at: AtPoint) -> dict[str, Statistic]:
+    return {"dice_mean": _overall(r)["dice_mean"], "sensitivity": _rates(r, at)["sensitivity"]}
+
+
+def _of_both(r: Results, at: AtPoint) -> dict[str, Statistic]:
+    return {"auc": _overall(r)["auc"], "dice_mean": _overall(r)["dice_mean"]} | _rates(r, at)
+
+
+def _median_known(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if known.size else float("nan")

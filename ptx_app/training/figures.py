@@ -1,0 +1,118 @@
+"""The evaluation as figures: ROC, calibration, Dice against size; and films, which must not leave the machine."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.model.manifest import Weights
+from ptx_app.training.evaluation import Results
+from ptx_app.training.examination import Examined, KnownFilm
+
+mpl.use("agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+_BINS = 10
+
+
+def draw_figures(results: Results, weights: Weights, folder: Path) -> dict[str, str]:
+    """Draw the figures of numbers into PNG files of a folder. Returns caption to file name."""
+    figures = {
+        "ROC of the image-level score, with the operating points": ("roc", _draw_roc),
+        "Calibration: share of positives against the score, in ten bins": ("calibration", _draw_calibration),
+        "Dice of positive films against the size of the pneumothorax": ("dice-by-size", _draw_dice_by_size),
+    }
+    files = {}
+    for caption, (name, draw) in figures.items():
+        figure, axis = plt.subplots(figsize=(4.5, 4), layout="constrained")
+        draw(axis, results, weights)
+        files[caption] = f"evaluation-{name}.png"
+        figure.savefig(folder / files[caption], dpi=120)
+        plt.close(figure)
+    return files
+
+
+def _draw_roc(axis: Axes, results: Results, weights: Weights) -> None:
+    order = np.argsort(-results.score, kind="stable")
+    hits, alarms = np.cumsum(results.positive[order]), np.cumsum(~results.positive[order])
+    last = np.append(np.flatnonzero(np.diff(results.score[order])), len(order) - 1)  # of films with one score
+    axis.plot(np.append(0, alarms[last] / alarms[-1]), np.append(0, hits[last] / hits[-1]))
+    for point in weights.operating_points:
+        flagged = results.score >= point.score
+        x, y = flagged[~results.positive].mean(), flagged[results.positive].mean()
+        axis.plot(x, y, "o", label=point.name)
+    axis.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axis.legend(frameon=False, loc="lower right")
+
+
+def _draw_calibration(axis: Axes, results: Results, _weights: Weights) -> None:
+    axis.plot([0, 1], [0, 1], color="0.8")
+    for label, score in (("before", results.raw), ("after", results.score)):
+        place = np.minimum((score * _BINS).astype(int), _BINS - 1)
+        filled = [index for index in range(_BINS) if (place == index).any()]
+        said = [score[place == index].mean() for index in filled]
+        found = [results.positive[place == index].mean() for index in filled]
+        axis.plot(said, found, "o-", label=f"{label} calibration")
+    axis.set(xlabel="score", ylabel="share of positive films")
+    axis.legend(frameon=False)
+
+
+def _draw_dice_by_size(axis: Axes, results: Results, weights: Weights) -> None:
+    flagged = results.score >= weights.operating_point().score
+    for label, chosen in (("flagged", flagged), ("missed", ~flagged)):
+        rows = results.positive & chosen
+        axis.plot(results.area[rows] * 100, results.dice[rows], "o", alpha=0.7, label=label)
+    axis.set(xscale="log", xlabel="pneumothorax, % of the film", ylabel="Dice", ylim=(-0.02, 1.02))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("")
+    axis.legend(frameon=False)
+
+
+def draw_films(
+    films: Sequence[KnownFilm], examined: Sequence[Examined], results: Results, weights: Weights, folder: Path
+) -> None:
+    """Draw film, truth and prediction of the best, middle and worst positive films and of the surest false alarms.
+
+    The pictures show films. They are for a folder that is not published.
+
+    Args:
+        films: those that `examined` and `results` tell of, in their order.
+        folder: is made where it is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ranked = np.flatnonzero(results.positive)[np.argsort(-results.dice[results.positive])]
+    middle = len(ranked) // 2
+    negatives = np.flatnonzero(~results.positive)
+    alarms = negatives[np.argsort(-results.score[negatives])]
+    groups = {
+        "best": ranked[:4],
+        "middle": ranked[max(middle - 2, 0) : middle + 2],
+        "worst": ranked[-4:],
+        "false-alarms": alarms[:4],
+    }
+    for name, rows in groups.items():
+        figure, axes = plt.subplots(max(len(rows), 1), 3, figsize=(9, 3 * max(len(rows), 1)), squeeze=False)
+        for line, row in zip(axes, rows, strict=False):
+            height, width = films[row].pixels.shape
+            prediction = examined[row].prediction(weights.calibration)
+            thresholds = Thresholds(0.0, weights.operating_point().extent, 0.0)
+            masks = (None, examined[row].truth, decide(prediction, examined[row].truth.shape, thresholds).mask)
+            for axis, mask in zip(line, masks, strict=True):
+                axis.imshow(films[row].pixels, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+                if mask is not None:
+                    axis.imshow(_red(mask), extent=(0, width, height, 0))
+                axis.set_axis_off()
+            line[0].set_title(f"score {prediction.score:.2f}", fontsize="small")
+        figure.savefig(folder / f"{name}.png", dpi=80, bbox_inches="tight")
+        plt.close(figure)
+
+
+def _red(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    picture = np.zeros((*mask.shape, 4), np.float32)
+    picture[mask] = (1, 0.2, 0, 0.45)
+    return picture

@@ -1,0 +1,110 @@
+"""The evaluation as Markdown, from the same document that the JSON report holds."""
+
+from typing import Any
+
+Document = dict[str, Any]
+
+_NAMES = {
+    "auc": "AUC",
+    "dice_mean": "Dice, mean",
+    "dice_median": "Dice, median",
+    "iou_mean": "IoU, mean",
+    "iou_median": "IoU, median",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "challenge_dice": "Challenge's mean Dice",
+    "dice_positive": "Dice on positives",
+    "pixel_accuracy": "Pixel accuracy",
+    "pixel_precision": "Pixel precision",
+    "pixel_recall": "Pixel recall",
+    "brier_before": "Brier score before calibration",
+    "brier_after": "Brier score",
+    "error_before": "Calibration error before calibration",
+    "error_after": "Calibration error",
+}
+
+
+def markdown(document: Document, figures: dict[str, str]) -> str:
+    """The report's text.
+
+    Args:
+        document: as `evaluation.evaluate` makes it; "hard_cases" as `hard_case_rows` where they were run.
+        figures: caption to file name, beside the report.
+    """
+    flips = "with" if document["flip_averaging"] else "without"
+    lines = [
+        f"# {document['model']}, measured",
+        "",
+        "Written by `python -m ptx_app evaluate`; no figure is typed by hand. "
+        f"{document['films']} SIIM-ACR validation films of {document['patients']} patients, "
+        f"{document['positives']} with a pneumothorax, expert-labelled, {flips} flip averaging. "
+        "In brackets: 95 % interval, bootstrapped by patient. Weights: "
+        f"sha256 `{document['sha256'][:16]}…`.",
+        "",
+        "## All films",
+        "",
+        f"Dice and IoU on the positive films at extent {document['extent']}, before any gate by the score.",
+        "",
+        *_list(document["overall"]),
+        "",
+        "## At each operating point",
+        "",
+        "Masks as the app shows them: none where a film is not flagged. In the challenge's mean Dice an empty mask "
+        "of a negative film counts 1, any mask there 0. Pixel figures pool the pixels of all films.",
+        "",
+        *_table({name: _shown(point) for name, point in document["operating_points"].items()}, "Operating point"),
+        "",
+        "## By size and by view",
+        "",
+        f"Sensitivity and specificity at {document['default_operating_point']}. Positive films by their mask's area:",
+        "",
+        *_table({part["films"]: _shown(part) for part in document["by_size"]}, "Pneumothorax"),
+        "",
+        *_table({f"{part['films']} ({part['count']})": _shown(part) for part in document["by_view"]}, "View (films)"),
+        "",
+        "## Calibration",
+        "",
+        *_list(document["calibration"]),
+    ]
+    if document.get("hard_cases"):
+        lines += ["", "## Hard cases", "", *_hard_cases(document["hard_cases"])]
+    for caption, file in figures.items():
+        lines += ["", f"![{caption}]({file})"]
+    return "\n".join(lines) + "\n"
+
+
+def value(measured: Document) -> str:
+    """A measured figure with its interval, in words."""
+    if measured["value"] is None:
+        return "–"
+    if measured["low"] is None:
+        return f"{measured['value']:.3f}"
+    return f"{measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})"
+
+
+def _shown(part: Document) -> dict[str, Document]:
+    return {name: measured for name, measured in part.items() if name in _NAMES}
+
+
+def _list(part: Document) -> list[str]:
+    return [f"- {_NAMES[name]}: {value(measured)}" for name, measured in part.items()]
+
+
+def _table(parts: dict[str, dict[str, Document]], what: str) -> list[str]:
+    columns = list(next(iter(parts.values()))) if parts else []
+    rows = [f"| {what} | {' | '.join(_NAMES[name] for name in columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    for name, part in parts.items():
+        rows.append(f"| {name} | {' | '.join(value(part[column]) for column in columns)} |")
+    return rows
+
+
+def _hard_cases(cases: Document) -> list[str]:
+    rows = [
+        f"{cases['films']} of the films, {cases['positives']} positive, drawn by lot, changed in three strengths.",
+        "",
+        "| Films | Strength | AUC | Dice on positives |",
+        "| --- | --- | --- | --- |",
+    ]
+    for case in cases["cases"]:
+        rows.append(f"| {case['case']} | {case['strength']} | {value(case['auc'])} | {value(case['dice_positive'])} |")
+    return rows

@@ -1,0 +1,177 @@
+"""The evaluation says what the films and the masks say, and its report holds the same figures as its JSON."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from made_folder import prepared_folder
+from safetensors.torch import save_file
+
+from ptx_app.film.radiograph import View
+from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
+from ptx_app.model.network import build_module
+from ptx_app.training.evaluating import drawn, write_evaluation
+from ptx_app.training.evaluation import evaluate, results_of, thirds_by_size
+from ptx_app.training.examination import Examined, KnownFilm
+from ptx_app.training.hard_cases import CASES, harder
+from ptx_app.training.report import markdown
+
+POINTS = tuple(OperatingPoint(name, score, 0.5, 0.0) for name, score in (("sensitive", 0.2), ("balanced", 0.5)))
+WEIGHTS = Weights(
+    name="tiny",
+    title="A tiny network",
+    network=NetworkSpec("Unet", "mobilenet_v2"),
+    input=InputSpec(64),
+    flip_averaging=False,
+    bytes=1,
+    sha256="0" * 64,
+    sources=(),
+    calibration=Calibration(2.0, 0.0),
+    operating_points=POINTS,
+    default_operating_point="balanced",
+    provenance="Made.",
+    terms="None.",
+)
+
+
+def film(number: int, logit: float, truth: int, marked: int, view: View = View.PA) -> Examined:
+    """A film of 10 by 10 px whose first `truth` pixels are true and whose first `marked` ones are marked."""
+    masks = [(np.arange(100) < count).reshape(10, 10) for count in (truth, marked)]
+    probability = np.where(masks[1], 0.9, 0.1).astype(np.float32)
+    return Examined(f"film-{number}", f"patient-{number}", truth > 0, view, masks[0], logit, probability)
+
+
+@pytest.fixture(scope="module")
+def document():
+    films = [
+        film(0, 2.0, 10, 10, View.AP),  # found and outlined rightly
+        film(1, -1.0, 20, 60),  # flagged at "sensitive" alone, and three times too large
+        film(2, -9.0, 40, 40),  # missed
+        film(3, -9.0, 0, 5),  # rightly not flagged, so that its mark is not shown
+        film(4, 2.0, 0, 25),  # a false alarm
+        film(5, 2.0, 0, 0),  # flagged, and nothing marked
+    ]
+    return evaluate(results_of(films, WEIGHTS), WEIGHTS)
+
+
+def test_overlap_is_of_positive_films_before_any_gate(document):
+    overall = {name: measured["value"] for name, measured in document["overall"].items()}
+    assert overall["dice_mean"] == pytest.approx(np.mean([1, 40 / 80, 1]), abs=1e-4)
+    assert overall["dice_median"] == 1
+    assert overall["iou_mean"] == pytest.approx(np.mean([1, 1 / 3, 1]), abs=1e-4)
+    assert overall["auc"] == pytest.approx(3.5 / 9, abs=1e-4)  # three ties
+
+
+def test_what_is_not_flagged_is_not_shown(document):
+    sensitive, balanced = (document["operating_points"][name] for name in ("sensitive", "balanced"))
+    assert (sensitive["sensitivity"]["value"], balanced["sensitivity"]["value"]) == (0.6667, 0.3333)
+    assert balanced["specificity"]["value"] == 0.3333
+    assert balanced["challenge_dice"]["value"] == pytest.approx((1 + 0 + 0 + 1 + 0 + 1) / 6, abs=1e-4)
+    assert sensitive["dice_positive"]["value"] == pytest.approx((1 + 0.5 + 0) / 3, abs=1e-4)
+    assert balanced["pixel_precision"]["value"] == pytest.approx(10 / 35, abs=1e-4)
+    assert balanced["pixel_recall"]["value"] == pytest.approx(10 / 70, abs=1e-4)
+    assert balanced["pixel_accuracy"]["value"] == pytest.approx(1 - (60 + 25) / 600, abs=1e-4)
+
+
+def test_intervals_hold_their_figures(document):
+    for part in (document["overall"], document["calibration"], document["operating_points"]["balanced"]):
+        for measured in part.values():
+            if isinstance(measured, dict):
+                assert measured["low"] <= measured["value"] <= measured["high"]
+
+
+def test_parts_by_size_and_view_are_all_of_the_films(document):
+    assert [part["count"] for part in document["by_size"]] == [1, 1, 1]
+    assert [part["dice_mean"]["value"] for part in document["by_size"]] == [1, 0.5, 1]
+    views = {part["films"]: part for part in document["by_view"]}
+    assert (views["AP"]["count"], views["PA"]["count"]) == (1, 5)
+    assert views["AP"]["specificity"]["value"] is None
+    films = [film(number, 0.0, 1 + number, 0) for number in range(7)]
+    thirds = thirds_by_size(results_of(films, WEIGHTS))
+    assert [list(rows) for rows in thirds.values()] == [[0, 1, 2], [3, 4], [5, 6]]
+
+
+def test_the_report_says_what_the_document_says(document):
+    text = markdown(document, {"ROC": "roc.png"})
+    assert "AUC: {value:.3f} ({low:.3f} to {high:.3f})".format(**document["overall"]["auc"]) in text
+    assert "without flip averaging" in text
+    assert "| AP (1) |" in text
+    assert "![ROC](roc.png)" in text
+    assert "None" not in text
+    assert "nan" not in text
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_hard_cases_are_harder_step_by_step_and_stay_films(case):
+    chance = np.random.default_rng(3)
+    pixels = np.linspace(0.1, 0.9, 96 * 96, dtype=np.float32).reshape(96, 96) + chance.random((96, 96)) * 0.1
+    truth = np.zeros((192, 192), bool)
+    truth[60:120, 80:100] = True
+    known = KnownFilm("film", "patient", True, View.PA, pixels.astype(np.float32), truth)
+    strengths, distances = CASES[case][0], []
+    for strength in strengths:
+        (changed,) = harder([known], case, strength)
+        assert changed.pixels.dtype == np.float32
+        assert changed.pixels.min() >= 0
+        assert changed.pixels.max() <= 1
+        assert changed.truth.dtype == np.bool_
+        assert changed.truth.sum() == pytest.approx(truth.sum(), rel=0.03)
+        assert changed.truth.shape[0] / changed.pixels.shape[0] == pytest.approx(2, rel=0.02)
+        height, width = changed.pixels.shape
+        distances.append(float(np.abs(changed.pixels - pixels[:height, :width]).mean()))
+    assert 0 < distances[0] < distances[1] < distances[2]
+
+
+def test_places_change_with_their_truth():
+    truth = np.zeros((64, 64), bool)
+    truth[10:30, 40:50] = True
+    known = KnownFilm("film", "patient", True, View.PA, truth.astype(np.float32), truth)
+    for case, strength in (("turned (degrees)", 15.0), ("cropped (share of each edge)", 0.12)):
+        (changed,) = harder([known], case, strength)
+        assert ((changed.pixels > 0.5) == changed.truth).mean() > 0.99
+
+
+def test_one_command_writes_report_json_and_figures(tmp_path, monkeypatch):
+    cases = dict(list(CASES.items())[-1:])
+    monkeypatch.setattr("ptx_app.training.evaluating.CASES", cases)
+    (tmp_path / "films").mkdir()
+    data = prepared_folder(tmp_path / "films")
+    torch.manual_seed(1)
+    state = {name: tensor.contiguous() for name, tensor in build_module(WEIGHTS.network).state_dict().items()}
+    save_file(state, tmp_path / "tiny.safetensors")
+    report = write_evaluation(
+        WEIGHTS,
+        tmp_path / "tiny.safetensors",
+        data,
+        tmp_path / "report",
+        flip_averaging=True,
+        hard_films=2,
+        pictures=tmp_path / "pictures",
+    )
+    document = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert document["flip_averaging"]
+    assert (document["films"], document["positives"]) == (8, 4)
+    assert len(document["hard_cases"]["cases"]) == 1 + 3 * len(cases)
+    text = report.read_text()
+    assert "with flip averaging" in text
+    assert all(path.name in text for path in (tmp_path / "report").glob("*.png"))
+    assert {path.name for path in (tmp_path / "report").glob("*.png")} == {
+        "evaluation-roc.png",
+        "evaluation-calibration.png",
+        "evaluation-dice-by-size.png",
+    }
+    assert len(list((tmp_path / "pictures").iterdir())) == 4
+
+
+def test_films_to_make_harder_are_drawn_from_both_labels_and_always_the_same():
+    from ptx_app.training.catalogue import LabelledFilm, MaskKind
+
+    films = [
+        LabelledFilm(str(n), "val", n % 3 == 0, MaskKind.EXPERT, None, View.PA, None, None)  # type: ignore[arg-type]
+        for n in range(30)
+    ]
+    chosen = drawn(films, 8)
+    assert [film.positive for film in chosen] == [True] * 4 + [False] * 4
+    assert drawn(films, 8) == chosen
+    assert len(drawn(films, 60)) == 30
