@@ -1,201 +1,127 @@
-"""Reading in child processes, so that no file can take the app's memory, time or life.
+"""Reads files of strangers in child processes, under a limit of memory and of time.
 
-A few children are kept warm, so that a good film pays for little more than its way through a pipe. They are started as
-programs of their own, never forked: the app has threads, and its main module is Streamlit's.
+A file that makes a decoder crash, hang or take all memory costs its child process, never the app. Workers are started
+when they are first needed and stay warm; a lost one is replaced for the next film.
 """
 
-import contextlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
-from pathlib import Path
-from queue import LifoQueue
-from typing import IO, Any
+from types import TracebackType
+from typing import BinaryIO, cast
 
-import numpy as np
-from numpy.typing import NDArray
+from ptx_app.errors import FilmError
+from ptx_app.film.radiograph import Radiograph
+from ptx_app.film.worker import receive, send, understood
 
-from ptx_app.errors import FilmError, NotAFilmError
-from ptx_app.film.limits import Limits
-from ptx_app.film.radiograph import PixelSpacing, Radiograph, Remark, View
-
-_PACKAGE_FOLDER = Path(__file__).parents[2]
-_LONGEST_REPLY = 1 << 16
-# The network's host has few cores and every library wants them all; one film is not worth a thread pool's memory.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENCV_FOR_THREADS_NUM": "1"}
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class GuardedReader:
-    """Reads films in children with bounded memory and time. Safe to call from many threads; those above `workers` wait.
+    """A pool of reading processes. May be used by many threads at once; those that find no worker free wait."""
 
-    Args:
-        workers: children at most. Each is started when first needed and takes about 80 MB while idle.
-        seconds: after this time on one film a child is killed.
-        memory_bytes: what a child may allocate. The largest film within the default limits needs about half of it.
-        limits: what is too large to be read at all.
-    """
+    def __init__(self, workers: int = 2, seconds: float = 10.0, memory_bytes: int = 768 << 20) -> None:
+        """Nothing is started yet.
 
-    def __init__(
-        self,
-        workers: int = 2,
-        seconds: float = 10.0,
-        memory_bytes: int = 1 << 30,
-        limits: Limits = Limits(),  # noqa: B008  frozen
-    ) -> None:
-        self._seconds = seconds
-        self._limits = limits
-        self._settings = json.dumps({"memory_bytes": memory_bytes, **asdict(limits)})
-        # Last in, first out: a quiet server keeps one child warm and never starts the others.
-        self._idle: LifoQueue[_Child | None] = LifoQueue()
-        self._workers = workers
+        Args:
+            workers: how many files are read at the same time.
+            seconds: how long one file may take.
+            memory_bytes: what one file may take beside the worker itself (on Linux).
+        """
+        self._seconds, self._memory_bytes = seconds, memory_bytes
+        self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(None)
+        self._workers = workers
 
     def read(self, data: bytes) -> Radiograph:
-        """Read a film as `read_film` does.
+        """Read a film from the bytes of a file, as `read_film` does, with its errors.
 
         Raises:
-            NotAFilmError: see `read_film`.
-            FilmError: see `read_film`; also READER_TIMED_OUT, READER_OUT_OF_MEMORY and READER_DIED.
+            FilmError: also TOO_SLOW and READER_LOST, where the limits or a crash ended the reading.
         """
-        if len(data) > self._limits.file_bytes:
-            from ptx_app.film.reading import read_film
-
-            return read_film(data, self._limits)  # raises at once; such a file need not go through a pipe
-        child = self._idle.get()
+        process = self._idle.get()
         try:
-            if child is None or not child.alive:
-                child = _Child(self._settings)
-            return child.read(data, self._seconds, self._limits)
-        finally:
-            self._idle.put(child if child and child.alive else None)
-
-    def warm(self) -> None:
-        """Start one child, so that the first film need not wait for it."""
-        child = self._idle.get()
-        self._idle.put(child if child and child.alive else _Child(self._settings))
-
-    def close(self) -> None:
-        """End the children, once those at work are done. The reader can be used again afterwards."""
-        for child in [self._idle.get() for _ in range(self._workers)]:
-            if child:
-                child.end()
-            self._idle.put(None)
-
-
-class _Child:
-    def __init__(self, settings: str) -> None:
-        path = os.pathsep.join(filter(None, [str(_PACKAGE_FOLDER), os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-            [sys.executable, "-B", "-m", "ptx_app.film.worker", settings],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # a dying library's last words may quote the file
-            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
-        )
-        self._requests: IO[bytes] = self._process.stdin  # type: ignore[assignment]  both are pipes
-        self._replies: IO[bytes] = self._process.stdout  # type: ignore[assignment]
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._requests, self._replies):
-            with contextlib.suppress(OSError):  # what was not yet written cannot be
-                pipe.close()
-
-    def read(self, data: bytes, seconds: float, limits: Limits) -> Radiograph:
-        timed_out = threading.Event()
-
-        def stop() -> None:
-            timed_out.set()
-            self._process.kill()
-
-        alarm = threading.Timer(seconds, stop)
-        alarm.daemon = True
-        alarm.start()
-        try:
-            reply, pixels = self._exchange(data, limits)
-        except (OSError, EOFError, ValueError, KeyError, TypeError):  # a broken pipe, or a reply that makes no sense
-            self.end()
-            if timed_out.is_set():
-                raise FilmError(
-                    "READER_TIMED_OUT",
-                    f"Reading this file was stopped after {seconds:g} seconds. Export the film anew.",
-                ) from None
-            raise FilmError(
-                "READER_DIED", "Reading this file failed badly; it is damaged or hostile. Export the film anew."
-            ) from None
+            if process is None or process.poll() is not None:
+                process = self._start()
+            return self._ask(process, data)
+        except FilmError:
+            raise
         except BaseException:
-            self.end()  # half a reply may stand in the pipe, and the next film must not get it
+            _ended(process)
             raise
         finally:
-            alarm.cancel()
-        return _answered(reply, pixels)
+            self._idle.put(process if process is not None and process.poll() is None else None)
 
-    def _exchange(self, data: bytes, limits: Limits) -> tuple[dict[str, Any], NDArray[np.float32] | None]:
-        self._requests.write(len(data).to_bytes(8, "little"))
-        self._requests.write(data)
-        self._requests.flush()
-        length = int.from_bytes(_exactly(self._replies, 4), "little")
-        if length > _LONGEST_REPLY:
-            raise ValueError
-        reply = json.loads(_exactly(self._replies, length))
-        if "film" not in reply:
-            return reply, None
-        rows, columns = reply["film"]["shape"]
-        if not 0 < rows * columns <= limits.pixels:
-            raise ValueError
-        pixels = np.empty((rows, columns), dtype=np.float32)
-        _fill(self._replies, pixels.data.cast("B"))
-        return reply, pixels
-
-
-def _exactly(stream: IO[bytes], count: int) -> bytearray:
-    text = bytearray(count)
-    _fill(stream, memoryview(text))
-    return text
-
-
-def _fill(stream: IO[bytes], target: memoryview) -> None:
-    done = 0
-    while done < len(target):
-        count: int = stream.readinto(target[done:])  # type: ignore[attr-defined]
-        if not count:
-            raise EOFError
-        done += count
-
-
-def _answered(reply: dict[str, Any], pixels: NDArray[np.float32] | None) -> Radiograph:
-    if pixels is not None:
-        film = reply["film"]
-        return Radiograph(
-            pixels=pixels,
-            view=View(film["view"]),
-            spacing=PixelSpacing(**film["spacing"]) if film["spacing"] else None,
-            tags=film["tags"],
-            source_format=film["source_format"],
-            remarks=tuple(Remark(**remark) for remark in film["remarks"]),
-            objections=tuple(Remark(**objection) for objection in film["objections"]),
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "ptx_app.film.worker", str(self._memory_bytes)]
+        return subprocess.Popen(  # noqa: S603  (our own module)
+            command,
+            cwd=_ROOT,
+            env=os.environ | _ONE_THREAD,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a decoder's complaint may quote the header
         )
-    if "refused" in reply:
-        raise NotAFilmError(*reply["refused"])
-    if "failed" in reply:
-        raise FilmError(*reply["failed"])
-    raise FilmError(
-        "READER_OUT_OF_MEMORY", "Reading this file took more memory than a film needs. It was stopped. Export it anew."
-    )
+
+    def _ask(self, process: subprocess.Popen[bytes], data: bytes) -> Radiograph:
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        watch = threading.Timer(self._seconds, stop)
+        watch.start()
+        try:
+            send(cast(BinaryIO, process.stdin), data)
+            answer = cast(BinaryIO, process.stdout)
+            facts = json.loads(receive(answer))
+            pixels = receive(answer)
+        except (EOFError, OSError) as error:
+            _ended(process)
+            if late.is_set():
+                raise FilmError(
+                    "TOO_SLOW", f"Reading this file took longer than {self._seconds:g} seconds. It was not read."
+                ) from error
+            raise FilmError(
+                "READER_LOST", "This file made the reader fail, so it is damaged or hostile. It was not read."
+            ) from error
+        finally:
+            watch.cancel()
+        return understood(facts, pixels)
+
+    def close(self) -> None:
+        """End the workers that are idle; those at work end with their film."""
+        for _ in range(self._workers):
+            try:
+                _ended(self._idle.get_nowait())
+            except queue.Empty:
+                break
+            finally:
+                self._idle.put(None)
+
+    def __enter__(self) -> "GuardedReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-_READER = GuardedReader()
-
-
-def read_guarded(data: bytes) -> Radiograph:
-    """Read a film with the process's one reader; see `GuardedReader.read`."""
-    return _READER.read(data)
+def _ended(process: subprocess.Popen[bytes] | None) -> None:
+    if process is None:
+        return
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:  # what was still to be written has nowhere to go
+                continue
+    process.wait()

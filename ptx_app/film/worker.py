@@ -1,83 +1,125 @@
-"""The reader's child process: reads one film after the other from standard input, under limits it sets on itself.
+"""The child process that reads films: `python -m ptx_app.film.worker`, started by `guard`, spoken to over its pipes.
 
-Started by `guard` as `python -m ptx_app.film.worker LIMITS`. A request is the file's length (8 bytes, little endian)
-and its bytes; a reply is the length of a JSON text (4 bytes), that text, and the pixels of the film where there is one.
-Nothing is pickled: a decoder that was taken over can send home numbers and short texts, not objects.
+One message in: eight bytes of length, the file. One message out: eight bytes of length, JSON, and behind it the pixels
+where the file was read. Nothing is pickled, and nothing is written anywhere else.
 """
 
-import contextlib
 import json
-import os
+import struct
 import sys
-from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ptx_app.errors import FilmError, NotAFilmError
-from ptx_app.film.limits import Limits
-from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.reading import read_film
+from ptx_app.film import read_film
+from ptx_app.film.radiograph import PixelSpacing, Radiograph, Remark, View
+
+LENGTH = struct.Struct("!Q")
+_ERRORS = {kind.__name__: kind for kind in (FilmError, NotAFilmError)}
 
 
-def confine(memory_bytes: int) -> None:
-    """Bound this process: memory, no file written, no core dump. Windows has no such limits; there time alone bounds."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    # RLIMIT_DATA counts what is written to, RLIMIT_AS also what libraries merely reserve.
-    for name, bound in (("RLIMIT_DATA", memory_bytes), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0)):
-        with contextlib.suppress(OSError, ValueError):  # macOS refuses some of them
-            resource.setrlimit(getattr(resource, name), (bound, bound))
+def too_much_memory() -> FilmError:
+    """The error for a file whose reading needs more memory than any film does."""
+    return FilmError("TOO_MUCH_MEMORY", "Reading this file takes more memory than any film needs. It was not read.")
 
 
-def described(film: Radiograph) -> dict[str, Any]:
-    """Everything of a film but its pixels, as JSON has it."""
-    return {
+def limit_memory(more_bytes: int) -> None:
+    """Let this process take so many bytes more than it has now, where the system can be asked to see to that."""
+    try:
+        import resource
+
+        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123  (no file of ours)
+            taken = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = taken + more_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard < 0 else min(wanted, hard), hard))
+    except (ImportError, OSError, StopIteration):
+        return  # not Linux: the time limit and the checks before decoding remain
+
+
+def answer(data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
+    """Read a file; the facts as JSON can hold them, and the pixels' bytes."""
+    try:
+        film = read_film(data)
+    except MemoryError:
+        return _refusal(too_much_memory()), b""
+    except FilmError as error:
+        return _refusal(error), b""
+    facts = {
         "shape": film.pixels.shape,
-        "view": film.view.value,
-        "spacing": asdict(film.spacing) if film.spacing else None,
+        "view": film.view,
+        "spacing": film.spacing and [film.spacing.row_mm, film.spacing.column_mm, film.spacing.believable],
         "tags": dict(film.tags),
         "source_format": film.source_format,
-        "remarks": [asdict(remark) for remark in film.remarks],
-        "objections": [asdict(objection) for objection in film.objections],
+        "remarks": [[remark.code, remark.message] for remark in film.remarks],
+        "objections": [[remark.code, remark.message] for remark in film.objections],
     }
+    return facts, np.ascontiguousarray(film.pixels).data.cast("B")
 
 
-def serve(requests: BinaryIO, replies: BinaryIO, limits: Limits) -> None:
-    """Answer requests until the stream ends, or memory ran out: what a failed allocation left behind is unknown."""
-    while len(length := requests.read(8)) == 8:
-        film: Radiograph | None = None
-        try:
-            film = read_film(requests.read(int.from_bytes(length, "little")), limits)
-            reply: dict[str, Any] = {"film": described(film)}
-        except FilmError as error:
-            kind = "refused" if isinstance(error, NotAFilmError) else "failed"
-            reply = {kind: [error.code, error.message]}
-        except MemoryError:
-            reply = {"out_of_memory": []}
-        text = json.dumps(reply).encode()
-        replies.write(len(text).to_bytes(4, "little") + text)
-        if film is not None:
-            replies.write(np.ascontiguousarray(film.pixels).data.cast("B"))
-        replies.flush()
-        if "out_of_memory" in reply:
-            return
+def _refusal(error: FilmError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "code": error.code, "message": error.message}
 
 
-def main() -> None:
-    """Take the real standard output for replies, and point everyone else's at nothing."""
-    settings = json.loads(sys.argv[1])
-    confine(settings.pop("memory_bytes"))
-    # Loaded now and not with the first film.
+def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
+    """The Radiograph, or the error raised, that `answer` put into a message."""
+    if "error" in facts:
+        raise _ERRORS[facts["error"]](facts["code"], facts["message"])
+    spacing = facts["spacing"]
+    return Radiograph(
+        pixels=np.frombuffer(pixels, np.float32).reshape(facts["shape"]),
+        view=View(facts["view"]),
+        spacing=PixelSpacing(*spacing) if spacing else None,
+        tags=facts["tags"],
+        source_format=facts["source_format"],
+        remarks=tuple(Remark(*remark) for remark in facts["remarks"]),
+        objections=tuple(Remark(*remark) for remark in facts["objections"]),
+    )
+
+
+def send(pipe: BinaryIO, *parts: bytes | memoryview) -> None:
+    """Write each part behind its length."""
+    for part in parts:
+        pipe.write(LENGTH.pack(len(part)))
+        pipe.write(part)
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO) -> bytearray:
+    """Read one part. Raises EOFError where the other end is gone."""
+    (length,) = LENGTH.unpack(_exactly(pipe, LENGTH.size))
+    return _exactly(pipe, length)
+
+
+def _exactly(pipe: BinaryIO, length: int) -> bytearray:
+    data = bytearray(length)
+    view, filled = memoryview(data), 0
+    while filled < length:
+        count = pipe.readinto(view[filled:])  # type: ignore[attr-defined]
+        if not count:
+            raise EOFError
+        filled += count
+    return data
+
+
+def main(more_bytes: int) -> None:
+    """Answer until the other end is gone."""
+    import imagecodecs  # noqa: F401  (what a film may need is loaded before the limit stands and before one waits)
+
     import ptx_app.film.dicom
     import ptx_app.film.picture  # noqa: F401
 
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    serve(sys.stdin.buffer, replies, Limits(**settings))
+    limit_memory(more_bytes)
+    incoming, outgoing = sys.stdin.buffer, sys.stdout.buffer
+    while True:
+        try:
+            data = receive(incoming)
+        except EOFError:
+            return
+        facts, pixels = answer(bytes(data))
+        send(outgoing, json.dumps(facts).encode(), pixels)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))
