@@ -10,6 +10,7 @@ VERBS = {
     "predict": ("ptx_app.commands.predict", "look at films and write masks, overlays and a table"),
     "weights": ("ptx_app.commands.weights", "list, fetch, verify and add weights"),
     "benchmark": ("ptx_app.commands.benchmark", "time and memory from upload to contour, against the plain way"),
+    "prepare": ("ptx_app.commands.prepare", "make a folder to train on from DICOM films and run lengths"),
     "train": ("ptx_app.commands.train", "train a network as a configuration says, or go on with it"),
     "publish": ("ptx_app.commands.publish", "choose a run's thresholds, measure it, and put it into the manifest"),
     "evaluate": ("ptx_app.commands.evaluate", "measure a model on the validation films and write the report"),

@@ -1,0 +1,146 @@
+"""From the challenge's own layout to the prepared one, through the app's own film reader."""
+
+import csv
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ptx_app.errors import FilmError, SettingsError
+from ptx_app.film.guard import GuardedReader
+from ptx_app.output.pictures import grey_picture
+from ptx_app.training.catalogue import COLUMNS, MaskKind
+from ptx_app.training.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
+from ptx_app.training.film_store import SIDE
+
+_QUALITY = 90  # of WebP
+_WORKERS = 2
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of the files: films written, how many of them positive, and files left out by error code."""
+
+    films: int
+    positives: int
+    left_out: Mapping[str, int]
+
+
+def prepare_folder(
+    films: Path, table: Path, output: Path, *, patients: Path | None = None, validation: float = 0.1, seed: int = 1
+) -> Prepared:
+    """Write images (512 px, WebP), masks (the film's own size, 1-bit PNG) and index.csv, with a progress bar.
+
+    Args:
+        films: folder with files UID.dcm.
+        table: their run lengths; a film without a row there is left out.
+        output: the prepared folder.
+        patients: a table with the columns uid and patient, and age and sex where they are known; without it every
+            film is taken for a patient of its own.
+        validation: share of the films in the validation split, whole patients.
+        seed: of the split.
+
+    Raises:
+        SettingsError: FILMS_MISSING, RUN_LENGTHS_UNREADABLE, RUN_LENGTHS_INVALID, PATIENTS_UNREADABLE,
+            OUTPUT_UNWRITABLE.
+    """
+    files, runs, known = find_films(films), read_run_lengths(table), read_patients(patients)
+    left_out = Counter({"NO_RUN_LENGTHS": sum(uid not in runs for uid in files)})
+    wanted = [uid for uid in files if uid in runs]
+    rows = []
+    try:
+        for name in ("images", "masks"):
+            (output / name).mkdir(parents=True, exist_ok=True)
+        with GuardedReader(workers=_WORKERS) as reader, ThreadPoolExecutor(_WORKERS) as pool:
+
+            def prepared(uid: str) -> Row | str:
+                try:
+                    return _prepare(reader, files[uid], runs[uid], output) | known.get(uid, {})
+                except FilmError as error:
+                    return error.code
+
+            for result in tqdm(pool.map(prepared, wanted), "prepare", len(wanted), unit="film"):
+                if isinstance(result, str):
+                    left_out[result] += 1
+                else:
+                    rows.append(result)
+        _write_index(output / "index.csv", split_by_patient(rows, validation, seed))
+    except OSError as error:
+        raise SettingsError(
+            "OUTPUT_UNWRITABLE", "The prepared folder cannot be written. Name another, or free some space."
+        ) from error
+    return Prepared(len(rows), sum(row["label"] == "1" for row in rows), {c: n for c, n in left_out.items() if n})
+
+
+def read_patients(table: Path | None) -> dict[str, Row]:
+    """Patient, age and sex by UID. Raises SettingsError PATIENTS_UNREADABLE."""
+    if table is None:
+        return {}
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            return {
+                row["uid"]: {"patient_id": row["patient"], "age": row.get("age", ""), "sex": row.get("sex", "")}
+                for row in csv.DictReader(file)
+            }
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise SettingsError(
+            "PATIENTS_UNREADABLE", "The table of patients cannot be read. It needs the columns uid and patient."
+        ) from error
+
+
+def split_by_patient(rows: Sequence[Row], validation: float, seed: int) -> list[Row]:
+    """The rows with their split: whole patients, at random by `seed`, go to "val" until it has its share."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["patient_id"] or f"film {row['image_id']}", []).append(row)
+    order = sorted(groups)
+    random.Random(seed).shuffle(order)  # noqa: S311  (a split, no secret)
+    split, missing = {}, validation * len(rows)
+    for group in order:
+        chosen = missing >= len(groups[group]) / 2
+        missing -= len(groups[group]) if chosen else 0
+        split[group] = "val" if chosen else "train"
+    return [row | {"split": split[group]} for group, own in groups.items() for row in own]
+
+
+def _prepare(reader: GuardedReader, file: Path, runs: Sequence[str], output: Path) -> Row:
+    radiograph = reader.read(file.read_bytes())
+    for objection in radiograph.objections:
+        raise FilmError(objection.code, objection.message)
+    shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
+    uid, positive = file.stem, is_positive(runs)
+    small = cv2.resize(radiograph.pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    image, mask = f"images/{uid}.webp", f"masks/{uid}.png" if positive else ""
+    _write(output / image, grey_picture(np.asarray(small, np.float32)), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
+    if positive:
+        truth = decode_run_lengths(runs, shape).astype(np.uint8) * np.uint8(255)
+        _write(output / mask, truth, [cv2.IMWRITE_PNG_BILEVEL, 1])
+    values = {
+        "image_id": uid,
+        "label": str(int(positive)),
+        "mask_kind": MaskKind.EXPERT,
+        "view": radiograph.view,
+        "image": image,
+        "mask": mask,
+    }
+    return dict.fromkeys(COLUMNS, "") | values
+
+
+def _write(path: Path, picture: NDArray[np.uint8], options: list[int]) -> None:
+    path.write_bytes(cv2.imencode(path.suffix, picture, options)[1].tobytes())
+
+
+def _write_index(path: Path, rows: Sequence[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
