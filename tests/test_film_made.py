@@ -82,6 +82,35 @@ def test_windows_of_any_depth_sign_and_polarity(film, where, how_wide, inverted)
     assert np.abs(read(data) - (1 - truth if inverted else truth)).max() <= LEVEL
 
 
+@given(stored_films(), st.data())
+@settings(max_examples=40, deadline=None)
+def test_bits_may_lie_anywhere_in_the_word(film, data):
+    values, bits, signed = film
+    high = data.draw(st.integers(bits - 1, 7 if bits == 8 else 15))
+    centre = round(float(values.mean()))
+    pixels = read(
+        written(values << high + 1 - bits, bits, signed, HighBit=high, WindowCenter=centre, WindowWidth=1 << bits)
+    )
+    assert np.abs(pixels - linear(values, centre, 1 << bits)).max() <= LEVEL
+
+
+@given(stored_films(), st.integers(1, 7), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_bits_stated_too_low_are_remarked_and_all_of_them_read(film, missing, run_length):
+    values, bits, signed = film
+    stated = bits - missing
+    centre = round(float(values.mean()))
+    dataset = pydicom.dcmread(io.BytesIO(written(values, bits, signed, WindowCenter=centre, WindowWidth=1 << bits)))
+    if run_length:
+        dataset.compress(uid.RLELossless, generate_instance_uid=False)
+    dataset.BitsStored, dataset.HighBit = stated, stated - 1
+    out = io.BytesIO()
+    dataset.save_as(out)
+    film = read_film(out.getvalue())
+    assert "BITS_STORED_WRONG" in {remark.code for remark in film.remarks}
+    assert np.abs(film.pixels - linear(values, centre, 1 << bits)).max() <= LEVEL
+
+
 @given(stored_films(), st.sampled_from([0.25, 0.5, 1.0, 2.0, 3.0]), st.integers(-3000, 3000))
 @settings(max_examples=40, deadline=None)
 def test_rescale_comes_before_the_window(film, slope, intercept):

@@ -128,7 +128,7 @@ def decode(dataset: Dataset, syntax: uid.UID, form: StoredForm) -> NDArray[np.ui
             if len(data) < form.bytes:
                 raise truncated()
             dataset.PixelData = data[: form.bytes + form.bytes % 2]
-            pixels = get_decoder(syntax).as_array(dataset, raw=True, index=0)[0]
+            pixels = get_decoder(syntax).as_array(dataset, raw=True, index=0, correct_unused_bits=False)[0]
         else:
             pixels = _decode_stream(dataset, data, syntax, form)
     except (FilmError, MemoryError):
@@ -147,7 +147,7 @@ def _decode_stream(dataset: Dataset, data: bytes, syntax: uid.UID, form: StoredF
         # A run of two bytes stands for up to 128, a literal run adds one byte to 128: longer than this is no picture.
         if len(stream) > form.bytes * 2 + 64:
             raise broken()
-        return get_decoder(syntax).as_array(dataset, raw=True, index=0)[0]
+        return get_decoder(syntax).as_array(dataset, raw=True, index=0, correct_unused_bits=False)[0]
     import imagecodecs  # heavy, and most films do not need it
 
     if syntax in _JPEG:
