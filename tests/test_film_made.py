@@ -331,6 +331,65 @@ def test_pictures_cut_short_are_refused(kind, share):
         read_film(data[: int(len(data) * share)])
 
 
+JPEGS = {
+    "baseline": {},
+    "optimised": {"optimize": True},
+    "progressive": {"progressive": True},
+    "with restarts": {"restart_marker_rows": 1},
+    "progressive with restarts": {"progressive": True, "restart_marker_rows": 1},
+}
+
+
+def smooth(seed: int) -> np.ndarray:
+    grey = cv2.GaussianBlur(np.random.default_rng(seed).random((300, 260)), (0, 0), 4)
+    return np.rint((grey - grey.min()) / np.ptp(grey) * 255).astype(np.uint8)
+
+
+def as_dicom(stream: bytes, values: np.ndarray) -> bytes:
+    return compressed(stream, uid.JPEGBaseline8Bit, values, 8)
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
+def test_whole_jpegs_of_any_kind_are_read(options):
+    values = smooth(1)
+    stream = picture(values, "JPEG", quality=95, **options)
+    for data in (stream, as_dicom(stream, values)):
+        assert np.abs(read(data) - values / 255).mean() < LEVEL
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
+@pytest.mark.parametrize("dicom", [False, True], ids=["JPEG", "DICOM"])
+def test_jpegs_cut_short_and_ended_are_refused(options, dicom):
+    values = smooth(1)
+    stream = picture(values, "JPEG", quality=95, **options)
+    scan = stream.find(b"\xff\xda") + 14
+    # Up to the last byte; not exactly between two scans, where a progressive picture is whole but coarse.
+    for at in np.linspace(scan, len(stream) - 3, 20).astype(int):
+        cut = stream[:at].rstrip(b"\xff") + b"\xff\xd9"
+        with pytest.raises(FilmError) as raised:
+            read_film(as_dicom(cut, values) if dicom else cut)
+        assert raised.value.code == "TRUNCATED"
+
+
+@pytest.mark.parametrize("kind", ["baseline", "optimised", "with restarts"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.7])
+def test_jpegs_with_bytes_taken_out_are_refused(kind, share):
+    values = smooth(1)
+    stream = picture(values, "JPEG", quality=95, **JPEGS[kind])
+    at = int(len(stream) * share)
+    for data in (stream[:at] + stream[at + 500 :], as_dicom(stream[:at] + stream[at + 500 :], values)):
+        with pytest.raises(FilmError):
+            read_film(data)
+
+
+def test_jpegs_of_more_scans_than_a_film_has_are_refused():
+    stream = picture(smooth(1), "JPEG", progressive=True)
+    last = stream.rfind(b"\xff\xda")
+    with pytest.raises(FilmError) as raised:
+        read_film(stream[:last] + stream[last:-2] * 100 + stream[-2:])
+    assert raised.value.code == "PIXELS_BROKEN"
+
+
 def test_what_is_too_large_is_not_looked_at():
     with pytest.raises(FilmError) as raised:
         read_film(b"\0" * 1001, Limits(file_bytes=1000))

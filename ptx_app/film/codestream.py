@@ -5,24 +5,39 @@ states.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ptx_app.errors import FilmError
 
 # Within a scan FF is followed by a stuffed byte below 80 or a restart marker D0 to D7; anything else ends the scan.
 _SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
+_RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+_HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3})
+# A progressive film has about ten; each further one costs a pass over the whole picture.
+_MOST_SCANS = 64
+# Behind data cut short a decoder reads this as part of the picture. No byte is FF, and the bits are no common code.
+_BEYOND = bytes.fromhex("d36e952bc8b14d72") * 4
 _SOC = b"\xff\x4f\xff\x51"
 
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """Dimensions of the picture within a stream: px, bits per sample, samples per pixel."""
+    """Dimensions of the picture within a stream: px, bits per sample, samples per pixel.
+
+    `scans`: start and end of the entropy-coded data of each scan, where it is Huffman coded.
+    """
 
     rows: int
     columns: int
     bits: int
     samples: int
+    scans: tuple[tuple[int, int], ...] = ()
 
 
 def truncated() -> FilmError:
@@ -41,11 +56,13 @@ def jpeg_facts(stream: bytes) -> StreamFacts:
     """Facts of a JPEG or JPEG-LS stream (ITU-T T.81 annex B, T.87), walked from its first to its end marker.
 
     Raises:
-        FilmError: no such stream, or cut before its end marker.
+        FilmError: no such stream, cut before its end marker, restart markers missing, or more scans than a film has.
     """
     if stream[:2] != b"\xff\xd8":
         raise broken()
     facts: StreamFacts | None = None
+    huffman = False
+    scans: list[tuple[int, int]] = []
     at = 2
     while True:
         while stream[at : at + 2] == b"\xff\xff":
@@ -67,19 +84,58 @@ def jpeg_facts(stream: bytes) -> StreamFacts:
                 raise broken()
             bits, rows, columns, samples = _jpeg_frame(stream[at + 4 : at + 10])
             facts = StreamFacts(rows, columns, bits, samples)
+            huffman = marker in _HUFFMAN_FRAMES
         at += 2 + length
         if marker == 0xDA:
             end = _SCAN_END.search(stream, at)
             if end is None:
                 raise truncated()
+            if len(scans) == _MOST_SCANS:
+                raise broken()
+            scans.append((at, end.start()))
+            restarts = _RESTART.finditer(stream, *scans[-1])
+            if any(restart[1][0] != 0xD0 + number % 8 for number, restart in enumerate(restarts)):
+                raise truncated()
             at = end.start()
     if facts is None:
         raise broken()
-    return facts
+    return replace(facts, scans=tuple(scans)) if huffman else facts
 
 
 def _jpeg_frame(segment: bytes) -> tuple[int, int, int, int]:
     return segment[0], int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big"), segment[5]
+
+
+def check_scans(stream: bytes, facts: StreamFacts, pixels: NDArray[Any], decode: Callable[[bytes], Any]) -> None:
+    """Tell whether each scan holds all of its picture, which decoders warn of at most.
+
+    A whole scan's pixels do not depend on the bytes behind it, those of a scan cut short do: where it is cut, the
+    decoder goes on with them. So the stream is decoded once more with other bytes behind each piece.
+
+    Args:
+        stream: a JPEG stream.
+        facts: what `jpeg_facts` found in it.
+        pixels: what it was decoded to.
+        decode: how.
+
+    Raises:
+        FilmError: data are missing.
+    """
+    if facts.scans and not np.array_equal(pixels, decode(_prolonged(stream, facts.scans))):
+        raise truncated()
+
+
+def _prolonged(stream: bytes, scans: tuple[tuple[int, int], ...]) -> bytes:
+    pieces: list[bytes] = []
+    last = 0
+    for start, end in scans:
+        data = stream[start:end].rstrip(b"\xff")
+        restarts = len(_RESTART.findall(data))
+        # A scan cut at a restart waits for the next one. Behind a whole scan decoders skip it.
+        restart = bytes([0xFF, 0xD0 + restarts % 8])
+        pieces += stream[last:start], _RESTART.sub(lambda mark: _BEYOND + mark[0], data), _BEYOND, restart, _BEYOND
+        last = end
+    return b"".join(pieces) + stream[last:]
 
 
 def jpeg2000_facts(stream: bytes) -> StreamFacts:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ptx_app.errors import FilmError, NotAFilmError
-from ptx_app.film.codestream import broken, jpeg_facts, truncated
+from ptx_app.film.codestream import broken, check_scans, jpeg_facts, truncated
 from ptx_app.film.grey import full_range, percentile_range
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import Radiograph, Remark
@@ -86,12 +86,13 @@ def _decode(data: bytes, kind: str, limits: Limits) -> tuple[NDArray[np.uint8] |
             raise FilmError("TOO_LARGE", f"This picture has {columns} × {rows} px, more than is read here.")
         if min(rows, columns) < limits.smallest_side:
             raise NotAFilmError("TOO_SMALL", f"This picture is {columns} × {rows} px, too small for a chest film.")
-        if kind == "JPEG":
-            jpeg_facts(data)
+        facts = jpeg_facts(data) if kind == "JPEG" else None
         try:
             image.load()
         except OSError:
             raise truncated() from None
+        if facts:
+            check_scans(data, facts, np.asarray(image), _jpeg)
         turn = image.getexif().get(0x0112, 1)
         if kind == "PNG" and data[24] == 16:
             array = cv2.imdecode(
@@ -107,6 +108,11 @@ def _decode(data: bytes, kind: str, limits: Limits) -> tuple[NDArray[np.uint8] |
                 array = cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR)
     grey, coloured = _flatten(np.asarray(array))
     return np.ascontiguousarray(_UPRIGHT.get(turn, np.asarray)(grey)), coloured
+
+
+def _jpeg(data: bytes) -> NDArray[Any]:
+    with Image.open(BytesIO(data), formats=["JPEG"]) as image:
+        return np.asarray(image)
 
 
 def _flatten(array: NDArray[Any]) -> tuple[NDArray[Any], bool]:

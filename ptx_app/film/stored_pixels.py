@@ -13,7 +13,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from ptx_app.errors import FilmError, NotAFilmError
-from ptx_app.film.codestream import StreamFacts, broken, jpeg2000_facts, jpeg_facts, truncated
+from ptx_app.film.codestream import StreamFacts, broken, check_scans, jpeg2000_facts, jpeg_facts, truncated
 from ptx_app.film.header import code, integer
 from ptx_app.film.limits import Limits
 
@@ -38,6 +38,8 @@ _UNCOMPRESSED = frozenset(
         uid.DeflatedExplicitVRLittleEndian,
     }
 )
+# pydicom would else shift out the bits above BitsStored, and by the wrong way where HighBit lies elsewhere.
+_AS_STORED: dict[str, Any] = {"raw": True, "index": 0, "correct_unused_bits": False}
 _ITEM = b"\xfe\xff\x00\xe0"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")
@@ -128,7 +130,7 @@ def decode(dataset: Dataset, syntax: uid.UID, form: StoredForm) -> NDArray[np.ui
             if len(data) < form.bytes:
                 raise truncated()
             dataset.PixelData = data[: form.bytes + form.bytes % 2]
-            pixels = get_decoder(syntax).as_array(dataset, raw=True, index=0, correct_unused_bits=False)[0]
+            pixels = get_decoder(syntax).as_array(dataset, **_AS_STORED)[0]
         else:
             pixels = _decode_stream(dataset, data, syntax, form)
     except (FilmError, MemoryError):
@@ -147,12 +149,15 @@ def _decode_stream(dataset: Dataset, data: bytes, syntax: uid.UID, form: StoredF
         # A run of two bytes stands for up to 128, a literal run adds one byte to 128: longer than this is no picture.
         if len(stream) > form.bytes * 2 + 64:
             raise broken()
-        return get_decoder(syntax).as_array(dataset, raw=True, index=0, correct_unused_bits=False)[0]
+        return get_decoder(syntax).as_array(dataset, **_AS_STORED)[0]
     import imagecodecs  # heavy, and most films do not need it
 
     if syntax in _JPEG:
-        _compare(jpeg_facts(stream), form)
-        return imagecodecs.jpeg8_decode(stream)
+        facts = jpeg_facts(stream)
+        _compare(facts, form)
+        pixels: NDArray[Any] = imagecodecs.jpeg8_decode(stream)
+        check_scans(stream, facts, pixels, imagecodecs.jpeg8_decode)
+        return pixels
     if syntax in _JPEG_LS:
         _compare(jpeg_facts(stream), form)
         return imagecodecs.jpegls_decode(stream)
