@@ -1,6 +1,7 @@
 """python -m ptx_app predict, and that what it says of DICOM films is what was measured in training."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,15 @@ import cv2
 import numpy as np
 import pytest
 from films import broken_dicom, ct_slice
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
 from ptx_app.commands.predict import COLUMNS, stems, walk
 from ptx_app.errors import SettingsError
 from ptx_app.film.examples import example_bytes
+from ptx_app.film.guard import GuardedReader
 from ptx_app.model.manifest import ROOT, load_manifest
 
 
@@ -72,6 +76,40 @@ def test_refused_and_failed_files_leave_no_picture(done):
     assert not list(output.glob("broken*"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of any bytes, sparse files and /dev/zero")
+def test_strange_files_are_rows_like_any_other(tmp_path, monkeypatch, caplog):
+    def read(reader, data):
+        if data == b"stumble":
+            raise ValueError("Doe^Jane is no number")
+        return genuine(reader, data)
+
+    genuine = GuardedReader.read
+    monkeypatch.setattr(GuardedReader, "read", read)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "films").mkdir()
+    Path(os.fsdecode(b"films/caf\xe9")).write_bytes(example_bytes())
+    Path("films", "é" * 127).write_bytes(example_bytes())
+    Path("films/stumble").write_bytes(b"stumble")
+    Path("=HYPERLINK(1)").write_bytes(b"")
+    with Path("films/sparse").open("wb") as sparse:
+        sparse.truncate(40 << 30)
+    words = ["predict", "films", "/dev/zero", "=HYPERLINK(1)", "--output", "out", "--probability"]
+    assert main(words) == 1
+    rows = {row["file"]: (row["status"], row["error_code"]) for row in table(tmp_path / "out")}
+    assert rows == {
+        "films/caf\\udce9": ("ok", ""),
+        f"films/{'é' * 127}": ("ok", ""),
+        "films/stumble": ("failed", "UNEXPECTED"),
+        "films/sparse": ("failed", "TOO_LARGE"),
+        "/dev/zero": ("failed", "TOO_LARGE"),
+        "./=HYPERLINK(1)": ("failed", "EMPTY_FILE"),
+    }
+    assert Path("out", f"{'é' * 100}_probability.npy").exists()
+    assert Path(os.fsdecode(b"out/caf\xe9_mask.png")).exists()
+    assert "ValueError at" in caplog.text
+    assert "Doe" not in caplog.text
+
+
 def test_a_folder_without_failures_ends_well_and_empty_ones_too(tmp_path):
     (tmp_path / "slice").write_bytes(ct_slice())
     assert main(["predict", str(tmp_path / "slice"), "--output", str(tmp_path / "out")]) == 0
@@ -116,6 +154,13 @@ def test_stems_never_meet():
     assert len(set(named)) == len(named)
     assert named[0] == "a"
     assert named[3] == "1.2.840.5"
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1), max_size=8))
+def test_long_stems_are_cut_between_characters_and_never_meet(names):
+    named = stems([Path("x", name * 80) for name in names if name not in (".", "..")])
+    assert len(set(named)) == len(named)
+    assert all(len(os.fsencode(name)) <= 204 and name.encode() for name in named)
 
 
 def test_help_and_unknown_verbs_do_not_import_torch():

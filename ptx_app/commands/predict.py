@@ -2,9 +2,10 @@
 
 import argparse
 import csv
+import io
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
 from ptx_app.film.check import require_frontal_film
 from ptx_app.film.guard import GuardedReader
+from ptx_app.film.limits import Limits
 from ptx_app.inference.decide import Finding, Thresholds, decide
 from ptx_app.inference.predict import Prediction, predict
 from ptx_app.model.fetch import resolve
@@ -23,8 +25,11 @@ from ptx_app.model.network import Network, TorchNetwork
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import side_code
 from ptx_app.settings import read_settings
+from ptx_app.unexpected import unexpected
 
 COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
+_MASK, _OVERLAY, _PROBABILITY = "_mask.png", "_overlay.png", "_probability.npy"
+_STEM_BYTES = 200  # file systems take 255 for a whole name, with its number and ending
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,12 +106,14 @@ def walk(places: Iterable[Path]) -> Iterator[Path]:
             raise SettingsError("FILES_NOT_FOUND", "One of the files or folders named does not exist. Check the names.")
 
 
-def stems(files: list[Path]) -> list[str]:
-    """A name for each file's results: its stem, numbered where two files share one."""
+def stems(files: Sequence[Path]) -> list[str]:
+    """A name for each file's results: its stem, at most 200 bytes of it, numbered where two files share one."""
     taken: set[str] = set()
     names = []
     for file in files:
         stem = file.name if file.suffix.lower() not in (".dcm", ".dicom", ".png", ".jpg", ".jpeg") else file.stem
+        while len(os.fsencode(stem)) > _STEM_BYTES:
+            stem = stem[:-1]  # a character, of however many bytes
         name, number = stem, 1
         while name in taken:
             number += 1
@@ -116,32 +123,45 @@ def stems(files: list[Path]) -> list[str]:
     return names
 
 
-def _write_all(files: list[Path], output: Path, examiner: Examiner, probability: bool) -> int:
+def _write_all(files: Sequence[Path], output: Path, examiner: Examiner, probability: bool) -> int:
     failed = 0
-    with (output / "results.csv").open("w", newline="", encoding="utf-8") as table:
+    # Names of files need not be UTF-8.
+    with (output / "results.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
         writer = csv.DictWriter(table, COLUMNS)
         writer.writeheader()
         for file, stem in zip(tqdm(files, unit="film"), stems(files), strict=True):
             started = time.perf_counter()
-            row: dict[str, object] = {"file": str(file)}
-            try:
-                examined = examiner.examine(_bytes_of(file))
-            except PtxError as error:
-                row |= {"status": "refused" if isinstance(error, NotAFilmError) else "failed", "error_code": error.code}
-                failed += row["status"] == "failed"
-            else:
-                row |= {"status": "ok"} | _facts(examined.finding)
-                _write_pictures(output, stem, examined, probability)
-            writer.writerow(row | {"seconds": f"{time.perf_counter() - started:.3f}"})
+            row, pictures = _outcome(file, examiner, probability)
+            for ending, content in pictures.items():
+                (output / f"{stem}{ending}").write_bytes(content)
+            failed += row["status"] == "failed"
+            writer.writerow(row | {"file": _cell(file), "seconds": f"{time.perf_counter() - started:.3f}"})
             table.flush()
     return failed
 
 
+def _outcome(file: Path, examiner: Examiner, probability: bool) -> tuple[dict[str, object], dict[str, bytes]]:
+    """What the table says of a file, and the files to be written for it by their endings."""
+    try:
+        examined = examiner.examine(_bytes_of(file))
+        return {"status": "ok"} | _facts(examined.finding), _pictures(examined, probability)
+    except Exception as error:  # our fault or a decoder's, where it is no PtxError
+        known = error if isinstance(error, PtxError) else unexpected(error)
+        return {"status": "refused" if isinstance(known, NotAFilmError) else "failed", "error_code": known.code}, {}
+
+
 def _bytes_of(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            return opened.read(Limits().file_bytes + 1)  # enough to be told as too large; a device never ends
     except OSError as error:
         raise FilmError("FILE_UNREADABLE", "This file cannot be opened. Check that you may read it.") from error
+
+
+def _cell(file: Path) -> str:
+    """The path, so written that no spreadsheet takes it for a formula."""
+    text = str(file)
+    return f"./{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _facts(finding: Finding) -> dict[str, object]:
@@ -154,8 +174,13 @@ def _facts(finding: Finding) -> dict[str, object]:
     }
 
 
-def _write_pictures(output: Path, stem: str, examined: Examined, probability: bool) -> None:
-    (output / f"{stem}_mask.png").write_bytes(encoded(mask_picture(examined.finding)))
-    (output / f"{stem}_overlay.png").write_bytes(encoded(overlay_picture(examined.grey, examined.finding)))
+def _pictures(examined: Examined, probability: bool) -> dict[str, bytes]:
+    pictures = {
+        _MASK: encoded(mask_picture(examined.finding)),
+        _OVERLAY: encoded(overlay_picture(examined.grey, examined.finding)),
+    }
     if probability:
-        np.save(output / f"{stem}_probability.npy", examined.prediction.probability.astype(np.float16))
+        array = io.BytesIO()
+        np.save(array, examined.prediction.probability.astype(np.float16))
+        pictures[_PROBABILITY] = array.getvalue()
+    return pictures
