@@ -5,6 +5,7 @@ import importlib
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from weights_server import (
     SCAN_PAGE,
     SIGN_IN_PAGE,
     WeightsServer,
+    dripping,
     endless,
     file,
+    gzipped,
     page,
     play_google_drive,
     redirect,
@@ -241,6 +244,14 @@ def test_time_limit(cache: Path, server: WeightsServer, answer: object) -> None:
     assert refused(weights(address(server)), cache, replace(SHORT, attempts=1)).code == "WEIGHTS_TIMEOUT"
 
 
+def test_answer_in_drops_meets_the_limit_for_the_whole(cache: Path, server: WeightsServer) -> None:
+    server.answers["/weights"] = dripping(CONTENT, pause=0.05)
+    started = time.monotonic()
+    error = refused(weights(address(server)), cache, replace(SHORT, whole=0.5, attempts=1))
+    assert error.code == "WEIGHTS_TIMEOUT"
+    assert time.monotonic() - started < 3
+
+
 @pytest.mark.parametrize(
     "text", ["http://example.org/weights", "ftp://example.org/weights", "weights", "https://", "https://[1"]
 )
@@ -252,8 +263,39 @@ def test_redirect_may_not_leave_https(cache: Path, drive: WeightsServer) -> None
     drive.answers["/moved"] = redirect("https://www.google.com/weights")
     assert locate(weights(address(drive, "/moved"))).read_bytes() == CONTENT
     cached_path(weights()).unlink()
+    asked = list(drive.asked)
     drive.answers["/moved"] = redirect("http://www.google.com/weights")
     assert refused(weights(address(drive, "/moved")), cache).code == "WEIGHTS_ADDRESS"
+    assert drive.asked == [*asked, "/moved"]  # nothing was asked of the other host
+
+
+def test_redirects_are_followed_within_reason(cache: Path, server: WeightsServer) -> None:
+    server.answers["/moved"] = redirect("weights")
+    assert locate(weights(address(server, "/moved"))).read_bytes() == CONTENT
+    cached_path(weights()).unlink()
+    server.answers["/moved"] = redirect("/moved")
+    assert refused(weights(address(server, "/moved")), cache).code == "WEIGHTS_REFUSED"
+    assert len(server.asked) < 10
+    server.answers["/moved"] = redirect("https://[1")
+    assert refused(weights(address(server, "/moved")), cache).code == "WEIGHTS_ADDRESS"
+
+
+def test_page_that_comes_with_a_redirect_is_not_read(cache: Path, server: WeightsServer) -> None:
+    sent: list[int] = []
+    server.answers["/moved"] = redirect("/weights", then=endless(CONTENT, sent))
+    assert locate(weights(address(server, "/moved"))).read_bytes() == CONTENT
+    assert sum(sent) < 100 * len(CONTENT)
+
+
+def test_packed_answer_is_refused_unread(cache: Path, server: WeightsServer) -> None:
+    server.answers["/weights"] = gzipped(CONTENT)
+    assert refused(weights(address(server)), cache).code == "WEIGHTS_REFUSED"
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example", "-.example:99999", "exa mple"])
+def test_host_that_no_resolver_takes(cache: Path, host: str) -> None:
+    error = refused(weights(Source("url", f"https://{host}/weights")), cache, replace(SHORT, attempts=1))
+    assert error.code in ("WEIGHTS_REFUSED", "WEIGHTS_ADDRESS", "WEIGHTS_UNREACHABLE")
 
 
 def test_message_never_shows_what_an_address_may_hold_in_secret(cache: Path, server: WeightsServer) -> None:

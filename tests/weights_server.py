@@ -1,5 +1,6 @@
 """A real HTTP server for the tests of downloads, which can also stand in for Google Drive."""
 
+import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -111,6 +112,31 @@ def stalled(content: bytes, seconds: float) -> Answer:
     return answer
 
 
+def dripping(content: bytes, pause: float) -> Answer:
+    """The content a byte at a time, with a pause in s between two of them."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        for byte in content:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(pause)
+
+    return answer
+
+
+def gzipped(content: bytes) -> Answer:
+    """The content packed, whatever the client asked for."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.end_headers()
+        handler.wfile.write(gzip.compress(content))
+
+    return answer
+
+
 def endless(content: bytes, sent: list[int]) -> Answer:
     """The content again and again until the client hangs up; `sent` collects the sizes."""
 
@@ -124,11 +150,17 @@ def endless(content: bytes, sent: list[int]) -> Answer:
     return answer
 
 
-def redirect(address: str) -> Answer:
+def redirect(address: str, then: Answer | None = None) -> Answer:
+    """To another address; what `then` answers comes after the header."""
+
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(302)
         handler.send_header("Location", address)
-        handler.end_headers()
+        if then is None:
+            handler.end_headers()
+        else:
+            handler.send_response_only = lambda *_: None  # type: ignore[method-assign]  # then ends the header
+            then(handler)
 
     return answer
 

@@ -4,16 +4,16 @@ import errno
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NoReturn, Self, cast
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO, NoReturn, Self, cast
+from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError, SSLError
 
 from ptx_app.errors import WeightsError
 from ptx_app.model.checking import HEAD_BYTES, check_head
@@ -23,12 +23,13 @@ Progress = Callable[[int, int], None]
 """Called with the bytes that have come and the most that may come: the size of the file where it is known."""
 
 _CHUNK = 256 * 1024
+_MOST_REDIRECTS = 5
 _WORTH_A_RETRY = {"WEIGHTS_CUT", "WEIGHTS_TIMEOUT", "WEIGHTS_UNREACHABLE"}
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, in seconds: for a connection, between two pieces, for all of a Drive file, for another start
+    """How long to wait, in seconds: for a connection, between two pieces, for all of the file, for another start
     that is fetching the same file; how often to try, and the first pause between two tries (doubled each time)."""
 
     connect: float = 10.0
@@ -130,19 +131,51 @@ class _Receiver:
             self._progress(self.received, self._most)
 
 
+class _StepByStep(requests.Session):
+    """Follows no redirect, and leaves unread what comes with one, which requests would read to its end."""
+
+    def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Generator[requests.Response, None, None]:  # noqa: ANN401
+        yield from ()
+
+
 def _from_address(address: str, receiver: _Receiver, patience: Patience) -> None:
+    latest = time.monotonic() + patience.whole
     host = _host_of(address)
     with (
         _plain_network_errors(host, receiver),
-        # Pieces must be the file's own bytes, so that they can be counted against its size.
-        requests.get(
-            address, stream=True, timeout=(patience.connect, patience.read), headers={"Accept-Encoding": "identity"}
-        ) as response,
+        _StepByStep() as session,
+        _answer(session, address, patience) as response,
     ):
-        _host_of(response.url)  # a redirect may not leave https
         response.raise_for_status()
-        for chunk in response.iter_content(_CHUNK):
+        if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise WeightsError("WEIGHTS_REFUSED", f"{host} gives the file packed. Name an address that does not.")
+        # Whatever has come, be it a byte: waiting for a whole chunk, an answer in drops would never meet the limit.
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
             receiver.write(chunk)
+            if time.monotonic() > latest:
+                raise _timeout(host)
+
+
+def _answer(session: _StepByStep, address: str, patience: Patience) -> requests.Response:
+    """Go where redirects lead, but ask nothing of an address that may not be used."""
+    for _ in range(_MOST_REDIRECTS + 1):
+        _host_of(address)
+        response = session.get(
+            address,
+            stream=True,
+            timeout=(patience.connect, patience.read),
+            # Pieces must be the file's own bytes, so that they can be counted against its size.
+            headers={"Accept-Encoding": "identity"},
+        )
+        try:
+            target = session.get_redirect_target(response)
+            if target is None:
+                return response
+            address = urljoin(address, target)
+        except ValueError:
+            address = ""
+        response.close()
+    raise requests.TooManyRedirects
 
 
 def _from_drive(file_id: str, receiver: _Receiver, patience: Patience) -> None:
@@ -213,7 +246,7 @@ def _plain_network_errors(host: str, receiver: _Receiver) -> Iterator[None]:
         if status == 429 or status >= 500:
             raise WeightsError("WEIGHTS_UNREACHABLE", f"{host} is in trouble ({status}). Try again later.") from error
         raise WeightsError("WEIGHTS_REFUSED", f"{host} has no such file to give ({status}). Check its name.") from error
-    except requests.Timeout as error:
+    except (requests.Timeout, ReadTimeoutError) as error:
         raise _timeout(host) from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         if any(isinstance(cause, ReadTimeoutError) for cause in error.args):  # how requests tells of a stalled body
@@ -221,7 +254,9 @@ def _plain_network_errors(host: str, receiver: _Receiver) -> Iterator[None]:
         if receiver.received or isinstance(error, requests.exceptions.ChunkedEncodingError):
             raise _cut(host) from error
         raise WeightsError("WEIGHTS_UNREACHABLE", f"{host} cannot be reached. Check the network.") from error
-    except requests.RequestException as error:
+    except (ProtocolError, SSLError) as error:  # of a body that is read past requests
+        raise _cut(host) from error
+    except (requests.RequestException, HTTPError, UnicodeError) as error:  # the last of names no resolver takes
         raise WeightsError("WEIGHTS_REFUSED", f"{host} gave no usable answer. Check the address.") from error
 
 
