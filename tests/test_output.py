@@ -47,7 +47,7 @@ def test_decoded_grey_undoes_encoded():
 
 def test_contour_lies_outside_the_mask_and_around_it():
     found = finding((10, 10, 30, 30))
-    layer = pictures.contour_layer(found.mask)
+    layer = pictures.coloured_layer(pictures.contour(found.mask))
     line = layer[..., 3] > 0
     assert line.any()
     assert not (line & found.mask).any()
@@ -58,8 +58,8 @@ def test_contour_lies_outside_the_mask_and_around_it():
 
 def test_layers_of_an_empty_mask_are_transparent():
     found = finding(score=0.1)
-    assert not pictures.contour_layer(found.mask).any()
-    assert not pictures.fill_layer(found.mask).any()
+    assert not pictures.contour(found.mask).any()
+    assert not pictures.coloured_layer(found.mask).any()
     assert not pictures.mask_picture(found).any()
 
 

@@ -133,8 +133,8 @@ def test_clearing_forgets_every_film_at_once(example):
 
 def test_thresholds_stay_while_a_case_without_film_is_shown(example):
     example.slider(key="score_threshold").set_value(0.9).run()
-    broken = visit(example).add("broken", error=FilmError("EMPTY_FILE", "This file is empty."))
-    visit(example).show(broken.number)
+    empty = FilmError("EMPTY_FILE", "This file is empty.")
+    visit(example).keep("broken", empty, file_id="broken", in_round=visit(example).round)
     assert "EMPTY_FILE" in words_of(example.run())
     visit(example).show(1)
     assert example.run().slider(key="score_threshold").value == 0.9

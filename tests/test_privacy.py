@@ -29,8 +29,8 @@ from ptx_app.errors import FilmError, PtxError
 from ptx_app.film import read_film
 from ptx_app.model.manifest import ROOT
 
-# The strip's tooltips, where the person who dropped a file sees its name; the one place.
-_TOOLTIP = re.compile(rb'"title": ?"[^"]*"')
+# Where the person who dropped a file sees its name: the strip's tooltips, and one line above the verdict. Nowhere else.
+_TOOLTIP = re.compile(rb'"title": ?"[^"]*"|<p class=.small name. title=.[^>]*>[^<]*</p>')
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,9 @@ _WHOLE_PAGE = """() => {
       if (node.shadowRoot) { roots.push(node.shadowRoot); pages.push(node.shadowRoot.innerHTML); }
   return pages.join("\\n");
 }"""
-_STRIP_TITLE = re.compile(rf'title="{FILE_MARK}[^"]*"')
+_OWNERS_EYES = re.compile(
+    rf'title="{FILE_MARK}[^"]*"|aria-label="[^"]*{FILE_MARK}[^"]*"|<p [^>]*name[^>]*>\d+ · {FILE_MARK}[^<]*</p>'
+)
 
 
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -215,9 +217,9 @@ def test_a_real_server_shows_logs_writes_and_keeps_nothing_of_the_patient(films,
         strip.nth(1).click()
         page.get_by_text("Not judged").wait_for()
         html = page.evaluate(_WHOLE_PAGE)
-        assert html.count(f'title="{FILE_MARK}') == len(dropped) + 1
+        assert html.count(f'title="{FILE_MARK}') == len(dropped) + 1 + 1  # the strip, and the film on the screen
         assert "Modality" in html
-        assert not markers_in(_STRIP_TITLE.sub("", html))
+        assert not markers_in(_OWNERS_EYES.sub("", html))
         assert not markers_in(page.title() + page.url)
         assert len(frames) > len(dropped)
         assert not markers_in(_TOOLTIP.sub(b"", b"\n".join(frames).replace(b'\\"', b"'")))

@@ -32,7 +32,7 @@ from ptx_app.inference.predict import predict
 from ptx_app.model.fetch import resolve
 from ptx_app.model.manifest import ROOT, Weights, load_manifest
 from ptx_app.model.network import TorchNetwork, build_module
-from ptx_app.output.pictures import contour_layer, encoded, grey_picture
+from ptx_app.output.pictures import coloured_layer, contour, encoded, grey_picture
 from ptx_app.ui.visit import Film
 
 GOAL_SECONDS = 1.5
@@ -76,7 +76,7 @@ def _app_way(weights: Weights, network: TorchNetwork, reader: GuardedReader, dat
         film = reader.read(data)
         prediction = predict(network, film.pixels, weights)
         kept = Film.of(film, check(film), prediction)
-        return encoded(contour_layer(decide(prediction, kept.shape, thresholds).mask))
+        return encoded(coloured_layer(contour(decide(prediction, kept.shape, thresholds).mask)))
 
     return once
 

@@ -21,17 +21,18 @@ def mask_picture(finding: Finding) -> NDArray[np.uint8]:
     return finding.mask.astype(np.uint8) * np.uint8(255)
 
 
-def contour_layer(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The mask's outline on a transparent ground, (H, W, 4) uint8 RGBA. The line lies outside the mask's edge."""
+def contour(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask's outline, (H, W) bool. It lies outside the mask's edge and is as wide as suits the film's size."""
     width = line_width(mask.shape)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1,) * 2)
-    solid = mask.astype(np.uint8)
-    return _coloured(np.asarray(cv2.dilate(solid, kernel), dtype=np.uint8) - solid)
+    return cv2.dilate(mask.astype(np.uint8), kernel).astype(np.bool_) & ~mask
 
 
-def fill_layer(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The mask filled, on a transparent ground, (H, W, 4) uint8 RGBA."""
-    return _coloured(mask.astype(np.uint8))
+def coloured_layer(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The finding's colour where the mask is, on a transparent ground, (H, W, 4) uint8 RGBA."""
+    layer = np.zeros((*mask.shape, 4), dtype=np.uint8)
+    layer[mask] = (*FINDING_COLOUR, 255)
+    return layer
 
 
 def heat_layer(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -52,11 +53,14 @@ def overlay_picture(grey: NDArray[np.uint8], finding: Finding, fill: float = 0.0
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.float32)
-    for layer, opacity in ((fill_layer(finding.mask), fill), (contour_layer(finding.mask), 1.0)):
-        alpha = np.float32(opacity) * layer[..., 3:].astype(np.float32) / np.float32(255)
-        picture = picture * (1 - alpha) + layer[..., :3] * alpha
-    return np.asarray(picture + 0.5, dtype=np.uint8)
+    picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    if fill:
+        # Of the pixels within alone: float copies of a whole large film take more than a gigabyte.
+        colour = np.asarray(FINDING_COLOUR, dtype=np.float32)
+        within = picture[finding.mask].astype(np.float32) * (1 - fill) + colour * fill
+        picture[finding.mask] = np.asarray(within + 0.5, dtype=np.uint8)
+    picture[contour(finding.mask)] = FINDING_COLOUR
+    return picture
 
 
 def line_width(shape: tuple[int, ...]) -> int:
@@ -74,6 +78,11 @@ def shrunk(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
+def shrunk_mask(mask: NDArray[np.bool_], longest: int) -> NDArray[np.bool_]:
+    """The mask (H, W) as `shrunk` makes its film; a pixel belongs to it where most of its area did."""
+    return shrunk(mask.astype(np.uint8) * np.uint8(255), longest) > 127
+
+
 def encoded(picture: NDArray[np.uint8], kind: str = ".png") -> bytes:
     """A picture (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as the bytes of a PNG (".png") or a JPEG (".jpg", quality 95).
 
@@ -89,9 +98,3 @@ def encoded(picture: NDArray[np.uint8], kind: str = ".png") -> bytes:
 def decoded_grey(data: bytes) -> NDArray[np.uint8]:
     """A PNG made by `encoded` from a grey picture, as (H, W) uint8."""
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
-
-
-def _coloured(solid: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    layer = np.zeros((*solid.shape, 4), dtype=np.uint8)
-    layer[solid > 0] = (*FINDING_COLOUR, 255)
-    return layer

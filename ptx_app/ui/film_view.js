@@ -34,7 +34,7 @@ function mount(root) {
   on(stage, "dblclick", () => fit(state));
   on(stage, "click", (event) => act(state, event.target.closest("button")?.dataset.act));
   on(document, "keydown", (event) => onKey(state, event));
-  const resized = new ResizeObserver(() => fit(state));
+  const resized = new ResizeObserver(() => { if (state.zoom === 1) fit(state); });
   resized.observe(stage);
 
   state.release = () => {
@@ -54,6 +54,7 @@ function draw(state, data) {
     state.key = data.key;
   }
   state.film.alt = data.alt;
+  state.stage.classList.toggle("sideless", !data.sides);
   const layers = data.layers.map(({ picture, opacity }) => {
     const layer = new Image();
     layer.className = "layer";
@@ -75,10 +76,15 @@ function fit(state) {
   place(state);
 }
 
-function place({ sheet, film, fitted, zoom, x, y }) {
+function place(state) {
+  const { stage, sheet, film, fitted, zoom } = state;
+  // Some of the film always stays in sight.
+  const inSight = (at, size, room) => Math.min(Math.max(at, 80 - size), room - 80);
+  state.x = inSight(state.x, film.naturalWidth * fitted * zoom, stage.clientWidth);
+  state.y = inSight(state.y, film.naturalHeight * fitted * zoom, stage.clientHeight);
   sheet.style.width = `${film.naturalWidth * fitted}px`;
   sheet.style.height = `${film.naturalHeight * fitted}px`;
-  sheet.style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
+  sheet.style.transform = `translate(${state.x}px, ${state.y}px) scale(${zoom})`;
 }
 
 function zoomAt(state, x, y, factor) {
@@ -100,6 +106,9 @@ function act(state, name) {
 
 function onKey(state, event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.composedPath().some((node) => node.matches?.("input, textarea, select"))) return; // typing stays typing
+  const typing = "input:not([type=range], [type=checkbox], [type=radio]), textarea, select";
+  if (event.composedPath().some((node) => node.matches?.(typing))) return;
+  const zoom = { "+": 1.25, "=": 1.25, "-": 0.8 }[event.key];
+  if (zoom) zoomAt(state, state.stage.clientWidth / 2, state.stage.clientHeight / 2, zoom);
   act(state, { o: "overlay", i: "invert", f: "fit" }[event.key.toLowerCase()]);
 }

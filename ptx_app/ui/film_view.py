@@ -15,7 +15,7 @@ class Layer:
     opacity: float
 
 
-def film_view(key: str, picture: str, alt: str, layers: list[Layer]) -> None:
+def film_view(key: str, picture: str, alt: str, layers: list[Layer], sides: bool = True) -> None:
     """Draw a film and its layers.
 
     Args:
@@ -23,6 +23,8 @@ def film_view(key: str, picture: str, alt: str, layers: list[Layer]) -> None:
         picture: the film as a data URL.
         alt: what the picture shows, in words.
         layers: drawn over it in this order.
+        sides: whether to mark the patient's right and left, as on a film that is known to be frontal.
     """
-    data = {"key": key, "picture": picture, "alt": alt, "layers": [asdict(layer) for layer in layers]}
+    drawn = [asdict(layer) for layer in layers]
+    data = {"key": key, "picture": picture, "alt": alt, "layers": drawn, "sides": sides}
     _mount(key="film_view", data=data)

@@ -16,7 +16,7 @@ from ptx_app.film.radiograph import Radiograph
 from ptx_app.inference.predict import predict
 from ptx_app.ui.engine import Engine, engine, read
 from ptx_app.ui.letting_go import let_go
-from ptx_app.ui.visit import MOST_FILMS, Case, Film, Visit
+from ptx_app.ui.visit import MOST_FILMS, Film, Visit
 
 _LOG = logging.getLogger(__name__)
 _UNEXPECTED = FilmError(
@@ -29,18 +29,18 @@ _FULL = FilmError(
 
 
 def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
-    """Read the dropped files that are not yet cases, one after the other, and show the first of them."""
-    fresh = [file for file in files if file.file_id not in visit.taken]
-    progress = _Progress(len(fresh))
-    first: int | None = None
-    for file in fresh:
-        case = _take(visit, file.name, partial(read, file.getvalue()), progress)
-        visit.taken.add(file.file_id)
-        let_go(file)
-        first = first or case.number
-    if first is not None:
-        visit.show(first)
-    visit.new_round()
+    """Read the dropped files that are not yet cases, one after the other."""
+    in_round = visit.round
+    progress = _Progress(len(files), sum(file.file_id in visit.taken for file in files))
+    for file in files:
+        with visit.reading:
+            if visit.round != in_round or file.file_id in visit.taken:
+                continue
+            outcome = _outcome(visit, partial(read, file.getvalue()), progress)
+            visit.keep(file.name, outcome, file_id=file.file_id, in_round=in_round)
+            let_go(file)
+    if visit.round == in_round:
+        visit.new_round()
     st.rerun()
 
 
@@ -49,16 +49,18 @@ def take_example(visit: Visit, name: str) -> None:
     example = next((example for example in EXAMPLES if example.name == name), None)
     if example is None:
         return
-    case = _take(visit, example.title, partial(example.load, read), _Progress(1), example.known)
-    visit.show(case.number)
+    in_round = visit.round
+    outcome = _outcome(visit, partial(example.load, read), _Progress(1))
+    visit.keep(example.title, outcome, file_id=name, in_round=in_round, known=example.known)
+    visit.new_round()
     st.rerun()
 
 
 class _Progress:
     """A bar with a sentence, over the films of one batch."""
 
-    def __init__(self, films: int) -> None:
-        self._films, self._done = films, 0
+    def __init__(self, films: int, done: int = 0) -> None:
+        self._films, self._done = films, done
         with st.container(key="progress"):
             self._bar = st.progress(0.0, "Reading")
 
@@ -73,19 +75,19 @@ class _Progress:
         self._done += 1
 
 
-def _take(visit: Visit, name: str, load: Callable[[], Radiograph], progress: _Progress, known: str = "") -> Case:
+def _outcome(visit: Visit, load: Callable[[], Radiograph], progress: _Progress) -> Film | PtxError:
     try:
         if visit.full:
-            raise _FULL
+            return _FULL
         progress.say("Reading")
         radiograph = load()
         progress.say("Loading the model")
-        return visit.add(name, film=_examine(engine(progress.fetched), radiograph, progress), known=known)
+        return _examine(engine(progress.fetched), radiograph, progress)
     except PtxError as error:
-        return visit.add(name, error=error)
+        return error
     except Exception as error:  # our fault, or a decoder's
         _report(error)
-        return visit.add(name, error=_UNEXPECTED)
+        return _UNEXPECTED
     finally:
         progress.next_film()
 

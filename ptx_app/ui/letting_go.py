@@ -43,18 +43,27 @@ def end_with_the_page(visit: Visit) -> None:
     _presence(visit)
 
 
+_watched: set[str] = set()
+
+
 def _leave(presence: tuple[str, Visit]) -> None:
-    # Called by the server's event loop when the page is disconnected. A moment before its time is over, for afterwards
-    # Streamlit no longer finds the session, and yet keeps it.
-    seconds = max(st.get_option("server.disconnectedSessionTTL") - 1, 0)
-    asyncio.get_running_loop().call_later(seconds, _end, get_instance(), *presence)
+    # Called by the server's event loop when the page is disconnected for the first time. A page that comes back is not
+    # sure to run again, so it is watched from here on until it stays away.
+    if presence[0] not in _watched:
+        _watched.add(presence[0])
+        _watch(get_instance(), *presence, away=0)
 
 
-def _end(server: Runtime, session: str, visit: Visit) -> None:
-    if not server.is_active_session(session):
-        visit.clear()  # now, not when Python next looks for what nobody holds
-        server.close_session(session)
-        _give_back()
+def _watch(server: Runtime, session: str, visit: Visit, away: int) -> None:
+    away = 0 if server.is_active_session(session) else away + 1
+    # A second before its time is over, for afterwards Streamlit no longer finds the session, and yet keeps it.
+    if away < st.get_option("server.disconnectedSessionTTL") - 1:
+        asyncio.get_running_loop().call_later(1, _watch, server, session, visit, away)
+        return
+    visit.clear()  # now, not when Python next looks for what nobody holds
+    server.close_session(session)
+    _watched.discard(session)
+    _give_back()
 
 
 @st.cache_resource(scope="session", on_release=_leave, show_spinner=False)

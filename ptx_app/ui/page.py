@@ -12,7 +12,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import Finding, decide
-from ptx_app.output.pictures import contour_layer, encoded, fill_layer, heat_layer
+from ptx_app.output.pictures import coloured_layer, contour, encoded, heat_layer, shrunk_mask
 from ptx_app.output.record import NOTICE
 from ptx_app.ui import panel, words
 from ptx_app.ui.data_url import data_url
@@ -21,7 +21,7 @@ from ptx_app.ui.film_view import Layer, film_view
 from ptx_app.ui.intake import take_example, take_files
 from ptx_app.ui.letting_go import end_with_the_page, let_go_of_all
 from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
-from ptx_app.ui.visit import Case, Film, Visit, this_visit
+from ptx_app.ui.visit import DISPLAY_PX, Case, Film, Visit, this_visit
 
 _STYLE = Path(__file__).with_name("page.css")
 
@@ -71,21 +71,23 @@ def _show_reading(visit: Visit) -> None:
         let_go_of_all()
 
     stage, side = st.columns([2, 1], gap="small")
+    progress = stage.container()
     with side, st.container(key="panel"):
         st.html(_notice())
         files = _drop_zone(visit)
-        if files:
-            with stage:
-                take_files(visit, files)
         case = visit.current
         if case is not None:
             _show_case(stage, case)
         st.button("Clear all films", key="clear", on_click=clear, type="tertiary", icon=":material/delete:")
     with stage:
         _show_strip(visit)
+    if files:
+        with progress:
+            take_files(visit, files)
 
 
 def _show_case(stage: DeltaGenerator, case: Case) -> None:
+    panel.show_name(case)
     if case.error is not None:
         with stage:
             st.html(f'<div class="nofilm">{_problem(case.error.message, case.error.code)}</div>')
@@ -93,44 +95,45 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
     film = case.film
     assert film is not None  # noqa: S101  (a case has either)
     if case.withheld:
-        with stage:
-            _draw(case, film, [], "A picture that was not judged")
-        reasons = " ".join(objection.message for objection in film.objections)
-        st.html(_problem(reasons, film.objections[0].code, "Not judged"))
-
-        def overrule() -> None:
-            case.overruled = True
-
-        st.button("Judge it all the same", key=f"overrule-{case.number}", on_click=overrule)
-        panel.show_header(film)
+        _show_withheld(stage, case, film)
         return
     weights = engine(lambda *_: None).weights
     verdict = st.container()
     point, thresholds = panel.choose_thresholds(weights)
     finding = decide(film.prediction, film.shape, thresholds)
     with verdict:
-        panel.show_verdict(finding, point, case.known)
+        panel.show_verdict(finding, point, case)
     outline, heat, opacity = panel.choose_layers()
     with stage:
-        _draw(case, film, _layers(film, finding, outline, heat, opacity), words.alt_text(finding, film.shape))
-    panel.show_remarks(film)
+        alt = words.alt_text(finding, film.shape)
+        film_view(str(case.number), film.display, alt, _layers(film, finding, outline, heat, opacity))
+    panel.show_remarks(film.remarks)
     panel.show_header(film)
     panel.offer_files(case, film, finding, weights)
+
+
+def _show_withheld(stage: DeltaGenerator, case: Case, film: Film) -> None:
+    def overrule() -> None:
+        case.overruled = True
+
+    with stage:
+        film_view(str(case.number), film.display, "A picture that was not judged", [], sides=False)
+    reasons = " ".join(objection.message for objection in film.objections)
+    st.html(_problem(reasons, film.objections[0].code, "Not judged"))
+    st.button("Judge it all the same", key=f"overrule-{case.number}", on_click=overrule)
+    panel.show_header(film)
 
 
 def _layers(film: Film, finding: Finding, outline: str, heat: bool, opacity: float) -> list[Layer]:
     layers = []
     if heat:
         layers.append(Layer(_png(heat_layer(film.prediction.probability)), opacity))
+    mask = shrunk_mask(finding.mask, DISPLAY_PX)
     if outline == "Fill":
-        layers.append(Layer(_png(fill_layer(finding.mask)), opacity))
+        layers.append(Layer(_png(coloured_layer(mask)), opacity))
     if outline != "Off":
-        layers.append(Layer(_png(contour_layer(finding.mask)), 1.0))
+        layers.append(Layer(_png(coloured_layer(contour(mask))), 1.0))
     return layers
-
-
-def _draw(case: Case, film: Film, layers: list[Layer], alt: str) -> None:
-    film_view(str(case.number), film.display, alt, layers)
 
 
 def _show_strip(visit: Visit) -> None:
@@ -153,6 +156,8 @@ def _standing(case: Case) -> tuple[str, Mark]:
         return "not judged", "refused"
     threshold = panel.score_threshold(engine(lambda *_: None).weights)
     flagged = case.film.prediction.score >= threshold
+    if case.overruled:
+        return ("overruled", "flagged" if flagged else "clear")
     return ("flagged", "flagged") if flagged else ("none flagged", "clear")
 
 

@@ -1,9 +1,11 @@
 """Beside the film: verdict, score, side and size, thresholds, layers, technical tags, what can be taken away."""
 
+from collections.abc import Iterable
 from html import escape
 
 import streamlit as st
 
+from ptx_app.film.radiograph import Remark
 from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.model.manifest import OperatingPoint, Weights
 from ptx_app.output.pictures import decoded_grey, encoded, mask_picture, overlay_picture
@@ -15,8 +17,17 @@ from ptx_app.ui.visit import Case, Film
 OUTLINES = ("Contour", "Fill", "Off")
 
 
-def show_verdict(finding: Finding, point: OperatingPoint, known: str) -> None:
-    """The verdict, the score as a bar with the threshold marked on it, side and size."""
+def show_name(case: Case) -> None:
+    """The file's own name, which only the person who dropped it sees."""
+    st.html(f'<p class="small name" title="{escape(case.name)}">{case.number} · {escape(case.name)}</p>')
+
+
+def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
+    """The verdict, the score as a bar with the threshold marked on it, side and size; first, what was overruled."""
+    overruled = case.film.objections if case.film and case.overruled else ()
+    for objection in overruled:
+        st.html(f'<p class="small remark">Judged against the check. {escape(objection.message)}</p>')
+    said = words.NOT_MEASURED_ON_SUCH if overruled else words.measured(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
     kind = "flagged" if finding.flagged else "clear"
     sentence = f"<h2>{words.verdict(finding)}</h2><p>{words.where(finding)}</p>"
@@ -25,8 +36,8 @@ def show_verdict(finding: Finding, point: OperatingPoint, known: str) -> None:
         f'<div class="score" role="img" aria-label="Score {finding.score:.2f}, threshold {threshold / 100:.2f}">'
         f'<div class="bar"><i class="{kind}" style="width:{score:.1f}%"></i><b style="left:{threshold:.1f}%"></b></div>'
         f"<span>Score {finding.score:.2f}</span></div>"
-        f'<p class="small">{escape(words.measured(point, finding.thresholds))}</p>'
-        + (f'<p class="small known">Example: {escape(known)}</p>' if known else "")
+        f'<p class="small">{escape(said)}</p>'
+        + (f'<p class="small known">Example: {escape(case.known)}</p>' if case.known else "")
     )
 
 
@@ -71,6 +82,8 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         help="Outline pixels from this probability on.",
     )
     point = points[state["operating_point"]]
+    if (state["score_threshold"], state["extent"]) != (point.score, point.extent):
+        st.button(f"Back to {point.name}", key="back", on_click=follow_point, type="tertiary", icon=":material/undo:")
     return point, Thresholds(state["score_threshold"], state["extent"], point.smallest_region)
 
 
@@ -96,9 +109,9 @@ def choose_layers() -> tuple[str, bool, float]:
     return outline, heat, opacity
 
 
-def show_remarks(film: Film) -> None:
+def show_remarks(remarks: Iterable[Remark]) -> None:
     """What was found odd about the film."""
-    for remark in film.remarks:
+    for remark in remarks:
         st.html(f'<p class="small remark">{escape(remark.message)}</p>')
 
 

@@ -1,7 +1,9 @@
 const handedOver = new Set();
 
 export default function ({ data, parentElement, setTriggerValue }) {
-  parentElement.querySelector(".row").replaceChildren(...data.offers.map(({ name, label, hint }) => {
+  const row = parentElement.querySelector(".row");
+  const focused = [...row.children].indexOf(row.getRootNode().activeElement);
+  row.replaceChildren(...data.offers.map(({ name, label, hint }) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = label;
@@ -9,6 +11,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     button.onclick = () => setTriggerValue("want", { name, serial: crypto.randomUUID?.() ?? `${Math.random()}` });
     return button;
   }));
+  row.children[focused]?.focus({ preventScroll: true });
   if (data.file && !handedOver.has(data.file.serial)) {
     handedOver.add(data.file.serial);
     const link = document.createElement("a");

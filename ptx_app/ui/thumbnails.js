@@ -2,8 +2,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const row = parentElement.querySelector(".row");
   row.className = `row ${data.size}`;
   row.setAttribute("aria-label", data.label);
+  const focused = [...row.children].indexOf(row.getRootNode().activeElement);
   const buttons = data.items.map(draw);
   row.replaceChildren(...buttons);
+  buttons[focused]?.focus({ preventScroll: true });
 
   let chosen = data.items.findIndex((item) => item.chosen);
   buttons.forEach((button, index) => { button.onclick = () => pick(index); });
@@ -35,6 +37,7 @@ function draw(item) {
   button.type = "button";
   button.className = item.mark;
   button.title = item.title;
+  if (item.title) button.setAttribute("aria-label", `${item.label}, ${item.title}`);
   button.setAttribute("aria-current", item.chosen);
   if (item.picture) {
     const picture = document.createElement("img");

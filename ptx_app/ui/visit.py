@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 
 import streamlit as st
 
@@ -80,6 +81,9 @@ class Case:
 class Visit:
     """All cases of the session, in the order of arrival, and which one is on the screen.
 
+    A click while films are read starts a new run of the page before the old one has ended, so two threads may be at
+    work on one visit: `reading` is held while a file is read, `_changing` while cases come and go.
+
     `round` numbers the drop zone: a new round gives an empty one, and the files of the old one are let go.
     `taken` holds the drop zone's ids of files already read in this round.
     """
@@ -89,13 +93,20 @@ class Visit:
     counter: int = 0
     round: int = 0
     taken: set[str] = field(default_factory=set)
+    reading: Lock = field(default_factory=Lock)
+    _changing: Lock = field(default_factory=Lock)
 
-    def add(self, name: str, *, film: Film | None = None, error: PtxError | None = None, known: str = "") -> Case:
-        """Append a case; the first of a batch is the one to show."""
-        self.counter += 1
-        case = Case(self.counter, name, film, error, known)
-        self.cases.append(case)
-        return case
+    def keep(self, name: str, outcome: Film | PtxError, *, file_id: str, in_round: int, known: str = "") -> None:
+        """Append a case, and show it if it is its round's first; nothing is kept of a round that is over."""
+        with self._changing:
+            if in_round != self.round:
+                return
+            self.counter += 1
+            film, error = (outcome, None) if isinstance(outcome, Film) else (None, outcome)
+            self.cases.append(Case(self.counter, name, film, error, known))
+            if not self.taken:
+                self.shown = self.counter
+            self.taken.add(file_id)
 
     def show(self, number: int) -> None:
         """Put the case of that number on the screen; unknown numbers change nothing."""
@@ -103,13 +114,18 @@ class Visit:
             self.shown = number
 
     def clear(self) -> None:
-        """Forget every film at once."""
-        self.cases.clear()
-        self.shown = None
-        self.new_round()
+        """Forget every film at once, those in hand too."""
+        with self._changing:
+            self.cases.clear()
+            self.shown = None
+            self._next_round()
 
     def new_round(self) -> None:
         """Empty the drop zone."""
+        with self._changing:
+            self._next_round()
+
+    def _next_round(self) -> None:
         self.round += 1
         self.taken.clear()
 

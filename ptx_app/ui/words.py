@@ -3,6 +3,7 @@
 from ptx_app.inference.decide import Finding, Side, Thresholds
 from ptx_app.model.manifest import OperatingPoint
 
+NOT_MEASURED_ON_SUCH = "The model knows frontal chest films only. No figures were measured on pictures such as this."
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",
