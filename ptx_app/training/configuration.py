@@ -40,14 +40,13 @@ class NetworkSection(_Section):
 
 
 class InputSection(_Section):
-    """How the network wants its input. `denoise` cleans films before they are prepared, for the ablation alone."""
+    """How the network wants its input."""
 
     side: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 384
     interpolation: Literal["area", "linear"] = "area"
     channels: Annotated[int, Field(ge=1, le=3)] = 3
     mean: float = 0.5
     std: Annotated[float, Field(gt=0)] = 0.5
-    denoise: Literal["none", "median", "non-local-means"] = "none"
 
     def spec(self) -> InputSpec:
         """As the manifest describes it."""
@@ -64,7 +63,6 @@ class DataSection(_Section):
         draw_weights: how often a film of that kind is drawn beside the others of its label; 0 leaves them out.
         positive_share: share of positives among the films drawn, at the run's start and at its end.
         augmentation: "none", "geometric" or "all".
-        pseudo_masks: folder of masks that a model drew on image-label-only films, or None.
     """
 
     held_out_positives: Annotated[int, Field(ge=1)] = 100
@@ -74,7 +72,6 @@ class DataSection(_Section):
     draw_weights: dict[MaskKind, float] = {}
     positive_share: tuple[float, float] = (0.8, 0.22)
     augmentation: Literal["none", "geometric", "all"] = "all"
-    pseudo_masks: str | None = None
 
 
 class LossSection(_Section):

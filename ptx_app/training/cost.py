@@ -1,0 +1,60 @@
+"""What a model costs beside what it finds: size, work, time and memory of one film."""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ptx_app.inference.predict import predict
+from ptx_app.model.manifest import Weights
+from ptx_app.model.network import TorchNetwork, build_module
+
+_THREADS, _TIMES = 2, 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one film on two cores.
+
+    Attributes:
+        parameters: of the network.
+        multiply_adds: of one pass at the network's side.
+        seconds: median from pixels to probability, flip averaging included where the entry asks for it.
+        peak_mib: largest resident memory of a process that does nothing else, in MiB.
+    """
+
+    parameters: int
+    multiply_adds: int
+    seconds: float
+    peak_mib: float
+
+
+def measure_cost(weights: Weights, file: Path) -> Cost:
+    """Measure in a process of its own, so that nobody else's memory counts. Raises WeightsError as TorchNetwork."""
+    module = build_module(weights.network).eval()
+    spec = weights.input
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, spec.channels, spec.side, spec.side))
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        seconds, peak = pool.submit(_run, weights, file).result()
+    return Cost(parameters, counter.get_total_flops() // 2, round(seconds, 3), round(peak, 0))
+
+
+def _run(weights: Weights, file: Path) -> tuple[float, float]:
+    torch.set_num_threads(_THREADS)
+    network = TorchNetwork(weights, file, torch.device("cpu"))
+    film = np.zeros((1024, 1024), np.float32)
+    taken = []
+    for _ in range(_TIMES + 1):
+        begun = time.perf_counter()
+        predict(network, film, weights)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,77 @@
+"""One command trains and measures several configurations on one budget."""
+
+import argparse
+import json
+from pathlib import Path
+
+import made_folder
+import pytest
+
+from ptx_app.commands import compare as command
+from ptx_app.errors import SettingsError
+from ptx_app.training.comparison import merged, read_comparison
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+SMALL = """
+[base]
+title = "All"
+provenance = "Made films."
+network = { encoder = "mobilenet_v2" }
+input = { side = 32 }
+data = { held_out_positives = 4, held_out_negatives = 4, augmentation = "none" }
+schedule = { films = 16 }
+training = { precision = "fp32", validate_every = 16 }
+[variants]
+all = {}
+bce = { title = "BCE alone", loss = { mask = "bce" } }
+"""
+
+
+def test_changes_are_made_table_by_table():
+    base = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert merged(base, {"a": {"b": 5}, "e": 6}) == {"a": {"b": 5, "c": 2}, "d": 3, "e": 6}
+    assert base == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PROJECT / "configs" / "comparisons").glob("*.toml")), ids=lambda path: path.stem
+)
+def test_the_projects_own_comparisons_are_valid(path):
+    variants = read_comparison(path)
+    assert len({variant.name for variant in variants}) == len(variants) >= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("[base]", "CONFIGURATION_UNREADABLE"),
+        (SMALL + "long = { schedule = { films = 32 } }", "COMPARISON_UNFAIR"),
+        (SMALL + "wrong = { loss = { mask = 'hinge' } }", "CONFIGURATION_INVALID"),
+    ],
+)
+def test_a_comparison_that_cannot_be_made_is_told(text, code, tmp_path):
+    path = tmp_path / "comparison.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as told:
+        read_comparison(path)
+    assert told.value.code == code
+
+
+def test_one_command_writes_one_table(tmp_path, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    made_folder.prepared_folder(data)
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    words = [str(path), "--data", str(data), "--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]
+    assert command.run(parser.parse_args(words)) == 0
+    rows = json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]
+    assert [row["title"] for row in rows] == ["All", "BCE alone"]
+    assert all(0 <= row["dice_mean"]["value"] <= 1 and row["cost"]["multiply_adds"] > 1e6 for row in rows)
+    assert all(row["cost"]["seconds"] > 0 and row["cost"]["peak_mib"] > 50 for row in rows)
+    table = (tmp_path / "out" / "comparison.md").read_text()
+    assert "16 films" in table
+    assert "| BCE alone | 32 |" in table
