@@ -20,6 +20,7 @@ from pydicom.encaps import encapsulate
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
+from ptx_app.film.grey import GreyScale, show
 
 LEVEL = 1 / 255
 
@@ -49,6 +50,18 @@ def written(values: np.ndarray, bits: int, signed: bool, **tags: object) -> byte
         "WindowWidth": None,
     }
     return dicom_of(np.zeros(values.shape, np.float32), **(form | tags))
+
+
+def with_texts(film: bytes, **tags: str) -> bytes:
+    """The film with decimal strings set to these texts, which need be no numbers."""
+    dataset = pydicom.dcmread(io.BytesIO(film))
+    for keyword, said in tags.items():
+        tag = pydicom.tag.Tag(keyword)
+        padded = said.encode() + b" " * (len(said) % 2)
+        dataset[tag] = pydicom.dataelem.RawDataElement(tag, "DS", len(padded), padded, 0, False, True)
+    out = io.BytesIO()
+    dataset.save_as(out)
+    return out.getvalue()
 
 
 def linear(values: np.ndarray, centre: float, width: float) -> np.ndarray:
@@ -121,6 +134,57 @@ def test_rescale_comes_before_the_window(film, slope, intercept):
         values, bits, signed, RescaleSlope=slope, RescaleIntercept=intercept, WindowCenter=centre, WindowWidth=width
     )
     assert np.abs(read(data) - linear(real, centre, width)).max() <= LEVEL
+
+
+EXTREMES = st.sampled_from(
+    [
+        "1e308",
+        "-1e308",
+        "1e-300",
+        "5e-324",
+        "1e9",
+        "1e10",
+        "-1e9",
+        "0",
+        "1",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "x",
+        "",
+    ]
+)
+
+
+@given(stored_films(), EXTREMES, EXTREMES, EXTREMES, EXTREMES, st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]))
+@settings(max_examples=200, deadline=None)
+def test_no_header_number_makes_shades_that_are_none(film, slope, intercept, centre, width, function):
+    values, bits, signed = film
+    data = written(values, bits, signed, VOILUTFunction=function)
+    data = with_texts(data, RescaleSlope=slope, RescaleIntercept=intercept, WindowCenter=centre, WindowWidth=width)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        pixels = read(data)
+    assert np.isfinite(pixels).all()
+    assert 0 <= pixels.min() <= pixels.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept"), [("1e308", "0"), ("1", "-1e300"), ("nan", "0"), ("1", "inf"), ("0", "5")]
+)
+def test_a_rescale_without_sense_is_left_out_and_remarked(slope, intercept):
+    values = np.random.default_rng(3).integers(0, 4096, (96, 80))
+    data = written(values, 12, False, WindowCenter=2048, WindowWidth=4096)
+    film = read_film(with_texts(data, RescaleSlope=slope, RescaleIntercept=intercept))
+    assert "RESCALE_IGNORED" in {remark.code for remark in film.remarks}
+    assert np.abs(film.pixels - linear(values, 2048, 4096)).max() <= LEVEL
+
+
+def test_shades_that_are_no_numbers_are_an_error():
+    with np.errstate(all="ignore"), pytest.raises(FilmError) as raised:
+        show(np.arange(256, dtype=np.uint8).reshape(16, 16), GreyScale(bits_stored=8, slope=float("inf")))
+    assert raised.value.code == "PIXELS_BROKEN"
 
 
 @given(stored_films(), st.integers(8, 16), st.integers(0, 2**32 - 1), st.booleans())

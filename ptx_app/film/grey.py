@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.film.codestream import broken
 from ptx_app.film.radiograph import Remark
 
 Values: TypeAlias = NDArray[np.float64]
@@ -99,6 +100,9 @@ def show(
 
     Returns:
         (H, W) float32 in [0, 1], 1 = white, padding black; remarks; objections.
+
+    Raises:
+        FilmError: what the header says gives no shades.
     """
     levels = 256 if stored.dtype == np.uint8 else 65536
     counts = cv2.calcHist([stored], [0], None, [levels], [0, levels]).ravel().astype(np.float64)
@@ -126,6 +130,8 @@ def show(
             shades = None
     if shades is None:
         shades = full_range(real) if bits <= 8 else percentile_range(real, counts)
+    if not np.isfinite(shades).all():
+        raise broken()
     if scale.inverted:
         shades = 1 - shades
     shades[padding] = 0

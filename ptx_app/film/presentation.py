@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 
 from ptx_app.errors import FilmError
 from ptx_app.film.grey import GreyScale, Lut, Window
-from ptx_app.film.header import code, integer, number, numbers
+from ptx_app.film.header import code, integer, number, numbers, text
 from ptx_app.film.radiograph import Remark
 from ptx_app.film.stored_pixels import StoredForm
 
@@ -18,6 +18,8 @@ _VOI_LUT_IGNORED = Remark(
     "VOI_LUT_IGNORED", "The header's VOI LUT is damaged. The film is shown over its own range of greys."
 )
 _RESCALE_IGNORED = Remark("RESCALE_IGNORED", "The header's rescale slope makes no sense and was left out.")
+# No unit of a film spans more; beyond, floating point no longer tells one stored value from the next.
+_LARGEST, _SMALLEST = 1e9, 1e-9
 _POLARITY_UNCLEAR = Remark(
     "POLARITY_UNCLEAR",
     "The header contradicts itself on whether low values are black or white. Check that bones are white.",
@@ -38,11 +40,10 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Rema
     modality_lut = _lut(dataset, "ModalityLUTSequence", form.signed)
     if modality_lut is None and "ModalityLUTSequence" in dataset and _length(dataset, "ModalityLUTSequence"):
         raise FilmError("MODALITY_LUT_BROKEN", "This film's modality LUT is damaged. Export the film anew.")
-    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
-    if slope == 0 or (slope is None and intercept is None and "RescaleSlope" in dataset):
+    rescale = _rescale(dataset, form)
+    if rescale is None:
         remarks.append(_RESCALE_IGNORED)
-        slope, intercept = 1.0, 0.0
-    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    slope, intercept = rescale or (1.0, 0.0)
 
     lowest = -(1 << form.bits_stored - 1) if form.signed else 0
     reaches_below_zero = modality_lut is None and min(lowest * slope, 0) + intercept < 0
@@ -74,10 +75,23 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Rema
     return scale, remarks
 
 
+def _rescale(dataset: Dataset, form: StoredForm) -> tuple[float, float] | None:
+    """Slope and intercept, 1 and 0 where not stated; None where they make no sense."""
+    slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
+    unreadable = (slope is None and text(dataset, "RescaleSlope")) or (
+        intercept is None and text(dataset, "RescaleIntercept")
+    )
+    if unreadable or (slope is None and intercept is None and "RescaleSlope" in dataset):
+        return None
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    reach = abs(slope) * (1 << form.bits_allocated) + abs(intercept)
+    return (slope, intercept) if abs(slope) >= _SMALLEST and reach <= _LARGEST else None
+
+
 def _window(dataset: Dataset) -> Window | None:
     """The first of the header's windows; each of several is an alternative."""
     centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    if not centres or not widths or widths[0] <= 0:
+    if not centres or not widths or abs(centres[0]) > _LARGEST or not _SMALLEST <= widths[0] <= _LARGEST:
         return None
     functions: dict[str, Literal["LINEAR_EXACT", "SIGMOID"]] = {"LINEAR_EXACT": "LINEAR_EXACT", "SIGMOID": "SIGMOID"}
     return Window(centres[0], widths[0], functions.get(code(dataset, "VOILUTFunction"), "LINEAR"))
