@@ -1,10 +1,7 @@
 """From dropped files and clicked examples to cases, saying where the film will appear what is being done."""
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from traceback import extract_tb
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -17,12 +14,8 @@ from ptx_app.inference.predict import predict
 from ptx_app.ui.engine import Engine, engine, read
 from ptx_app.ui.letting_go import let_go
 from ptx_app.ui.visit import MOST_FILMS, Film, Visit
+from ptx_app.unexpected import unexpected
 
-_LOG = logging.getLogger(__name__)
-_UNEXPECTED = FilmError(
-    "UNEXPECTED",
-    "This file could not be read for a reason that was not foreseen. Export the film anew, or try another.",
-)
 _FULL = FilmError(
     "VISIT_FULL", f"This visit holds {MOST_FILMS} films. Take away what you need, clear them, and drop this one again."
 )
@@ -86,16 +79,9 @@ def _outcome(visit: Visit, load: Callable[[], Radiograph], progress: _Progress) 
     except PtxError as error:
         return error
     except Exception as error:  # our fault, or a decoder's
-        _report(error)
-        return _UNEXPECTED
+        return unexpected(error)
     finally:
         progress.next_film()
-
-
-def _report(error: Exception) -> None:
-    """Log what kind of error came from where. Its text may quote the header, so it is left out."""
-    calls = [f"{Path(call.filename).name}:{call.lineno}" for call in extract_tb(error.__traceback__)]
-    _LOG.error("Unexpected %s at %s", type(error).__name__, " > ".join(calls))
 
 
 def _examine(shared: Engine, radiograph: Radiograph, progress: _Progress) -> Film:
