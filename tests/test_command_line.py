@@ -110,12 +110,9 @@ def test_strange_files_are_rows_like_any_other(tmp_path, monkeypatch, caplog):
     assert "Doe" not in caplog.text
 
 
-def test_a_folder_without_failures_ends_well_and_empty_ones_too(tmp_path):
+def test_refused_files_have_not_failed(tmp_path):
     (tmp_path / "slice").write_bytes(ct_slice())
     assert main(["predict", str(tmp_path / "slice"), "--output", str(tmp_path / "out")]) == 0
-    (tmp_path / "empty").mkdir()
-    assert main(["predict", str(tmp_path / "empty"), "--output", str(tmp_path / "none")]) == 0
-    assert table(tmp_path / "none") == []
 
 
 def test_what_was_refused_can_be_judged_all_the_same(tmp_path):
@@ -130,13 +127,30 @@ def test_what_was_refused_can_be_judged_all_the_same(tmp_path):
         (["predict", "nowhere", "--output", "{}"], "FILES_NOT_FOUND"),
         (["predict", "{}", "--output", "{}", "--weights", "nobody"], "WEIGHTS_UNKNOWN"),
         (["predict", "{}", "--output", "{}", "--operating-point", "bold"], "OPERATING_POINT_UNKNOWN"),
-        (["predict", "{}", "--output", "/proc/none"], "OUTPUT_UNWRITABLE"),
+        (["predict", "{}/films", "--output", "/proc/none"], "OUTPUT_UNWRITABLE"),
+        (["predict", "{}/empty", "--output", "{}/out"], "NO_FILES"),
+        (["predict", "{}/films", "--output", "{}/films"], "OUTPUT_IS_INPUT"),
+        (["predict", "{}/films", "--output", "{}/films/new/out"], "OUTPUT_IS_INPUT"),
+        (["predict", "{}/films", "--output", "{}/link/out"], "OUTPUT_IS_INPUT"),
+        (["predict", "{}/films/a.png", "{}/films/a_mask.png", "--output", "{}/films"], "OUTPUT_IS_INPUT"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_with_a_code(words, code, tmp_path, capsys):
+    for name in ("a.png", "a_mask.png"):
+        (tmp_path / "films").mkdir(exist_ok=True)
+        (tmp_path / "films" / name).write_bytes(b"the user's own")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("films")
     assert main([word.format(tmp_path) for word in words]) == 1
     said = capsys.readouterr().err.strip().splitlines()
     assert said[-1].startswith(f"{code}: ")
+    assert {path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == {b"the user's own"}
+
+
+def test_results_may_lie_beside_the_film_they_are_of(tmp_path):
+    (tmp_path / "slice.dcm").write_bytes(ct_slice())
+    words = ["predict", str(tmp_path / "slice.dcm"), "--output", str(tmp_path)]
+    assert [main(words), main(words)] == [0, 0]
 
 
 def test_walk_goes_in_order_and_says_what_is_missing(tmp_path):

@@ -48,7 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     weights, path = resolve(load_manifest(), arguments.weights or settings.weights, given=settings.weights_sources)
     thresholds = Thresholds.of(weights.operating_point(arguments.operating_point))
     files = list(walk(arguments.films))
+    if not files:
+        raise SettingsError("NO_FILES", "No files were found there. Check the names.")
     try:
+        require_apart(arguments.films, files, arguments.output)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with GuardedReader(workers=1) as reader:
             examiner = Examiner(reader, weights, TorchNetwork(weights, path), thresholds, not arguments.all)
@@ -121,6 +124,23 @@ def stems(files: Sequence[Path]) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
+
+
+def require_apart(places: Iterable[Path], files: Sequence[Path], output: Path) -> None:
+    """Raise SettingsError OUTPUT_IS_INPUT where results would lie in a walked folder or replace a file to be read."""
+    walked = {_identity(place) for place in places if place.is_dir()}
+    home = output.resolve()
+    within = any(_identity(folder) in walked for folder in (home, *home.parents) if folder.exists())
+    read = {_identity(file) for file in files if file.exists()}
+    names = ["results.csv", *(stem + ending for stem in stems(files) for ending in (_MASK, _OVERLAY, _PROBABILITY))]
+    if within or any(_identity(home / name) in read for name in names if (home / name).exists()):
+        raise SettingsError("OUTPUT_IS_INPUT", "The results would lie among the films. Name another --output.")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for one file or folder by whatever name, link or case."""
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
 
 
 def _write_all(files: Sequence[Path], output: Path, examiner: Examiner, probability: bool) -> int:
