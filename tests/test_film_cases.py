@@ -51,7 +51,7 @@ OBJECTED: dict[str, set[str]] = {
     "reject_mammo_cc.dcm": {"WRONG_MODALITY", "WRONG_SOP_CLASS", "WRONG_BODY_PART", "NOT_FRONTAL_VIEW"},
     "reject_mr_shoulder_jls.dcm": {"WRONG_MODALITY", "WRONG_SOP_CLASS"},
     "reject_nm_wholebody_j2k.dcm": {"WRONG_MODALITY", "WRONG_BODY_PART"},
-    "reject_tibia_cr_j2k_lossy.dcm": {"WRONG_BODY_PART"},
+    "reject_tibia_cr_j2k_lossy.dcm": {"WRONG_BODY_PART", "MIRRORED"},
     "reject_us_echo_ybr_ict.dcm": {"WRONG_MODALITY", "WRONG_SOP_CLASS", "COLOUR_PICTURE"},
     "reject_wrong_bodypart_RIBCAGE.dcm": {"WRONG_BODY_PART"},
     "reject_wrong_modality_CT_tag.dcm": {"WRONG_MODALITY"},

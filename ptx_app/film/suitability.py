@@ -118,7 +118,9 @@ _UNPROCESSED = Remark(
     "UNPROCESSED", "The header says that this is the detector's raw picture. The model knows processed films only."
 )
 _MIRRORED = Remark(
-    "MIRRORED", "The header says that the patient's left is at the left of the picture: the sides named are exchanged."
+    "MIRRORED",
+    "The header says that the patient's left is at the left of the picture, so this film is mirrored and the sides "
+    "named would be exchanged. Turn it over and open it again.",
 )
 _TURNED = Remark("TURNED", "The header says that the patient does not stand upright in this picture.")
 _COLOUR = Remark("COLOUR_PICTURE", "This is a colour picture. A chest film has shades of grey.")
@@ -176,6 +178,8 @@ def objections_to(dataset: Dataset, grey: bool) -> list[Remark]:
         objections.append(_LATERAL_VIEW)
     elif code(dataset, "ViewPosition") in _NOT_FRONTAL:
         objections.append(_NOT_FRONTAL_VIEW)
+    if _directions(dataset) == ("R", "F"):
+        objections.append(_MIRRORED)
     if not grey:
         objections.append(_COLOUR)
     return objections
@@ -195,11 +199,15 @@ def remarks_on(dataset: Dataset) -> list[Remark]:
         remarks.append(_UNPROCESSED)
     if view_of(dataset) == View.UNKNOWN:
         remarks.append(_VIEW_UNKNOWN)
-    orientation = [word.upper() for word in texts(dataset, "PatientOrientation")]
-    if len(orientation) == 2 and all(orientation):
-        row, column = (word[0] for word in orientation)
-        if (row, column) == ("R", "F"):
-            remarks.append(_MIRRORED)
-        elif row in "HF" or column in "HLRAP":
-            remarks.append(_TURNED)
+    row, column = _directions(dataset)
+    if row and (row in "HF" or column in "HLRAP"):
+        remarks.append(_TURNED)
     return remarks
+
+
+def _directions(dataset: Dataset) -> tuple[str, str]:
+    """Where the patient's rows and columns lead, by the first letter; empty where it is not said."""
+    orientation = [word.upper() for word in texts(dataset, "PatientOrientation")]
+    if len(orientation) != 2 or not all(orientation):
+        return "", ""
+    return orientation[0][0], orientation[1][0]
