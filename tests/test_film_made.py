@@ -454,6 +454,52 @@ def test_jpegs_of_more_scans_than_a_film_has_are_refused():
     assert raised.value.code == "PIXELS_BROKEN"
 
 
+@pytest.mark.parametrize("negative", [False, True])
+def test_a_sign_in_the_codestream_alone_is_a_contradiction(negative):
+    values = np.random.default_rng(5).integers(0, 4096, (96, 80))
+    kind = np.int16 if negative else np.uint16
+    stream = imagecodecs.jpeg2k_encode(values.astype(kind), codecformat="j2k", reversible=True)
+    dataset = pydicom.dcmread(io.BytesIO(compressed(stream, uid.JPEG2000Lossless, values, 16)))
+    for signed in (False, True):
+        dataset.PixelRepresentation = int(signed)
+        out = io.BytesIO()
+        dataset.save_as(out)
+        if signed == negative:
+            assert read(out.getvalue()).shape == (96, 80)
+            continue
+        with pytest.raises(FilmError) as raised:
+            read_film(out.getvalue())
+        assert raised.value.code == "HEADER_CONTRADICTS_PIXELS"
+
+
+def test_long_header_numbers_are_not_repeated():
+    data = pydicom.dcmread(io.BytesIO(written(np.zeros((96, 80), int), 12, False)))
+    tag = pydicom.tag.Tag("NumberOfFrames")
+    data[tag] = pydicom.dataelem.RawDataElement(tag, "IS", 300, b"9" * 300, 0, False, True)
+    out = io.BytesIO()
+    data.save_as(out)
+    try:
+        said = repr(read_film(out.getvalue()).remarks)
+    except FilmError as error:
+        said = error.message
+    assert "9" * 20 not in said
+
+
+@pytest.mark.parametrize(
+    ("orientation", "objections", "remarks"),
+    [
+        (["L", "F"], set(), set()),
+        (["R", "F"], {"MIRRORED"}, set()),
+        (["R", "H"], set(), {"TURNED"}),
+        (["F", "R"], set(), {"TURNED"}),
+    ],
+)
+def test_mirrored_films_are_objected_to_and_turned_ones_remarked(orientation, objections, remarks):
+    film = read_film(dicom_of(np.random.default_rng(6).random((96, 80), np.float32), PatientOrientation=orientation))
+    assert {objection.code for objection in film.objections} == objections
+    assert {remark.code for remark in film.remarks} == remarks
+
+
 def test_what_is_too_large_is_not_looked_at():
     with pytest.raises(FilmError) as raised:
         read_film(b"\0" * 1001, Limits(file_bytes=1000))

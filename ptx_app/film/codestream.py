@@ -31,6 +31,7 @@ class StreamFacts:
     """Dimensions of the picture within a stream: px, bits per sample, samples per pixel.
 
     `scans`: start and end of the entropy-coded data of each scan, where it is Huffman coded.
+    `signed`: whether its samples have a sign, or None where the format does not say.
     """
 
     rows: int
@@ -38,6 +39,7 @@ class StreamFacts:
     bits: int
     samples: int
     scans: tuple[tuple[int, int], ...] = ()
+    signed: bool | None = None
 
 
 def truncated() -> FilmError:
@@ -170,4 +172,4 @@ def jpeg2000_facts(stream: bytes) -> StreamFacts:
         at += length
     if stream[at : at + 2] != b"\xff\xd9":
         raise truncated()
-    return StreamFacts(rows, columns, bits, samples)
+    return StreamFacts(rows, columns, bits, samples, signed=stream[start + 42] >= 0x80)

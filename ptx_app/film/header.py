@@ -177,6 +177,6 @@ def number(dataset: Dataset, keyword: str) -> float | None:
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """First value of an element as a whole number."""
+    """First value of an element as a whole number; None beyond 32 bits, as errors repeat it and must stay short."""
     value = number(dataset, keyword)
-    return int(value) if value is not None and value.is_integer() else None
+    return int(value) if value is not None and value.is_integer() and abs(value) <= 2**32 else None

@@ -182,6 +182,11 @@ def _compare(facts: StreamFacts, form: StoredForm) -> None:
             "HEADER_CONTRADICTS_PIXELS",
             f"The header states {form.bits_allocated} bits, the picture within has {facts.bits}. Export the film anew.",
         )
+    if facts.signed is not None and facts.signed != form.signed:
+        raise FilmError(
+            "HEADER_CONTRADICTS_PIXELS",
+            "The header and the picture within differ on whether values may lie below 0. Export the film anew.",
+        )
 
 
 def _as_grey(
