@@ -1,11 +1,11 @@
-"""The fair queue before the network."""
+"""The fair queue before the readers and the network."""
 
 import threading
 import time
 
 import pytest
 
-from ptx_app.inference.turnstile import Turnstile
+from ptx_app.turnstile import Turnstile
 
 
 def test_one_at_a_time_in_the_order_of_arrival():
@@ -60,3 +60,22 @@ def test_an_error_inside_lets_the_next_one_in():
         raise ValueError("broken")
     with turnstile.turn(lambda place: pytest.fail("nobody is before us")):
         pass
+
+
+def test_as_many_as_there_are_places_are_inside_at_once():
+    turnstile, told, entered = Turnstile(places=2), [], threading.Event()
+
+    def third() -> None:
+        with turnstile.turn(told.append, every=0.01):
+            entered.set()
+
+    with turnstile.turn(lambda place: pytest.fail("a place is free")):
+        with turnstile.turn(lambda place: pytest.fail("a place is free")):
+            thread = threading.Thread(target=third)
+            thread.start()
+            while not told:
+                time.sleep(0.001)
+            assert not entered.is_set()
+        assert entered.wait(5)
+    thread.join(5)
+    assert set(told) == {1}

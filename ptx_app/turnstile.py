@@ -1,4 +1,4 @@
-"""One film at a time through the network, in the order of arrival, and everyone knows their place."""
+"""First come, first served, before the readers and before the network; everyone knows their place."""
 
 import threading
 from collections import deque
@@ -9,7 +9,9 @@ from contextlib import contextmanager
 class Turnstile:
     """A fair queue for a shared resource. On two cores, two films at once take longer than one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int = 1) -> None:
+        """`places`: how many may be inside at once."""
+        self._places = places
         self._queue: deque[object] = deque()
         self._changed = threading.Condition()
 
@@ -18,8 +20,8 @@ class Turnstile:
         """Wait for one's turn and hold it for the body.
 
         Args:
-            on_wait: called with how many are before the caller, at once and about every `every` seconds while
-                waiting. If it raises, the place is given up.
+            on_wait: called with how many must leave before the caller enters, at once and about every `every`
+                seconds while waiting. If it raises, the place is given up.
             every: seconds.
         """
         ticket = object()
@@ -29,7 +31,7 @@ class Turnstile:
             while (place := self._place(ticket)) > 0:
                 on_wait(place)
                 with self._changed:
-                    if self._queue[0] is not ticket:
+                    if self._queue.index(ticket) >= self._places:
                         self._changed.wait(every)
             yield
         finally:
@@ -39,4 +41,4 @@ class Turnstile:
 
     def _place(self, ticket: object) -> int:
         with self._changed:
-            return self._queue.index(ticket)
+            return self._queue.index(ticket) - self._places + 1
