@@ -7,15 +7,17 @@ import sys
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 from films import broken_dicom, ct_slice, dicom_of
 
 from ptx_app.errors import FilmError, NotAFilmError
-from ptx_app.film import read_film
+from ptx_app.film import Limits, read_film
 from ptx_app.film.examples import example_bytes
 from ptx_app.film.guard import GuardedReader
 from ptx_app.film.radiograph import Radiograph
+from ptx_app.film.worker import LENGTH, send
 
 
 @pytest.fixture
@@ -128,6 +130,108 @@ def test_many_at_once_each_get_their_own_film():
         for thread in threads:
             thread.join(60)
     assert seen == {number: (100 + number, 160) for number in range(50)}
+
+
+def test_greedy_readers_let_a_third_one_in():
+    large, done, stop = film(1, 1000, 800), [], threading.Event()
+
+    def greedy() -> None:
+        while not stop.is_set():
+            reader.read(large)
+            done.append(None)
+
+    with GuardedReader(workers=1) as reader:
+        threads = [threading.Thread(target=greedy) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            while len(done) < 3:
+                time.sleep(0.001)
+            before, told = len(done), []
+            reader.read(film(2), told.append)
+            assert len(done) - before <= 4
+            assert told
+            assert set(told) <= {1, 2}
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(10)
+
+
+def says(answer: bytes) -> list[str]:
+    """A command that answers anything with these bytes."""
+    return [
+        sys.executable,
+        "-c",
+        f"import sys, time; sys.stdout.buffer.write({answer!r}); sys.stdout.flush(); time.sleep(9)",
+    ]
+
+
+def parts(*parts: bytes) -> bytes:
+    return b"".join(LENGTH.pack(len(part)) + part for part in parts)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        LENGTH.pack(1 << 60),
+        parts(b"{}", b""),
+        parts(b"[]", b""),
+        parts(b"nonsense", b""),
+        parts(b"[" * 100_000, b""),
+        parts(b'{"error": "SystemExit", "code": "", "message": ""}', b""),
+        parts(b'{"spacing": null, "shape": [2, 2]}', b"123"),
+        parts(b"{}") + LENGTH.pack(1 << 60),
+    ],
+    ids=["long", "empty", "list", "no JSON", "nested", "error", "pixels", "long pixels"],
+)
+def test_an_answer_without_sense_is_a_lost_reader(reader, monkeypatch, answer):
+    fake = subprocess.Popen(says(answer), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "_start", lambda: fake)
+        with pytest.raises(FilmError) as raised:
+            reader.read(film(1))
+    assert raised.value.code == "READER_LOST"
+    assert same(reader.read(film(2)), read_film(film(2)))
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="this system has no alarm")
+def test_a_worker_ends_itself_where_nobody_else_does():
+    code = (
+        "import time, ptx_app.film.worker as worker; worker._GRACE = 0.5; worker.answer = lambda _: time.sleep(60);"
+        "worker.main(768 << 20, 0.5)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    send(worker.stdin, b"film")
+    assert worker.wait(20) == -signal.SIGALRM
+
+
+def test_what_a_decoder_prints_does_not_come_between_the_answers():
+    code = (
+        "import os, ptx_app.film.worker as worker; answer = worker.answer;"
+        "worker.answer = lambda data: (os.write(1, b'loud'), print('loud', flush=True), answer(data))[2];"
+        "worker.main(768 << 20, 5)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    send(process.stdin, b"")
+    said, _ = process.communicate(timeout=20)
+    assert b"loud" not in said
+    assert b"EMPTY_FILE" in said
+
+
+def test_what_is_too_large_is_named_so(reader):
+    with pytest.raises(FilmError) as raised:
+        reader.read(bytes(Limits().file_bytes + 1000))
+    assert raised.value.code == "TOO_LARGE"
+
+
+def test_a_jpeg_cut_short_and_ended_is_refused(reader):
+    stream = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8))[1].tobytes()
+    with pytest.raises(FilmError) as raised:
+        reader.read(stream[: len(stream) // 2] + b"\xff\xd9")
+    assert raised.value.code == "TRUNCATED"
 
 
 def test_closing_ends_the_workers():

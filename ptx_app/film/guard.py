@@ -10,12 +10,14 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, cast
 
 from ptx_app.errors import FilmError
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.worker import receive, send, understood
+from ptx_app.film.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, receive, send, understood
+from ptx_app.turnstile import Turnstile
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -33,17 +35,26 @@ class GuardedReader:
             memory_bytes: what one file may take beside the worker itself (on Linux).
         """
         self._seconds, self._memory_bytes = seconds, memory_bytes
+        self._turnstile = Turnstile(workers)
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(None)
         self._workers = workers
 
-    def read(self, data: bytes) -> Radiograph:
-        """Read a film from the bytes of a file, as `read_film` does, with its errors.
+    def read(self, data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
+        """Read a film from the bytes of a file, as `read_film` does, with its errors; first come, first served.
+
+        Args:
+            data: the file's bytes.
+            on_wait: told again and again, while all workers are busy, how many films are to be done before this one.
 
         Raises:
             FilmError: also TOO_SLOW and READER_LOST, where the limits or a crash ended the reading.
         """
+        with self._turnstile.turn(on_wait):
+            return self._read(data)
+
+    def _read(self, data: bytes) -> Radiograph:
         process = self._idle.get()
         try:
             if process is None or process.poll() is not None:
@@ -58,7 +69,7 @@ class GuardedReader:
             self._idle.put(process if process is not None and process.poll() is None else None)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "ptx_app.film.worker", str(self._memory_bytes)]
+        command = [sys.executable, "-m", "ptx_app.film.worker", str(self._memory_bytes), str(self._seconds)]
         return subprocess.Popen(  # noqa: S603  (our own module)
             command,
             cwd=_ROOT,
@@ -78,11 +89,12 @@ class GuardedReader:
         watch = threading.Timer(self._seconds, stop)
         watch.start()
         try:
-            send(cast(BinaryIO, process.stdin), data)
+            # One byte more than may be read is enough to be told so.
+            send(cast(BinaryIO, process.stdin), memoryview(data)[:MOST_REQUEST])
             answer = cast(BinaryIO, process.stdout)
-            facts = json.loads(receive(answer))
-            pixels = receive(answer)
-        except (EOFError, OSError) as error:
+            facts = json.loads(receive(answer, MOST_FACTS))
+            return understood(facts, receive(answer, MOST_PIXELS))
+        except (EOFError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             _ended(process)
             if late.is_set():
                 raise FilmError(
@@ -93,7 +105,6 @@ class GuardedReader:
             ) from error
         finally:
             watch.cancel()
-        return understood(facts, pixels)
 
     def close(self) -> None:
         """End the workers that are idle; those at work end with their film."""

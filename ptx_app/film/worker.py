@@ -5,6 +5,9 @@ where the file was read. Nothing is pickled, and nothing is written anywhere els
 """
 
 import json
+import math
+import os
+import signal
 import struct
 import sys
 from typing import Any, BinaryIO
@@ -13,9 +16,15 @@ import numpy as np
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import read_film
+from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import PixelSpacing, Radiograph, Remark, View
 
 LENGTH = struct.Struct("!Q")
+# The longest part each side takes: a length that a damaged process sends is no reason to set memory aside.
+MOST_REQUEST = Limits().file_bytes + 1
+MOST_FACTS = 1 << 20
+MOST_PIXELS = Limits().pixels * 4
+_GRACE = 2.0
 _ERRORS = {kind.__name__: kind for kind in (FilmError, NotAFilmError)}
 
 
@@ -86,9 +95,11 @@ def send(pipe: BinaryIO, *parts: bytes | memoryview) -> None:
     pipe.flush()
 
 
-def receive(pipe: BinaryIO) -> bytearray:
-    """Read one part. Raises EOFError where the other end is gone."""
+def receive(pipe: BinaryIO, most: int) -> bytearray:
+    """Read one part. Raises EOFError where the other end is gone or announces more than `most` bytes."""
     (length,) = LENGTH.unpack(_exactly(pipe, LENGTH.size))
+    if length > most:
+        raise EOFError
     return _exactly(pipe, length)
 
 
@@ -103,23 +114,36 @@ def _exactly(pipe: BinaryIO, length: int) -> bytearray:
     return data
 
 
-def main(more_bytes: int) -> None:
-    """Answer until the other end is gone."""
+def limit_time(seconds: float) -> None:
+    """End this process by itself that much later, where the system can; 0 takes it back.
+
+    The other end ends it sooner; this is for when that end died first.
+    """
+    if hasattr(signal, "alarm"):
+        signal.alarm(math.ceil(seconds))
+
+
+def main(more_bytes: int, seconds: float) -> None:
+    """Answer until the other end is gone, each file within about so many seconds."""
     import imagecodecs  # noqa: F401  (what a film may need is loaded before the limit stands and before one waits)
 
     import ptx_app.film.dicom
     import ptx_app.film.picture  # noqa: F401
 
     limit_memory(more_bytes)
-    incoming, outgoing = sys.stdin.buffer, sys.stdout.buffer
+    # What a decoder prints must not come between the answers.
+    incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
     while True:
         try:
-            data = receive(incoming)
+            data = receive(incoming, MOST_REQUEST)
         except EOFError:
             return
+        limit_time(seconds + _GRACE)
         facts, pixels = answer(bytes(data))
+        limit_time(0)
         send(outgoing, json.dumps(facts).encode(), pixels)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), float(sys.argv[2]))
