@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,21 +15,24 @@ from ptx_app.commands import weights as commands
 from ptx_app.errors import WeightsError
 from ptx_app.model import adding, fetch
 from ptx_app.model.manifest import MANIFEST_PATH, Manifest, load_manifest
+from ptx_app.model.register import format_document, read_document
 
 BUNDLED = MANIFEST_PATH.parent / load_manifest().entry().sources[0].location
 NAME = load_manifest().default
+_DOCUMENT = read_document()
+DEFAULT_ALONE = _DOCUMENT | {"weights": [entry for entry in _DOCUMENT["weights"] if entry["name"] == NAME]}
 DRIVE_ID = "1a2b3c4d5e6f7g8h9i"
 DESCRIPTION = ["--title", "Other", "--provenance", "Trained elsewhere", "--terms", "Free"]
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of its own: the manifest, and the bundled file by a link."""
+    """A project of its own: the manifest with the default's entry alone, and the bundled file by a link."""
     root = tmp_path / "project"
     bundled = root / BUNDLED.relative_to(MANIFEST_PATH.parent)
     bundled.parent.mkdir(parents=True)
     bundled.symlink_to(BUNDLED)
-    shutil.copy(MANIFEST_PATH, root)
+    (root / MANIFEST_PATH.name).write_text(format_document(DEFAULT_ALONE), encoding="utf-8")
     monkeypatch.setattr(commands, "MANIFEST_PATH", root / MANIFEST_PATH.name)
     for module in (fetch, adding):
         monkeypatch.setattr(module, "ROOT", root)
@@ -149,7 +151,7 @@ def test_add_like_an_existing_entry_claims_no_measurement(
 
 
 def test_add_takes_a_described_file_into_the_project(project: Path, other_file: Path, tmp_path: Path) -> None:
-    entry = json.loads(MANIFEST_PATH.read_text())["weights"][0]
+    entry = DEFAULT_ALONE["weights"][0]
     described = {key: value for key, value in entry.items() if key not in ("name", "bytes", "sha256", "sources")}
     description = tmp_path / "entry.json"
     description.write_text(json.dumps(described | {"title": "As published"}))
@@ -166,7 +168,7 @@ def test_add_takes_a_described_file_into_the_project(project: Path, other_file: 
 
 def test_add_refuses_a_description_of_another_file(project: Path, other_file: Path, tmp_path: Path) -> None:
     description = tmp_path / "entry.json"
-    description.write_text(json.dumps(json.loads(MANIFEST_PATH.read_text())["weights"][0]))
+    description.write_text(json.dumps(DEFAULT_ALONE["weights"][0]))
     words = ("add", "--name", "other", "--file", str(other_file), "--entry", str(description))
     assert_nothing_changes(project, "WEIGHTS_NOT_THIS_FILE", *words)
     assert_nothing_changes(project, "WEIGHTS_NOT_THIS_FILE", "add", "--name", NAME, "--file", str(other_file))
