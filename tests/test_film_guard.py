@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -234,13 +235,19 @@ def test_a_jpeg_cut_short_and_ended_is_refused(reader):
     assert raised.value.code == "TRUNCATED"
 
 
-def test_closing_ends_the_workers():
-    reader = GuardedReader(workers=1)
-    reader.read(film(1))
-    process = worker_of(reader)
+def test_closing_ends_every_worker_and_leaves_the_reader_usable():
+    reader = GuardedReader(workers=2)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda seed: reader.read(film(seed, 1500, 1500)), range(6)))
+    workers = [process.pid for process in reader._idle.queue if process is not None]
     reader.close()
-    with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
+    assert workers
+    for process in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+    assert reader.read(film(1)).pixels.shape == (200, 160)
+    assert reader._idle.qsize() == 2
+    reader.close()
 
 
 def test_the_worker_is_light():

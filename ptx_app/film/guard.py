@@ -4,6 +4,7 @@ A file that makes a decoder crash, hang or take all memory costs its child proce
 when they are first needed and stay warm; a lost one is replaced for the next film.
 """
 
+import contextlib
 import json
 import os
 import queue
@@ -39,7 +40,6 @@ class GuardedReader:
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(None)
-        self._workers = workers
 
     def read(self, data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
         """Read a film from the bytes of a file, as `read_film` does, with its errors; first come, first served.
@@ -108,13 +108,13 @@ class GuardedReader:
 
     def close(self) -> None:
         """End the workers that are idle; those at work end with their film."""
-        for _ in range(self._workers):
-            try:
-                _ended(self._idle.get_nowait())
-            except queue.Empty:
-                break
-            finally:
-                self._idle.put(None)
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for process in idle:
+            _ended(process)
+            self._idle.put(None)
 
     def __enter__(self) -> "GuardedReader":
         return self

@@ -49,9 +49,9 @@ def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
     return Engine(weights, TorchNetwork(weights, path), Turnstile())
 
 
-def read(data: bytes) -> Radiograph:
-    """Read a file as the app does: in a child process, under limits."""
-    return _reader().read(data)
+def read(data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
+    """Read a file as the app does: in a child process, under limits; `on_wait` as for `Turnstile.turn`."""
+    return _reader().read(data, on_wait)
 
 
 @st.cache_resource(show_spinner=False)

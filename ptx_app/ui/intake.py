@@ -29,7 +29,7 @@ def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
         with visit.reading:
             if visit.round != in_round or file.file_id in visit.taken:
                 continue
-            outcome = _outcome(visit, partial(read, file.getvalue()), progress)
+            outcome = _outcome(visit, partial(read, file.getvalue(), progress.waiting), progress)
             visit.keep(file.name, outcome, file_id=file.file_id, in_round=in_round)
             let_go(file)
     if visit.round == in_round:
@@ -61,6 +61,9 @@ class _Progress:
         which = f" (film {self._done + 1} of {self._films})" if self._films > 1 else ""
         self._bar.progress(self._done / self._films, text + which)
 
+    def waiting(self, place: int) -> None:
+        self.say(f"Waiting: {place} {'film is' if place == 1 else 'films are'} before yours")
+
     def fetched(self, got: int, total: int) -> None:
         self._bar.progress(min(got / max(total, 1), 1.0), "Fetching the model's weights, this once")
 
@@ -85,10 +88,7 @@ def _outcome(visit: Visit, load: Callable[[], Radiograph], progress: _Progress) 
 
 
 def _examine(shared: Engine, radiograph: Radiograph, progress: _Progress) -> Film:
-    def waiting(place: int) -> None:
-        progress.say(f"Waiting: {place} {'film is' if place == 1 else 'films are'} before yours")
-
-    with shared.turnstile.turn(waiting):
+    with shared.turnstile.turn(progress.waiting):
         progress.say("Looking at the film")
         prediction = predict(shared.network, radiograph.pixels, shared.weights)
     return Film.of(radiograph, check(radiograph), prediction)
