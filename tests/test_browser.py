@@ -75,10 +75,8 @@ def test_a_dropped_dicom_is_outlined_and_what_is_taken_away_is_right(page, film)
 
     slider = page.get_by_role("slider", name="Extent threshold")
     slider.focus()
-    for _ in range(30):
-        slider.press("ArrowRight")
-    until(lambda: "0.60" in slider.locator("xpath=ancestor::*[@data-testid='stSlider']").inner_text(), 15)
-    until(lambda: np.count_nonzero(contour(page)) != np.count_nonzero(before), 15)
+    slider.press("End")
+    until(lambda: np.count_nonzero(contour(page)) != np.count_nonzero(before), 30)
     smaller = cv2.imdecode(np.frombuffer(downloaded(page, "Mask PNG"), np.uint8), cv2.IMREAD_UNCHANGED)
     assert (smaller > 0).sum() < (mask > 0).sum()
 

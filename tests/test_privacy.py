@@ -131,7 +131,7 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
 
 
 def test_an_error_that_nobody_foresaw_is_a_sentence_and_its_text_is_not_logged(sent, logged, monkeypatch):
-    def stumble(_data):
+    def stumble(_data, _on_wait):
         raise ValueError("ZQ_XJ7^PATIENT is no number")
 
     monkeypatch.setattr("ptx_app.ui.intake.read", stumble)
