@@ -13,13 +13,11 @@ from ptx_app.training.catalogue import LabelledFilm, read_catalogue
 from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.cost import measure_cost
 from ptx_app.training.evaluation import evaluate, results_of
-from ptx_app.training.examination import examine, prepared_films
 from ptx_app.training.film_store import FilmStore
 from ptx_app.training.loop import TrainingRun
-from ptx_app.training.publishing import describe, expert_films, measured_points
+from ptx_app.training.publishing import chosen_and_seen, describe, expert_films, measured_points
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.split import training_films
-from ptx_app.training.thresholds import choose
 
 Document = dict[str, Any]
 
@@ -94,11 +92,7 @@ def measured(run: RunFolder, held_out: Sequence[LabelledFilm], validation: Seque
     file = run.path / "last.safetensors"
     draft = describe(run, file, None)
     network = TorchNetwork(draft, file)
-    choice = choose(
-        examine(network, draft, prepared_films(held_out), len(held_out), "films held out"),
-        run.configuration().publishing,
-    )
-    seen = examine(network, draft, prepared_films(validation), len(validation), "validation films")
+    choice, seen = chosen_and_seen(run, draft, network, held_out, validation)
     weights = replace(draft, calibration=choice.calibration, operating_points=measured_points(choice, seen))
     document = evaluate(results_of(seen, weights), weights)
     figures = document["overall"] | document["operating_points"][weights.default_operating_point]

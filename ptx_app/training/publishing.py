@@ -73,11 +73,7 @@ def publish(
         raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Let it train until a validation.")
     draft = describe(run, file, flip_averaging)
     network = TorchNetwork(draft, file)
-    choice = choose(
-        examine(network, draft, prepared_films(held_out), len(held_out), "films held out"),
-        run.configuration().publishing,
-    )
-    seen = examine(network, draft, prepared_films(validation), len(validation), "validation films")
+    choice, seen = chosen_and_seen(run, draft, network, held_out, validation)
     extent = choice.points[DEFAULT_POINT].extent
     figures = {"validation_films": manifest_figures(seen, choice.calibration, extent)}
     if dicoms is not None:
@@ -116,6 +112,19 @@ def describe(run: RunFolder, file: Path, flip_averaging: bool | None) -> Weights
         provenance=configuration.provenance + seen,
         terms=configuration.terms,
     )
+
+
+def chosen_and_seen(
+    run: RunFolder,
+    draft: Weights,
+    network: TorchNetwork,
+    held_out: Sequence[LabelledFilm],
+    validation: Sequence[LabelledFilm],
+) -> tuple[Choice, list[Examined]]:
+    """Thresholds chosen on the films held out, and what the network says of the validation films, in this order."""
+    section = run.configuration().publishing
+    choice = choose(examine(network, draft, prepared_films(held_out), len(held_out), "films held out"), section)
+    return choice, examine(network, draft, prepared_films(validation), len(validation), "validation films")
 
 
 def measured_points(choice: Choice, films: Sequence[Examined]) -> tuple[OperatingPoint, ...]:
