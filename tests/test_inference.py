@@ -53,6 +53,16 @@ def test_prepare_averages_areas_and_normalises():
     assert np.allclose(prepare(film, SPEC), (0.5 - 0.4) / 0.2, atol=1e-5)
 
 
+def test_denoising_takes_a_lone_pixel_away_and_leaves_edges():
+    film = np.zeros((64, 64), np.float32)
+    film[:, 32:] = 1.0
+    speckled = film.copy()
+    speckled[10, 10] = 1.0
+    median = replace(SPEC, denoising="median")
+    assert np.array_equal(prepare(speckled, median), prepare(film, SPEC))
+    assert not np.array_equal(prepare(speckled, SPEC), prepare(film, SPEC))
+
+
 def test_prepare_stretches_and_does_not_turn():
     film = np.zeros((100, 300), np.float32)
     film[:50, :150] = 1.0

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ptx_app.training.comparison import compare, read_comparison  # torch and albumentations: not for --help
 
     configurations = read_comparison(arguments.comparison)
-    table = compare(configurations, data_folder(arguments), arguments.runs, arguments.output)
+    table = compare(configurations, data_folder(arguments), arguments.runs, arguments.output, arguments.comparison.stem)
     if table is None:
         return 3
     sys.stdout.write(f"{table}\n")

@@ -18,15 +18,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Train; 0 at the schedule's end, 3 where the run was stopped and can be taken up again."""
     from ptx_app.training.configuration import read_configuration  # torch and albumentations: not for --help
     from ptx_app.training.curves import draw_curves
-    from ptx_app.training.film_store import FilmStore
     from ptx_app.training.loop import TrainingRun
-    from ptx_app.training.run_folder import RunFolder
-    from ptx_app.training.split import training_films
 
     configuration = read_configuration(arguments.configuration)
-    films, held_out = training_films(configuration, data_folder(arguments))
-    store = FilmStore([*films, *held_out], arguments.runs / "cache")
-    folder = RunFolder(arguments.runs / configuration.name)
-    ended = TrainingRun(configuration, folder, films, held_out, store).train(arguments.minutes)
-    draw_curves(folder)
+    training = TrainingRun.of(configuration, data_folder(arguments), arguments.runs)
+    ended = training.train(arguments.minutes)
+    draw_curves(training.folder)
     return 0 if ended else 3

@@ -10,7 +10,7 @@ _INTERPOLATION = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 
 
 def prepare(pixels: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    """Stretch a film to the network's square, repeat its grey to the network's channels and normalise it.
+    """Stretch a film to the network's square, denoise it if asked to, repeat its grey to the channels and normalise it.
 
     Args:
         pixels: (H, W) float32 in [0, 1], 1 = white = dense.
@@ -20,5 +20,7 @@ def prepare(pixels: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]
         (channels, side, side) float32, contiguous.
     """
     square = cv2.resize(pixels, (spec.side, spec.side), interpolation=_INTERPOLATION[spec.interpolation])
+    if spec.denoising == "median":
+        square = cv2.medianBlur(square, 3)
     square = (square - np.float32(spec.mean)) / np.float32(spec.std)
     return np.ascontiguousarray(np.broadcast_to(square, (spec.channels, spec.side, spec.side)), dtype=np.float32)

@@ -36,7 +36,10 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How the network wants its input: a square of `side` px, `channels` times the same grey, (grey - mean) / std."""
+    """How the network wants its input: a square of `side` px, `channels` times the same grey, (grey - mean) / std.
+
+    `denoising` "median" takes the median of 3 x 3 px of that square.
+    """
 
     side: int
     fit: Literal["stretch"] = "stretch"
@@ -44,6 +47,7 @@ class InputSpec:
     channels: int = 3
     mean: float = 0.5
     std: float = 0.5
+    denoising: Literal["none", "median"] = "none"
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,17 @@ from ptx_app.model.network import TorchNetwork
 from ptx_app.training.catalogue import LabelledFilm, read_catalogue
 from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.cost import measure_cost
-from ptx_app.training.evaluation import evaluate, results_of
-from ptx_app.training.film_store import FilmStore
+from ptx_app.training.evaluation import Results, differences, evaluate, results_of
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.publishing import chosen_and_seen, describe, expert_films, measured_points
+from ptx_app.training.report import value
 from ptx_app.training.run_folder import RunFolder
-from ptx_app.training.split import training_films
 
 Document = dict[str, Any]
 
 _COLUMNS = {"auc": "AUC", "dice_mean": "Dice on positives", "iou_mean": "IoU", "pixel_accuracy": "Pixel accuracy"}
+_DIFFERENCES = {"auc": "AUC, difference", "dice_mean": "Dice, difference"}
+_COSTS = ("Parameters", "Multiply-adds", "s a film", "MiB", "Training, min")
 
 
 def read_comparison(path: Path) -> list[Configuration]:
@@ -58,72 +59,99 @@ def merged(base: Document, changes: Document) -> Document:
     return base | both
 
 
-def compare(configurations: Sequence[Configuration], data: Path, runs: Path, output: Path) -> Path | None:
-    """Train what is not trained yet, measure all on the validation films, and write comparison.md and .json.
+def compare(configurations: Sequence[Configuration], data: Path, runs: Path, output: Path, name: str) -> Path | None:
+    """Train what is not trained yet, then measure all on the validation films and write `name`.md and .json.
+
+    Variants that are trained alike, and differ in how they are used, share the first one's run.
 
     Returns:
         The Markdown table's path, or None where training was stopped; the same call goes on with it.
 
     Raises:
-        SettingsError, WeightsError: as `TrainingRun`, `choose` and `TorchNetwork`.
+        SettingsError, WeightsError: as `TrainingRun.of`, `choose` and `TorchNetwork`.
     """
-    validation = expert_films(read_catalogue(data), "val")
-    rows = []
+    trained: dict[str, tuple[RunFolder, Sequence[LabelledFilm]]] = {}
     for configuration in configurations:
-        films, held_out = training_films(configuration, data)
-        run = RunFolder(runs / configuration.name)
-        store = FilmStore([*films, *held_out], runs / "cache")
-        if not TrainingRun(configuration, run, films, held_out, store).train():
-            return None
-        rows.append(measured(run, held_out, validation))
+        if _training_of(configuration) not in trained:
+            training = TrainingRun.of(configuration, data, runs)
+            if not training.train():
+                return None
+            trained[_training_of(configuration)] = training.folder, training.held_out
+    validation = expert_films(read_catalogue(data), "val")
+    rows: list[Document] = []
+    base = None
     output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"films_seen": configurations[0].schedule.films, "rows": rows}, indent=2, allow_nan=False)
-    (output / "comparison.json").write_text(text + "\n", encoding="utf-8")
-    table = output / "comparison.md"
-    table.write_text(markdown(rows, configurations[0].schedule.films), encoding="utf-8")
+    table = output / f"{name}.md"
+    for configuration in configurations:
+        run, held_out = trained[_training_of(configuration)]
+        row, results = measured(configuration, run, held_out, validation)
+        base = base or results
+        rows.append(row | {"difference": differences(results, base)})
+        document = {
+            "films_seen": configuration.schedule.films,
+            "validation_films": len(validation),
+            "validation_positives": sum(film.positive for film in validation),
+            "held_out_films": len(held_out),
+            "rows": rows,
+        }
+        text = json.dumps(document, indent=2, allow_nan=False)
+        (output / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        table.write_text(markdown(document), encoding="utf-8")
     return table
 
 
-def measured(run: RunFolder, held_out: Sequence[LabelledFilm], validation: Sequence[LabelledFilm]) -> Document:
-    """One row: a finished run's last weights, thresholds from the films held out, figures from the validation films.
+def _training_of(configuration: Configuration) -> str:
+    """What decides a training, and not what its result is called or how that is used."""
+    return configuration.model_dump_json(exclude={"name", "title", "publishing"})
+
+
+def measured(
+    configuration: Configuration,
+    run: RunFolder,
+    held_out: Sequence[LabelledFilm],
+    validation: Sequence[LabelledFilm],
+) -> tuple[Document, Results]:
+    """One row and the films behind it: a finished run's last weights, thresholds from the films held out, figures from
+    the validation films.
 
     The last weights and not the best: which validation was the best is luck on a small budget.
     """
     file = run.path / "last.safetensors"
-    draft = describe(run, file, None)
+    draft = replace(describe(run, file, configuration.publishing.flip_averaging), title=configuration.title)
     network = TorchNetwork(draft, file)
     choice, seen = chosen_and_seen(run, draft, network, held_out, validation)
     weights = replace(draft, calibration=choice.calibration, operating_points=measured_points(choice, seen))
-    document = evaluate(results_of(seen, weights), weights)
+    results = results_of(seen, weights)
+    document = evaluate(results, weights)
     figures = document["overall"] | document["operating_points"][weights.default_operating_point]
-    return {
+    row = {
         "title": weights.title,
         "side": weights.input.side,
         "flip_averaging": weights.flip_averaging,
         "training_minutes": float(run.read_log()[-1]["minutes"]),
         "cost": asdict(measure_cost(weights, file)),
-    } | {name: figures[name] for name in _COLUMNS}
+    }
+    return row | {name: figures[name] for name in _COLUMNS}, results
 
 
-def markdown(rows: Sequence[Document], films_seen: int) -> str:
+def markdown(document: Document) -> str:
     """The comparison as a table, with 95 % intervals by patient."""
-    heads = ["Model", "Side", *_COLUMNS.values(), "Parameters", "Multiply-adds", "s a film", "MiB", "Training, min"]
+    heads = ["Model", "Side", *_COLUMNS.values(), *_DIFFERENCES.values(), *_COSTS]
     lines = [
-        f"Each model saw {films_seen:,} films. In brackets: 95 % interval by patient.",
+        f"Written by `python -m ptx_app compare`. Each model saw {document['films_seen']:,} films in training and is "
+        f"measured on the {document['validation_films']} validation films ({document['validation_positives']} "
+        f"positive), its thresholds chosen on {document['held_out_films']} others held out. In brackets: 95 % interval "
+        f"by patient; differences are from {document['rows'][0]['title']}, film for film. Time and memory: of one film "
+        "on two cores.",
         "",
         f"| {' | '.join(heads)} |",
         f"| {' | '.join('---' for _ in heads)} |",
     ]
-    for row in rows:
-        cost = row["cost"]
-        cells = [row["title"], str(row["side"]), *(_interval(row[name]) for name in _COLUMNS)]
+    for number, row in enumerate(document["rows"]):
+        cost, differing = row["cost"], row["difference"]
+        cells = [row["title"], str(row["side"]), *(value(row[name]) for name in _COLUMNS)]
+        cells += [value(differing[name]) if number else "" for name in _DIFFERENCES]
         cells += [f"{cost['parameters'] / 1e6:.1f} M", f"{cost['multiply_adds'] / 1e9:.1f} G"]
-        cells += [f"{cost['seconds']:.2f}", f"{cost['peak_mib']:.0f}", f"{row['training_minutes']:.0f}"]
+        cells += [f"{cost['seconds']:.2f}", f"{cost['peak_mib']:.0f}", f"{row['training_minutes']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _interval(figure: dict[str, float | None]) -> str:
-    if figure["value"] is None or figure["low"] is None or figure["high"] is None:
-        return "unknown"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

@@ -47,10 +47,11 @@ class InputSection(_Section):
     channels: Annotated[int, Field(ge=1, le=3)] = 3
     mean: float = 0.5
     std: Annotated[float, Field(gt=0)] = 0.5
+    denoising: Literal["none", "median"] = "none"
 
     def spec(self) -> InputSpec:
         """As the manifest describes it."""
-        return InputSpec(self.side, "stretch", self.interpolation, self.channels, self.mean, self.std)
+        return InputSpec(self.side, "stretch", self.interpolation, self.channels, self.mean, self.std, self.denoising)
 
 
 class DataSection(_Section):
@@ -58,20 +59,29 @@ class DataSection(_Section):
 
     Attributes:
         held_out_positives, held_out_negatives: expert-labelled training films kept back, whole patients.
+        most_a_patient: films that a patient may have to be kept back.
         split_seed: of that draw.
         mask_weights: what a mask of that kind counts in the mask's loss; image-label-only films have none.
         draw_weights: how often a film of that kind is drawn beside the others of its label; 0 leaves them out.
         positive_share: share of positives among the films drawn, at the run's start and at its end.
         augmentation: "none", "geometric" or "all".
+        teacher: weights of the manifest that draw masks for image-label-only films, or None; see `self_training`.
     """
 
     held_out_positives: Annotated[int, Field(ge=1)] = 100
-    held_out_negatives: Annotated[int, Field(ge=1)] = 50
+    held_out_negatives: Annotated[int, Field(ge=1)] = 200
+    most_a_patient: Annotated[int, Field(ge=1)] = 3
     split_seed: int = 1
-    mask_weights: dict[MaskKind, float] = {MaskKind.EXPERT: 1.0, MaskKind.MATCHED: 0.5, MaskKind.CONSENSUS: 0.5}
+    mask_weights: dict[MaskKind, float] = {
+        MaskKind.EXPERT: 1.0,
+        MaskKind.MATCHED: 0.5,
+        MaskKind.CONSENSUS: 0.5,
+        MaskKind.TEACHER: 0.5,
+    }
     draw_weights: dict[MaskKind, float] = {}
     positive_share: tuple[float, float] = (0.8, 0.22)
     augmentation: Literal["none", "geometric", "all"] = "all"
+    teacher: str | None = None
 
 
 class LossSection(_Section):

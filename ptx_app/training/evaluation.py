@@ -143,6 +143,22 @@ def evaluate(results: Results, weights: Weights) -> Document:
     }
 
 
+def differences(results: Results, base: Results) -> Document:
+    """What two models' figures of the same films differ by, film for film, each with its 95 % interval by patient.
+
+    Raises:
+        ValueError: where the films are not the same.
+    """
+    if results.names.tolist() != base.names.tolist():
+        raise ValueError("A difference needs the same films.")
+    everyone, own, other = np.arange(len(results.names)), _overall(results), _overall(base)
+
+    def differing(name: str) -> Statistic:
+        return lambda rows: own[name](rows) - other[name](rows)
+
+    return _measure({name: differing(name) for name in ("auc", "dice_mean")}, everyone, results.groups)
+
+
 def thirds_by_size(results: Results) -> dict[str, Rows]:
     """Positive films in three groups of about equal number by the area of the truth, smallest first."""
     positives = np.flatnonzero(results.positive)

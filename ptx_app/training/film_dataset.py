@@ -47,7 +47,7 @@ class FilmDataset(Dataset[Example]):
         augmentation: Augmentation,
         mask_weights: Mapping[MaskKind, float],
     ) -> None:
-        """`mask_weights`: what a mask of each kind counts in the mask's loss; a matched mask's confidence scales it."""
+        """`mask_weights`: what a mask of each kind counts in the mask's loss; the mask's confidence scales it."""
         self._films, self._store, self._spec = films, store, spec
         self._augmentation, self._mask_weights = augmentation, mask_weights
 

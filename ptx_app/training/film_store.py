@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from tqdm import tqdm
 from ptx_app.errors import SettingsError
 from ptx_app.training.catalogue import LabelledFilm
 
+Picture = NDArray[np.uint8]
+
 SIDE = 512  # the prepared layout's
 
 
 class FilmStore:
     """Films (n, 512, 512) uint8 and masks (m, 512, 512) uint8 in {0, 1} in two memory-mapped arrays of a cache folder.
 
-    The arrays are named after the films they hold, so that another index gets its own.
+    Each array is named after the files it holds, so that another index gets its own.
     """
 
     def __init__(self, films: Sequence[LabelledFilm], cache: Path) -> None:
@@ -30,28 +32,28 @@ class FilmStore:
             SettingsError: FILM_UNREADABLE where a picture of the index cannot be decoded.
         """
         films = sorted(films, key=lambda film: film.image_id)
-        names = json.dumps([[str(film.image), str(film.mask)] for film in films])
-        stem = cache / hashlib.sha256(names.encode()).hexdigest()[:16]
         self._row = {film.image_id: row for row, film in enumerate(films)}
         masked = [film for film in films if film.mask]
         self._mask_row = {film.image_id: row for row, film in enumerate(masked)}
         cache.mkdir(parents=True, exist_ok=True)
         pictures = [film.image for film in films]
         masks = [film.mask for film in masked if film.mask]
-        self._films = _decoded(stem.with_suffix(".films.npy"), pictures, _read_film, "films")
-        self._masks = _decoded(stem.with_suffix(".masks.npy"), masks, _read_mask, "masks")
+        self._films = _decoded(cache, pictures, _read_film, "films")
+        self._masks = _decoded(cache, masks, _read_mask, "masks")
 
-    def film(self, film: LabelledFilm) -> NDArray[np.uint8]:
+    def film(self, film: LabelledFilm) -> Picture:
         """(512, 512) uint8, white = dense."""
         return np.array(self._films[self._row[film.image_id]])
 
-    def mask(self, film: LabelledFilm) -> NDArray[np.uint8]:
+    def mask(self, film: LabelledFilm) -> Picture:
         """(512, 512) uint8 in {0, 1}; empty where the film has none."""
         row = self._mask_row.get(film.image_id)
         return np.zeros((SIDE, SIDE), np.uint8) if row is None else np.array(self._masks[row])
 
 
-def _decoded(target: Path, sources: list[Path], read, what: str) -> NDArray[np.uint8]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _decoded(cache: Path, sources: list[Path], read: Callable[[Path], Picture], what: str) -> Picture:
+    names = json.dumps([str(source) for source in sources])
+    target = cache / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.{what}.npy"
     if not target.exists():
         partial = target.with_suffix(".part")
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(sources), SIDE, SIDE))
@@ -60,11 +62,11 @@ def _decoded(target: Path, sources: list[Path], read, what: str) -> NDArray[np.u
                 array[row] = picture
         array.flush()
         partial.replace(target)
-    stored: NDArray[np.uint8] = np.load(target, mmap_mode="r")
+    stored: Picture = np.load(target, mmap_mode="r")
     return stored
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def read_picture(path: Path) -> Picture:
     """A grey picture file of the prepared layout, (H, W) uint8. Raises SettingsError FILM_UNREADABLE."""
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if picture is None:
@@ -74,13 +76,13 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     return np.asarray(picture, np.uint8)
 
 
-def _read_film(path: Path) -> NDArray[np.uint8]:
+def _read_film(path: Path) -> Picture:
     picture = read_picture(path)
     if picture.shape != (SIDE, SIDE):
         picture = np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
     return picture
 
 
-def _read_mask(path: Path) -> NDArray[np.uint8]:
+def _read_mask(path: Path) -> Picture:
     mask = np.where(read_picture(path) > 0, np.uint8(255), np.uint8(0))
     return (cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_AREA) >= 128).astype(np.uint8)

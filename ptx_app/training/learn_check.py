@@ -28,21 +28,10 @@ from ptx_app.film.likeness import WEIGHTS_PATH, Floats, Layers, features, logits
 from ptx_app.model.checking import digest
 from ptx_app.model.manifest import ROOT
 from ptx_app.model.register import read_document, write_document
+from ptx_app.training.catalogue import NOT_UPRIGHT
 from ptx_app.training.check_measures import Pictures, Splits, grey_picture, measure, page
 from ptx_app.training.check_pictures import SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
 
-# Of the 4,622 training films these are no upright frontal films. A check learned from one half of the films found them
-# in the other half; a look at each confirmed it.
-NOT_UPRIGHT = frozenset(
-    {
-        "ID_cba531b03",  # turned by 180 degrees
-        "weak-1924-826f2c",  # lies on its side
-        "6188.1517875196.937263",  # lies on its side
-        "ID_35a9e2842",  # inverted
-        "ID_eeadc6601",  # inverted
-        "ID_a238e80e2",  # the abdomen, with the lowest part of the lungs
-    }
-)
 _SEED = 20
 _MEMBERS, _HIDDEN, _EPOCHS = 3, (32, 16), 12
 _VARIED, _WRONG = 3, 3  # of each film, beside the film itself

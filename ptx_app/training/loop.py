@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -30,6 +31,8 @@ from ptx_app.training.optimisation import (
 )
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.sampler import FallingShareSampler, stratum
+from ptx_app.training.self_training import with_drawn_masks
+from ptx_app.training.split import training_films
 from ptx_app.training.starting_weights import build_network
 from ptx_app.training.validation import Validation, validate
 
@@ -64,7 +67,8 @@ class TrainingRun:
         self._precision = _PRECISIONS[configuration.training.precision]
         if self._precision is torch.float16 and self.device.type != "cuda":
             raise SettingsError("PRECISION_IMPOSSIBLE", "fp16 trains on CUDA alone. Set training.precision to bf16.")
-        self._c, self._folder, self._held_out, self._store = configuration, folder, held_out, store
+        self.folder, self.held_out = folder, held_out
+        self._c, self._store = configuration, store
         self._films = [film for film in films if configuration.data.draw_weights.get(film.mask_kind, 1.0) > 0]
         folder.begin(configuration)
         torch.manual_seed(configuration.seed)
@@ -81,6 +85,21 @@ class TrainingRun:
         self._asked_to_stop = False
         self._begun, self._begun_at, self._limit = time.monotonic(), 0.0, float("inf")
         self._restore()
+
+    @classmethod
+    def of(cls, configuration: Configuration, data: Path, runs: Path) -> "TrainingRun":
+        """The run of a configuration in a folder of runs, with its films of a prepared folder.
+
+        Raises:
+            SettingsError: as `read_catalogue`, `hold_out`, `FilmStore` and the run itself.
+            WeightsError: as `build_network` and `with_drawn_masks`.
+        """
+        films, held_out = training_films(configuration, data)
+        cache = runs / "cache"
+        if configuration.data.teacher is not None:
+            films = with_drawn_masks(films, configuration.data.teacher, cache)
+        store = FilmStore([*films, *held_out], cache)
+        return cls(configuration, RunFolder(runs / configuration.name), films, held_out, store)
 
     @property
     def films_seen(self) -> int:
@@ -141,7 +160,7 @@ class TrainingRun:
                     self._checkpoint()
                     checkpointed = time.monotonic()
         if ended:
-            self._folder.save_weights("last", self._weights())
+            self.folder.save_weights("last", self._weights())
         self._checkpoint()
         return ended
 
@@ -205,7 +224,7 @@ class TrainingRun:
         module = self._average.module if self._average is not None else self._module
         result = validate(
             module,
-            self._held_out,
+            self.held_out,
             self._store,
             self._c.input.spec(),
             self.device,
@@ -215,12 +234,12 @@ class TrainingRun:
         self._since_best += 1
         if result.dice > self._best:
             self._best, self._since_best = result.dice, 0
-            self._folder.save_weights("best", self._weights())
+            self.folder.save_weights("best", self._weights())
         return result
 
     def _log(self, loss: float, dice: float, result: Validation | None) -> None:
         measured = asdict(result) if result else dict.fromkeys(("dice", "iou", "extent", "auc"), "")
-        self._folder.append_log(
+        self.folder.append_log(
             {
                 "films": self.films_seen,
                 "progress": round(self.progress, 4),
@@ -238,7 +257,7 @@ class TrainingRun:
 
     def _checkpoint(self) -> None:
         cuda = self.device.type == "cuda"
-        self._folder.save_checkpoint(
+        self.folder.save_checkpoint(
             {
                 "module": self._module.state_dict(),
                 "average": self._average.state_dict() if self._average is not None else None,
@@ -257,9 +276,9 @@ class TrainingRun:
         )
 
     def _restore(self) -> None:
-        state: dict[str, Any] | None = self._folder.load_checkpoint()
+        state: dict[str, Any] | None = self.folder.load_checkpoint()
         if state is None:
-            self._folder.rewind_log(-1)
+            self.folder.rewind_log(-1)
             return
         self._module.load_state_dict(state["module"])
         if self._average is not None:
@@ -274,7 +293,7 @@ class TrainingRun:
         torch.set_rng_state(state["random"])
         if self.device.type == "cuda" and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"])
-        self._folder.rewind_log(self.films_seen)
+        self.folder.rewind_log(self.films_seen)
 
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._asked_to_stop = True

@@ -12,6 +12,9 @@ from ptx_app.model.manifest import ROOT
 from ptx_app.model.network import build_module
 from ptx_app.training.configuration import NetworkSection
 
+# The classifier's last convolution, which segmentation_models_pytorch keeps in EfficientNet's encoders and never runs.
+_NEVER_RUN = ("_conv_head.", "_bn1.")
+
 
 def build_network(section: NetworkSection) -> nn.Module:
     """The network of a configuration with the weights that it starts from.
@@ -57,7 +60,7 @@ def _unpacked(tensor: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def load_exactly(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state that must name every tensor of the module; batch counters alone may be missing.
+    """Load a state that must name every tensor that the module computes with; others may be missing.
 
     Some encoders of segmentation_models_pytorch override load_state_dict and say nothing of what is missing, hence
     torch's own.
@@ -70,8 +73,12 @@ def load_exactly(module: nn.Module, state: dict[str, Tensor]) -> None:
         missing, unexpected = nn.Module.load_state_dict(module, state, strict=False)
     except RuntimeError as error:
         raise misfit from error
-    if unexpected or any(not name.endswith("num_batches_tracked") for name in missing):
+    if unexpected or any(not _does_without(name) for name in missing):
         raise misfit
+
+
+def _does_without(name: str) -> bool:
+    return name.endswith("num_batches_tracked") or name.startswith(_NEVER_RUN)
 
 
 def half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:

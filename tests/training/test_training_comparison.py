@@ -27,6 +27,7 @@ training = { precision = "fp32", validate_every = 16 }
 [variants]
 all = {}
 bce = { title = "BCE alone", loss = { mask = "bce" } }
+flips = { title = "Flips", publishing = { flip_averaging = true } }
 """
 
 
@@ -72,10 +73,13 @@ def test_one_command_writes_one_table(tmp_path, capsys, monkeypatch):
     command.add_arguments(parser)
     words = [str(path), "--data", str(data), "--runs", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]
     assert command.run(parser.parse_args(words)) == 0
-    rows = json.loads((tmp_path / "out" / "comparison.json").read_text())["rows"]
-    assert [row["title"] for row in rows] == ["All", "BCE alone"]
+    rows = json.loads((tmp_path / "out" / "small.json").read_text())["rows"]
+    assert [row["title"] for row in rows] == ["All", "BCE alone", "Flips"]
+    assert rows[0]["difference"]["dice_mean"] == {"value": 0, "low": 0, "high": 0}
+    assert [row["flip_averaging"] for row in rows] == [False, False, True]
+    assert sorted(run.name for run in (tmp_path / "runs").iterdir()) == ["cache", "small-all", "small-bce"]
     assert all(0 <= row["dice_mean"]["value"] <= 1 and row["cost"]["multiply_adds"] > 1e6 for row in rows)
     assert all(row["cost"]["seconds"] > 0 and row["cost"]["peak_mib"] > 50 for row in rows)
-    table = (tmp_path / "out" / "comparison.md").read_text()
+    table = (tmp_path / "out" / "small.md").read_text()
     assert "16 films" in table
     assert "| BCE alone | 32 |" in table

@@ -84,15 +84,39 @@ def test_whole_patients_are_held_out(tmp_path_factory, patients, positives, seed
         for number, (patient, positive) in enumerate(patients)
     ]
     films = read_catalogue(write_index(tmp_path_factory.mktemp("index"), rows))
-    if sum(film.positive for film in films) < positives or all(film.positive for film in films):
+    films_of = Counter(patient for patient, _ in patients)
+    candidates = [positive for patient, positive in patients if films_of[patient] <= 5]
+    if sum(candidates) < positives or all(candidates):
         with pytest.raises(SettingsError, match="too few"):
-            hold_out(films, positives, 1, seed)
+            hold_out(films, positives, 1, seed, most_a_patient=5)
         return
-    trained, held = hold_out(films, positives, 1, seed)
+    trained, held = hold_out(films, positives, 1, seed, most_a_patient=5)
     assert not {film.patient for film in trained} & {film.patient for film in held}
     assert Counter(film.positive for film in held)[True] >= positives
     assert sorted(film.image_id for film in [*trained, *held]) == sorted(film.image_id for film in films)
-    assert hold_out(films, positives, 1, seed) == (trained, held)
+    assert hold_out(films, positives, 1, seed, most_a_patient=5) == (trained, held)
+
+
+def test_patients_of_many_films_are_left_to_training(tmp_path):
+    rows = [row(f"many-{number}", patient_id="many") for number in range(4)]
+    rows += [row(f"{number}", patient_id=f"p{number // 3}") for number in range(9)]
+    rows += [row("a", patient_id="both", label="1", mask="m.png"), row("b", patient_id="both", mask_kind="expert")]
+    films = read_catalogue(write_index(tmp_path, rows))
+    for seed in range(5):
+        _, held = hold_out(films, 1, 7, seed, most_a_patient=3)
+        assert "many" not in {film.patient for film in held}
+        assert "both" in {film.patient for film in held}
+    with pytest.raises(SettingsError, match="too few"):
+        hold_out(films, 1, 11, 1, most_a_patient=3)
+
+
+def test_films_that_are_not_upright_neither_train_nor_measure(folder, monkeypatch):
+    trained, held = training_films(configuration(), folder)
+    left_out = frozenset({trained[0].image_id, held[0].image_id})
+    monkeypatch.setattr("ptx_app.training.split.NOT_UPRIGHT", left_out)
+    again = [film.image_id for part in training_films(configuration(), folder) for film in part]
+    assert not left_out & set(again)
+    assert len(again) == len(trained) + len(held) - 2
 
 
 def test_a_configuration_holds_out_training_films_alone(folder):

@@ -12,7 +12,7 @@ from ptx_app.film.radiograph import View
 from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
 from ptx_app.model.network import build_module
 from ptx_app.training.evaluating import drawn, write_evaluation
-from ptx_app.training.evaluation import evaluate, results_of, thirds_by_size
+from ptx_app.training.evaluation import differences, evaluate, results_of, thirds_by_size
 from ptx_app.training.examination import Examined, KnownFilm
 from ptx_app.training.hard_cases import CASES, harder
 from ptx_app.training.optimisation import set_batch_norm_momentum
@@ -44,8 +44,8 @@ def film(number: int, logit: float, truth: int, marked: int, view: View = View.P
 
 
 @pytest.fixture(scope="module")
-def document():
-    films = [
+def films():
+    return [
         film(0, 2.0, 10, 10, View.AP),  # found and outlined rightly
         film(1, -1.0, 20, 60),  # flagged at "sensitive" alone, and three times too large
         film(2, -9.0, 40, 40),  # missed
@@ -53,6 +53,10 @@ def document():
         film(4, 2.0, 0, 25),  # a false alarm
         film(5, 2.0, 0, 0),  # flagged, and nothing marked
     ]
+
+
+@pytest.fixture(scope="module")
+def document(films):
     return evaluate(results_of(films, WEIGHTS), WEIGHTS)
 
 
@@ -73,6 +77,18 @@ def test_what_is_not_flagged_is_not_shown(document):
     assert balanced["pixel_precision"]["value"] == pytest.approx(10 / 35, abs=1e-4)
     assert balanced["pixel_recall"]["value"] == pytest.approx(10 / 70, abs=1e-4)
     assert balanced["pixel_accuracy"]["value"] == pytest.approx(1 - (60 + 25) / 600, abs=1e-4)
+
+
+def test_a_difference_is_taken_film_for_film(films):
+    base = results_of(films, WEIGHTS)
+    better = results_of([film(0, 2.0, 10, 10), film(1, 9.0, 20, 20), *films[2:]], WEIGHTS)
+    found = differences(better, base)
+    assert found["dice_mean"]["value"] == pytest.approx(0.5 / 3, abs=1e-4)
+    assert found["auc"]["value"] == pytest.approx((3 - 1) / 9, abs=1e-4)  # the second film rises above two more
+    assert found["dice_mean"]["low"] == 0  # in no draw of patients is it worse
+    assert differences(base, base)["auc"] == {"value": 0, "low": 0, "high": 0}
+    with pytest.raises(ValueError, match="same films"):
+        differences(results_of(films[1:], WEIGHTS), base)
 
 
 def test_intervals_hold_their_figures(document):

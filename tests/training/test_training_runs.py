@@ -15,18 +15,19 @@ from made_folder import configuration, film_and_mask, prepared_folder
 from safetensors.torch import load_file
 
 from ptx_app.__main__ import main
-from ptx_app.errors import SettingsError
+from ptx_app.errors import SettingsError, WeightsError
 from ptx_app.inference.predict import predict
 from ptx_app.model.manifest import MANIFEST_PATH, load_manifest
-from ptx_app.model.network import TorchNetwork
+from ptx_app.model.network import TorchNetwork, build_module
 from ptx_app.training.catalogue import read_catalogue
-from ptx_app.training.configuration import read_configuration, write_configuration
+from ptx_app.training.configuration import NetworkSection, read_configuration, write_configuration
 from ptx_app.training.examination import prepared_films
 from ptx_app.training.film_store import FilmStore
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.publishing import expert_films
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.split import training_films
+from ptx_app.training.starting_weights import build_network, load_exactly
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -249,3 +250,27 @@ def test_a_wrong_configuration_is_told(text, code, tmp_path):
 def test_the_projects_own_configurations_are_valid():
     for path in (MANIFEST_PATH.parent / "configs").glob("*.toml"):
         assert read_configuration(path).name
+
+
+def test_an_encoder_may_lack_what_it_never_runs(tmp_path):
+    module = build_module(NetworkSection(encoder="efficientnet-b0").spec()).get_submodule("encoder")
+    state = {
+        name: tensor for name, tensor in module.state_dict().items() if not name.startswith(("_conv_head", "_bn1"))
+    }
+    load_exactly(module, state)
+    del state["_conv_stem.weight"]
+    with pytest.raises(WeightsError) as error:
+        load_exactly(module, state)
+    assert error.value.code == "WEIGHTS_MISFIT"
+
+
+@pytest.mark.parametrize("encoder", ["efficientnet-b3", "resnet50", "xception"])
+def test_the_encoders_at_hand_are_whole_and_make_features(encoder, data_dir):
+    file = data_dir.parent / "weights" / f"{encoder}-encoder.safetensors"
+    if not file.exists():
+        pytest.skip(f"{file.name} is not at hand")
+    module = build_network(NetworkSection(encoder=encoder, encoder_weights=str(file))).eval()
+    with torch.inference_mode():
+        deepest = module.get_submodule("encoder")(torch.rand(2, 3, 64, 64))[-1]
+    assert torch.isfinite(deepest).all()
+    assert deepest.std() > 0

@@ -1,0 +1,76 @@
+"""Masks that a teacher, a model trained before, draws on films known to be positive whose own mask is lost.
+
+The simplest form of self-training (Xie et al., Self-training with Noisy Student, CVPR 2020): one teacher, hard masks.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.inference.predict import predict
+from ptx_app.model.fetch import resolve
+from ptx_app.model.manifest import Weights, load_manifest
+from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.training.catalogue import LabelledFilm, MaskKind
+from ptx_app.training.film_dataset import as_pixels
+from ptx_app.training.film_store import SIDE, Picture, read_picture
+
+
+def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -> list[LabelledFilm]:
+    """The films, those of an image-level label alone with the teacher's masks where it draws any.
+
+    Args:
+        films: of a run, in their order.
+        teacher: name of weights in the manifest, averaged with the mirrored film whatever their entry says.
+        cache: folder in which the masks are kept, so that the same teacher draws them once.
+
+    Raises:
+        WeightsError: as `resolve` and TorchNetwork.
+        SettingsError: FILM_UNREADABLE.
+    """
+    weights, file = resolve(load_manifest(), teacher)
+    folder = cache / f"masks-of-{weights.name}-{weights.sha256[:16]}"
+    bare = [film for film in films if film.mask_kind is MaskKind.IMAGE_LABEL]
+    drawn = folder / "confidences.json"
+    if not drawn.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        confidences = _draw(TorchNetwork(weights, file), replace(weights, flip_averaging=True), bare, folder)
+        drawn.write_text(json.dumps(confidences, indent=1), encoding="utf-8")
+    confidences = json.loads(drawn.read_text(encoding="utf-8"))
+    return [_taught(film, confidences.get(film.image_id, 0.0), folder) for film in films]
+
+
+def teacher_mask(network: Network, weights: Weights, film: Picture) -> tuple[Picture, float]:
+    """A teacher's mask of a positive film (H, W) uint8, whatever its score: (512, 512) uint8 in {0, 255}.
+
+    The second value says how sure the teacher is, the mean probability inside the mask, in [0, 1]; 0 for an empty one.
+    """
+    point = weights.operating_point()
+    prediction = predict(network, as_pixels(film), weights)
+    mask = decide(prediction, (SIDE, SIDE), Thresholds(0.0, point.extent, point.smallest_region)).mask
+    probability = cv2.resize(prediction.probability, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    confidence = float(probability[mask].mean()) if mask.any() else 0.0
+    return mask.astype(np.uint8) * np.uint8(255), confidence
+
+
+def _draw(network: Network, weights: Weights, films: Sequence[LabelledFilm], folder: Path) -> dict[str, float]:
+    confidences = {}
+    for film in tqdm(films, f"masks of {weights.name}", unit="film"):
+        mask, confidence = teacher_mask(network, weights, read_picture(film.image))
+        if confidence:
+            cv2.imwrite(str(folder / f"{film.image_id}.png"), mask)
+            confidences[film.image_id] = round(confidence, 4)
+    return confidences
+
+
+def _taught(film: LabelledFilm, confidence: float, folder: Path) -> LabelledFilm:
+    if film.mask_kind is not MaskKind.IMAGE_LABEL or not confidence:
+        return film
+    mask = folder / f"{film.image_id}.png"
+    return replace(film, mask_kind=MaskKind.TEACHER, mask=mask, mask_confidence=confidence)
