@@ -207,6 +207,26 @@ def test_a_worker_ends_itself_where_nobody_else_does():
     assert worker.wait(20) == -signal.SIGALRM
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be asked for on Linux alone")
+def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
+    target = tmp_path / "written"
+    code = (
+        "import pathlib, ptx_app.film.worker as worker;"
+        f"worker.answer = lambda data: pathlib.Path({str(target)!r}).write_bytes(data); worker.main(768 << 20, 5)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    send(process.stdin, b"film")
+    assert b"OSError" in process.communicate(timeout=20)[1]
+    assert target.stat().st_size == 0
+
+    import resource
+
+    reader.read(film(1))
+    assert resource.prlimit(worker_of(reader), resource.RLIMIT_CORE) == (0, 0), "a crash leaves no core"
+
+
 def test_what_a_decoder_prints_does_not_come_between_the_answers():
     code = (
         "import os, ptx_app.film.worker as worker; answer = worker.answer;"

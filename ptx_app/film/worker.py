@@ -47,6 +47,16 @@ def limit_memory(more_bytes: int) -> None:
         return  # not Linux: the time limit and the checks before decoding remain
 
 
+def keep_off_the_disk() -> None:
+    """Let this process write into no file, nor leave its memory in one where a decoder crashes, on Linux and macOS."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(limit, (0, 0))
+
+
 def answer(data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
     """Read a file; the facts as JSON can hold them, and the pixels' bytes."""
     try:
@@ -130,6 +140,7 @@ def main(more_bytes: int, seconds: float) -> None:
     import ptx_app.film.dicom
     import ptx_app.film.picture  # noqa: F401
 
+    keep_off_the_disk()
     limit_memory(more_bytes)
     # What a decoder prints must not come between the answers.
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
