@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ptx_app.inference.decide import Side, Thresholds, decide
-from ptx_app.inference.predict import Prediction, calibrated_score, predict
+from ptx_app.inference.predict import Prediction, calibrated_score, mask_evidence, predict
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import Calibration, InputSpec, Weights, load_manifest
 from ptx_app.model.network import NetworkOutput
@@ -96,9 +96,27 @@ def test_flip_averaging_gives_both_ways_to_the_network_and_turns_the_answer_back
 
 
 def test_calibration_is_temperature_then_bias():
-    assert calibrated_score(2.0, Calibration(temperature=2.0, bias=-1.0)) == pytest.approx(0.5)
-    assert calibrated_score(500.0, Calibration()) == pytest.approx(1.0)
-    assert calibrated_score(-500.0, Calibration()) == pytest.approx(0.0)
+    nothing = np.zeros((8, 8), np.float32)
+    assert calibrated_score(2.0, nothing, Calibration(temperature=2.0, bias=-1.0)) == pytest.approx(0.5)
+    assert calibrated_score(500.0, nothing, Calibration()) == pytest.approx(1.0)
+    assert calibrated_score(-500.0, nothing, Calibration()) == pytest.approx(0.0)
+
+
+def test_a_sure_mask_raises_the_score_by_its_weight():
+    probability = np.zeros((100, 100), np.float32)
+    assert mask_evidence(probability) == pytest.approx(np.log(1e-4), abs=1e-3)
+    probability[3, :10] = 0.8  # a thousandth of the film
+    assert mask_evidence(probability) == pytest.approx(np.log(4), abs=1e-5)
+    probability[50:, :] = 0.79
+    assert mask_evidence(probability) == pytest.approx(np.log(4), abs=1e-5)
+    score = calibrated_score(1.0, probability, Calibration(mask_weight=0.5))
+    assert score == pytest.approx(1 / (1 + np.exp(-1 - np.log(4) / 2)))
+
+
+@given(arrays(np.float32, (20, 20), elements=st.floats(0, 1, width=32)))
+def test_the_masks_evidence_is_finite_and_the_same_for_the_mirrored_film(probability):
+    assert abs(mask_evidence(probability)) < 9.3
+    assert mask_evidence(probability) == mask_evidence(probability[:, ::-1])
 
 
 def prediction_with(*boxes: tuple[int, int, int, int], score: float = 0.9, side: int = 100) -> Prediction:

@@ -101,6 +101,7 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         ("sources.0.location", ""),
         ("calibration.temperature", 0),
         ("calibration.bias", None),
+        ("calibration.mask_weight", -1),
         ("operating_points", []),
         ("operating_points.0.name", "Sensitive!"),
         ("operating_points.1.name", "sensitive"),

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         default=arguments.default,
     )
     _say(f"{weights.name}: {weights.bytes:,} bytes, sha256 {weights.sha256}")
-    _say(f"score = sigmoid(logit / {weights.calibration.temperature} + {weights.calibration.bias})")
+    fitted = weights.calibration
+    _say(f"score = sigmoid(logit / {fitted.temperature} + {fitted.mask_weight} * mask's evidence + {fitted.bias})")
     for point in weights.operating_points:
         _say(
             f"{point.name}: score {point.score}, extent {point.extent}, smallest region {point.smallest_region}: "

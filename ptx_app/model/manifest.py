@@ -64,10 +64,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Calibration:
-    """score = sigmoid(logit / temperature + bias)."""
+    """score = sigmoid(logit / temperature + mask_weight * evidence + bias), evidence as `predict.mask_evidence`."""
 
     temperature: float = 1.0
     bias: float = 0.0
+    mask_weight: float = 0.0
 
 
 @dataclass(frozen=True)

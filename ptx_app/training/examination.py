@@ -61,7 +61,7 @@ class Examined:
 
     def prediction(self, calibration: Calibration) -> Prediction:
         """What the app would say with that calibration."""
-        return Prediction(calibrated_score(self.logit, calibration), self.probability)
+        return Prediction(calibrated_score(self.logit, self.probability, calibration), self.probability)
 
 
 class _Listening:

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 from ptx_app.errors import SettingsError
 from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.inference.predict import mask_evidence
 from ptx_app.model.manifest import Calibration
 from ptx_app.training.configuration import PublishingSection
 from ptx_app.training.examination import Examined
@@ -15,7 +16,7 @@ from ptx_app.training.metrics import Bools, Floats, dice
 
 EXTENTS = tuple(round(0.05 * step, 2) for step in range(2, 19))
 SMALLEST_REGIONS = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005)  # shares of the film; 0.001 is 32 px square of 1024
-_FLATTEST, _STEEPEST = 20.0, 0.05  # temperatures beyond which a fit means nothing
+_FLATTEST, _STEEPEST, _HEAVIEST = 20.0, 0.05, 20.0  # temperatures and weight beyond which a fit means nothing
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ def choose(held_out: Sequence[Examined], section: PublishingSection) -> Choice:
     if positive.all() or not positive.any():
         raise SettingsError("TOO_FEW_FILMS", "Thresholds need films held out with and without a pneumothorax.")
     logits = np.asarray([film.logit for film in held_out])
-    calibration = fit_calibration(logits, positive, section.prevalence)
+    evidence = np.asarray([mask_evidence(film.probability) for film in held_out])
+    calibration = fit_calibration(logits, evidence, positive, section.prevalence)
     scores = np.asarray([film.prediction(calibration).score for film in held_out])
     extent, smallest = best_extent([film for film in held_out if film.positive])
     points = {
@@ -43,20 +45,29 @@ def choose(held_out: Sequence[Examined], section: PublishingSection) -> Choice:
     return Choice(calibration, points, len(held_out))
 
 
-def fit_calibration(logits: Floats, positive: Bools, prevalence: float) -> Calibration:
-    """Temperature and bias of the score by maximum likelihood (Platt 1999), the films weighed so that positives have
-    the share `prevalence`: those held out are drawn by label, and a score should mean what it says where films come
-    as they come. Rounded to four places.
+def fit_calibration(logits: Floats, evidence: Floats, positive: Bools, prevalence: float) -> Calibration:
+    """Temperature, bias and the mask's weight by maximum likelihood (Platt 1999), rounded to four places.
+
+    Args:
+        logits: image-level logits of the films, (N,).
+        evidence: `mask_evidence` of each, (N,).
+        positive: truth, (N,).
+        prevalence: the share that positives are weighed to have: those held out are drawn by label, and a score
+            should mean what it says where films come as they come.
     """
     weight = np.where(positive, prevalence / positive.sum(), (1 - prevalence) / (~positive).sum())
     sign = np.where(positive, 1.0, -1.0)
 
     def likelihood(parameters: Floats) -> float:
-        return float((weight * np.logaddexp(0, -sign * (logits / np.exp(parameters[0]) + parameters[1]))).sum())
+        steepness, bias, mask_weight = parameters
+        odds = logits * steepness + mask_weight * evidence + bias
+        return float((weight * np.logaddexp(0, -sign * odds)).sum())
 
-    bounds = [(np.log(_STEEPEST), np.log(_FLATTEST)), (None, None)]
-    found = minimize(likelihood, np.zeros(2), method="L-BFGS-B", bounds=bounds)
-    return Calibration(round(float(np.exp(found.x[0])), 4), round(float(found.x[1]), 4))
+    # In its steepness the likelihood is convex, in the temperature it is not.
+    bounds = [(1 / _FLATTEST, 1 / _STEEPEST), (None, None), (0, _HEAVIEST)]
+    found = minimize(likelihood, np.asarray([1.0, 0.0, 0.0]), method="L-BFGS-B", bounds=bounds)
+    steepness, bias, mask_weight = (float(value) for value in found.x)
+    return Calibration(round(1 / steepness, 4), round(bias, 4), round(mask_weight, 4))
 
 
 def best_extent(positives: Sequence[Examined]) -> tuple[float, float]:

@@ -150,22 +150,32 @@ def test_the_calibration_finds_what_the_scores_were_made_with():
     chance = np.random.default_rng(1)
     truth = chance.normal(-1, 2, 20000)
     positive = chance.random(20000) < 1 / (1 + np.exp(-truth))
-    found = fit_calibration((truth - 0.7) * 3, positive, float(positive.mean()))
+    evidence = chance.normal(0, 1, 20000)
+    found = fit_calibration((truth - 0.7 - 0.4 * evidence) * 3, evidence, positive, float(positive.mean()))
     assert found.temperature == pytest.approx(3, rel=0.05)
     assert found.bias == pytest.approx(0.7, abs=0.05)
+    assert found.mask_weight == pytest.approx(0.4, abs=0.05)
 
 
 def test_the_calibration_is_for_the_share_asked_for():
     chance = np.random.default_rng(2)
     positive = np.arange(4000) < 3000
     logits = chance.normal(np.where(positive, 1, -1), 1)
-    calibration = fit_calibration(logits, positive, 0.2)
+    calibration = fit_calibration(logits, np.zeros(4000), positive, 0.2)
     scores = 1 / (1 + np.exp(-(logits / calibration.temperature + calibration.bias)))
     assert 0.2 * scores[positive].mean() + 0.8 * scores[~positive].mean() == pytest.approx(0.2, abs=0.01)
 
 
 def test_separable_scores_keep_a_temperature_above_nought():
-    assert fit_calibration(np.asarray([-1.0, 1.0]), np.asarray([False, True]), 0.5).temperature > 0
+    found = fit_calibration(np.asarray([-1.0, 1.0]), np.asarray([-2.0, 2.0]), np.asarray([False, True]), 0.5)
+    assert found.temperature > 0
+    assert np.isfinite([found.bias, found.mask_weight]).all()
+
+
+def test_a_mask_that_speaks_against_the_label_counts_nothing():
+    positive = np.arange(100) < 50
+    found = fit_calibration(np.where(positive, 1.0, -1.0), np.where(positive, -1.0, 1.0), positive, 0.5)
+    assert found.mask_weight == 0
 
 
 @settings(max_examples=60, deadline=None)
