@@ -1,6 +1,7 @@
 """Several configurations trained on one budget and measured alike: one table."""
 
 import json
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -79,7 +80,7 @@ def compare(configurations: Sequence[Configuration], data: Path, runs: Path, out
             trained[_training_of(configuration)] = training.folder, training.held_out
     validation = expert_films(read_catalogue(data), "val")
     rows: list[Document] = []
-    base = None
+    base, document = None, Document()
     output.mkdir(parents=True, exist_ok=True)
     table = output / f"{name}.md"
     for configuration in configurations:
@@ -92,6 +93,7 @@ def compare(configurations: Sequence[Configuration], data: Path, runs: Path, out
             "validation_films": len(validation),
             "validation_positives": sum(film.positive for film in validation),
             "held_out_films": len(held_out),
+            "load_average": round(max(os.getloadavg()[0], document.get("load_average", 0.0)), 1),
             "rows": rows,
         }
         text = json.dumps(document, indent=2, allow_nan=False)
@@ -142,7 +144,7 @@ def markdown(document: Document) -> str:
         f"measured on the {document['validation_films']} validation films ({document['validation_positives']} "
         f"positive), its thresholds chosen on {document['held_out_films']} others held out. In brackets: 95 % interval "
         f"by patient; differences are from {document['rows'][0]['title']}, film for film. Time and memory: of one film "
-        "on two cores.",
+        f"on two cores, at a load average of at most {document['load_average']}.",
         "",
         f"| {' | '.join(heads)} |",
         f"| {' | '.join('---' for _ in heads)} |",
