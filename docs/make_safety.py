@@ -1,6 +1,6 @@
 """Writes docs/safety.md: what odd and hostile files came to, what fuzzing found, how many readers are served at once.
 
-PTX_DATA=... python docs/make_safety.py        some ten minutes on two cores; needs requirements-dev.txt and Chromium
+PTX_DATA=... python docs/make_safety.py        some fifteen minutes, two cores; needs requirements-dev.txt and Chromium
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
@@ -52,21 +53,31 @@ def cases(folder: Path) -> tuple[str, str]:
     return "\n".join(["| file | the collection says | outcome | codes | s |", "|---|---|---|---|---|", *rows]), summary
 
 
-def measured(script: str, *options: str) -> dict[str, object]:
+def measured(script: str, *options: str) -> dict[str, Any]:
     """Run one of the tests' scripts and read the figures that it writes."""
     flag = {"fuzz_film.py": "--output", "load.py": "--json"}[script]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "figures.json"
         command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / script), *options, flag, str(target)]
         subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        figures: dict[str, object] = json.loads(target.read_text(encoding="utf-8"))
+        figures: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
     return figures
 
 
-def listed(figures: dict[str, object]) -> str:
+def listed(figures: dict[str, Any]) -> str:
     """Figures as a table, one a row."""
     rows = (f"| {name.replace('_', ' ')} | {value} |" for name, value in figures.items())
     return "\n".join(["| figure | value |", "|---|---|", *rows])
+
+
+def round_by_round(rounds: list[dict[str, Any]]) -> str:
+    """What the load came to in each round, as a table, one a row."""
+    names = ("answered", "wrong_films", "seconds_to_last_verdict_worst", "memory_mib_peak", "memory_mib_after_server")
+    rows = (
+        f"| {number} | {' | '.join(str(figures[name]) for name in names)} |" for number, figures in enumerate(rounds, 1)
+    )
+    heading = " | ".join(name.replace("_", " ") for name in names)
+    return "\n".join([f"| round | {heading} |", f"|{'---|' * (1 + len(names))}", *rows])
 
 
 def main() -> None:
@@ -74,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=20_000, help="files to fuzz with")
     parser.add_argument("--sessions", type=int, default=20, help="readers at once")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of four readers on one server")
     arguments = parser.parse_args()
     if "PTX_DATA" not in os.environ:
         parser.error("PTX_DATA must name the folder of films and cases.")
@@ -81,6 +93,8 @@ def main() -> None:
     fuzz = measured("fuzz_film.py", "--files", str(arguments.files))
     outcomes = fuzz.pop("outcomes")
     load = measured("load.py", "--sessions", str(arguments.sessions))
+    (once,) = load.pop("rounds")
+    again = measured("load.py", "--sessions", "4", "--rounds", str(arguments.rounds))
     page = f"""# Safety, measured
 
 Written by `python docs/make_safety.py` on {platform.machine()}, {os.cpu_count()} cores. What is promised, and which
@@ -104,7 +118,14 @@ Outcomes: {", ".join(f"{code} {count}" for code, count in outcomes.items())}.
 
 Browser pages that each drop films of sizes no other film has, look at what they are shown, and clear it.
 
-{listed(load)}
+{listed(load | once)}
+
+### Memory goes back
+
+{again["sessions"]} pages with {again["films_each"]} films each come and go, again and again, on one server that held
+{again["memory_mib_before_server"]} MiB once it was warm. The last column is what it holds after each round.
+
+{round_by_round(again["rounds"])}
 """
     (ROOT / "docs" / "safety.md").write_text(page, encoding="utf-8")
 

@@ -1,8 +1,9 @@
-"""Many readers at once on one server: `python tests/load.py [--sessions 20] [--films 3] [--json load.json]`.
+"""Many readers at once on one server: `python tests/load.py [--sessions 20] [--films 3] [--rounds 1] [--json FILE]`.
 
 Each reader is a browser page of its own context that drops films of sizes no other film has, waits for the verdicts,
 looks at every film of its strip and clears them. Printed are how many were answered, how many saw a film that was not
-theirs, how long it took, what memory the server held, and how many were told their place while they waited.
+theirs, how long it took, what memory the server held, and how many were told their place while they waited. Further
+rounds, of new readers on the same server, show whether memory is given back.
 """
 
 import argparse
@@ -140,8 +141,56 @@ def warm_up(server: Server, browser: Any) -> None:
     time.sleep(_KEPT_SECONDS)
 
 
-def measure(sessions: int, films: int, seconds: float) -> dict[str, Any]:
-    """Run the whole, in at most about so many seconds; the figures, by name."""
+def one_round(
+    server: Server, browser: Any, dropped: list[list[tuple[Path, tuple[int, int]]]], seconds: float
+) -> dict[str, Any]:
+    """All readers come, drop their films, look, clear and go; waits at most about so many seconds for the verdicts."""
+    memory = Memory(server.process.pid)
+    with memory.watched():
+        readers = [Reader(open_page(browser, server.address), [size for _, size in files]) for files in dropped]
+        started = time.monotonic()
+        for reader, files in zip(readers, dropped, strict=True):
+            reader.dropped_at = time.monotonic() - started
+            reader.page.locator("input[type=file]").set_input_files([path for path, _ in files])
+        while time.monotonic() - started < seconds and any(reader.seconds is None for reader in readers):
+            for reader in readers:
+                if reader.seconds is None:
+                    look(reader, started)
+        answered = [reader for reader in readers if reader.seconds is not None]
+        for reader in answered:
+            look_through(reader)
+        holding = memory.now()
+        for reader in answered:
+            reader.page.get_by_role("button", name="Clear all films").click()
+            reader.page.get_by_text("No film at hand?").wait_for(timeout=30_000)
+        cleared = memory.now()
+        for reader in readers:
+            reader.page.context.close()
+        until(lambda: server.held()["sessions"] == 0, 20)
+        time.sleep(_KEPT_SECONDS)
+    waits = sorted(reader.seconds - reader.dropped_at for reader in answered if reader.seconds is not None)
+    return (
+        {
+            "answered": len(answered),
+            "wrong_films": sum(reader.wrong for reader in readers),
+            "told_their_place": sum(bool(reader.places) for reader in readers),
+            "seconds_to_last_verdict_median": round(statistics.median(waits), 1) if waits else None,
+            "seconds_to_last_verdict_worst": round(waits[-1], 1) if waits else None,
+            "memory_mib_peak": round(memory.peak),
+        }
+        | {
+            f"memory_mib_{when}_{whose}": mib
+            for when, held in (("seen", holding), ("cleared", cleared), ("after", memory.now()))
+            for whose, mib in held.items()
+        }
+        | {
+            "uploads_held_after": server.held()["uploaded"],
+        }
+    )
+
+
+def measure(sessions: int, films: int, seconds: float, rounds: int = 1) -> dict[str, Any]:
+    """Run the whole on one server; the figures by name, those of the rounds under "rounds"."""
     options = [f"--server.disconnectedSessionTTL={_KEPT_SECONDS}"]
     source = simulated_film()
     with (
@@ -151,54 +200,17 @@ def measure(sessions: int, films: int, seconds: float) -> dict[str, Any]:
     ):
         dropped = [films_for(reader, films, source, Path(folder)) for reader in range(sessions)]
         warm_up(server, browser)
-        memory = Memory(server.process.pid)
-        before = memory.now()
-        with memory.watched():
-            readers = [Reader(open_page(browser, server.address), [size for _, size in files]) for files in dropped]
-            started = time.monotonic()
-            for reader, files in zip(readers, dropped, strict=True):
-                reader.dropped_at = time.monotonic() - started
-                reader.page.locator("input[type=file]").set_input_files([path for path, _ in files])
-            while time.monotonic() - started < seconds and any(reader.seconds is None for reader in readers):
-                for reader in readers:
-                    if reader.seconds is None:
-                        look(reader, started)
-            answered = [reader for reader in readers if reader.seconds is not None]
-            for reader in answered:
-                look_through(reader)
-            holding = memory.now()
-            for reader in answered:
-                reader.page.get_by_role("button", name="Clear all films").click()
-                reader.page.get_by_text("No film at hand?").wait_for(timeout=30_000)
-            cleared = memory.now()
-            for reader in readers:
-                reader.page.context.close()
-            until(lambda: server.held()["sessions"] == 0, 20)
-            time.sleep(_KEPT_SECONDS)
-        waits = sorted(reader.seconds - reader.dropped_at for reader in answered if reader.seconds is not None)
-        return (
-            {
-                "sessions": sessions,
-                "films_each": films,
-                "film_megabytes": round(dropped[0][0][0].stat().st_size / 1e6, 1),
-                "cores": os.cpu_count(),
-                "load_average_at_end": round(os.getloadavg()[0], 1),
-                "answered": len(answered),
-                "wrong_films": sum(reader.wrong for reader in readers),
-                "told_their_place": sum(bool(reader.places) for reader in readers),
-                "seconds_to_last_verdict_median": round(statistics.median(waits), 1) if waits else None,
-                "seconds_to_last_verdict_worst": round(waits[-1], 1) if waits else None,
-                "memory_mib_peak": round(memory.peak),
-            }
-            | {
-                f"memory_mib_{when}_{whose}": mib
-                for when, held in (("before", before), ("seen", holding), ("cleared", cleared), ("after", memory.now()))
-                for whose, mib in held.items()
-            }
-            | {
-                "uploads_held_after": server.held()["uploaded"],
-            }
-        )
+        before = Memory(server.process.pid).now()
+        return {
+            "sessions": sessions,
+            "films_each": films,
+            "film_megabytes": round(dropped[0][0][0].stat().st_size / 1e6, 1),
+            "cores": os.cpu_count(),
+            "memory_mib_before_server": before["server"],
+            "memory_mib_before_readers": before["readers"],
+            "rounds": [one_round(server, browser, dropped, seconds) for _ in range(rounds)],
+            "load_average_at_end": round(os.getloadavg()[0], 1),
+        }
 
 
 def main() -> int:
@@ -206,18 +218,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Many readers at once on one server, here on this machine.")
     parser.add_argument("--sessions", type=int, default=20, help=f"readers at once, at most {_MOST_SESSIONS}")
     parser.add_argument("--films", type=int, default=3, help=f"films each, at most {_MOST_FILMS}")
-    parser.add_argument("--seconds", type=float, default=300, help="give up waiting for verdicts after this long")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all of them come and go")
+    parser.add_argument("--seconds", type=float, default=300, help="give up waiting for a round's verdicts after this")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
     if not CHROMIUM:
         parser.error(NO_CHROMIUM)
     sessions, films = min(arguments.sessions, _MOST_SESSIONS), min(arguments.films, _MOST_FILMS)
-    figures = measure(sessions, films, arguments.seconds)
+    figures = measure(sessions, films, arguments.seconds, arguments.rounds)
     text = json.dumps(figures, indent=2)
     sys.stdout.write(f"{text}\n")
     if arguments.json:
         arguments.json.write_text(f"{text}\n", encoding="utf-8")
-    return 0 if figures["answered"] == sessions and not figures["wrong_films"] else 1
+    well = all(one["answered"] == sessions and not one["wrong_films"] for one in figures["rounds"])
+    return 0 if well else 1
 
 
 if __name__ == "__main__":

@@ -5,9 +5,7 @@ is removed, and removes a session whose page was closed only when another one is
 """
 
 import asyncio
-import ctypes
 import sys
-from contextlib import suppress
 
 import streamlit as st
 from starlette.formparsers import MultiPartParser
@@ -16,10 +14,12 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from ptx_app.ui.freed_memory import give_back, keep_little
 from ptx_app.ui.visit import Visit
 
 # Streamlit bounds an upload's size; this alone is what would bring it to the disk.
 MultiPartParser.spool_max_size = sys.maxsize
+keep_little()
 
 
 def let_go(file: UploadedFile) -> None:
@@ -32,7 +32,7 @@ def let_go_of_all() -> None:
     """Drop every file that this session has uploaded, read or not."""
     uploads, session = _uploads()
     uploads.remove_session_files(session)
-    _give_back()
+    give_back()
 
 
 def end_with_the_page(visit: Visit) -> None:
@@ -63,19 +63,12 @@ def _watch(server: Runtime, session: str, visit: Visit, away: int) -> None:
     visit.clear()  # now, not when Python next looks for what nobody holds
     server.close_session(session)
     _watched.discard(session)
-    _give_back()
+    give_back()
 
 
 @st.cache_resource(scope="session", on_release=_leave, show_spinner=False)
 def _presence(_visit: Visit) -> tuple[str, Visit]:
     return _uploads()[1], _visit
-
-
-def _give_back() -> None:
-    """Have glibc hand freed memory to the system: it gives every thread a heap, and keeps what was freed there."""
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _uploads() -> tuple[MemoryUploadedFileManager, str]:

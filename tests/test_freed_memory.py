@@ -1,0 +1,60 @@
+"""What was freed is the system's again, in a process whose C library is glibc."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from ptx_app.ui import freed_memory
+
+_PRELUDE = """
+import threading
+from ptx_app.ui.freed_memory import give_back, keep_little
+
+def resident_mib():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * 4096 >> 20
+
+def in_a_thread(use):
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+"""
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is told what to keep")
+
+
+def printed(code: str) -> list[int]:
+    done = subprocess.run([sys.executable, "-c", _PRELUDE + code], capture_output=True, text=True, check=True)
+    return [int(number) for number in done.stdout.split()]
+
+
+@needs_glibc
+def test_a_threads_heap_keeps_little_at_its_end():
+    use = """
+large = b"x" * (24 << 20)
+del large  # from here on glibc would keep up to 48 MiB
+before = resident_mib()
+in_a_thread(lambda: [b"x" * (1 << 20) for _ in range(40)])
+print(resident_mib() - before)
+"""
+    assert printed("assert keep_little()" + use)[0] <= 10 < 30 <= printed(use)[0]
+
+
+@needs_glibc
+def test_what_lies_free_between_blocks_in_use_is_given_back():
+    before, after = printed("""
+blocks = []
+in_a_thread(lambda: blocks.extend(b"x" * (100 << 10 if number % 2 else 1000) for number in range(800)))
+del blocks[1::2]
+print(resident_mib())
+give_back()
+print(resident_mib())
+""")
+    assert before - after > 20
+
+
+def test_nothing_is_done_where_there_is_no_glibc(monkeypatch):
+    monkeypatch.setattr(freed_memory.sys, "platform", "darwin")
+    assert not freed_memory.keep_little()
+    freed_memory.give_back()
