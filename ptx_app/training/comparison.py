@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ptx_app.errors import SettingsError
+from ptx_app.model.manifest import InputSpec, NetworkSpec, Weights
 from ptx_app.model.network import TorchNetwork
 from ptx_app.training.catalogue import LabelledFilm, read_catalogue
 from ptx_app.training.configuration import Configuration, parse_configuration
-from ptx_app.training.cost import measure_cost
+from ptx_app.training.cost import Cost, measure_cost
 from ptx_app.training.evaluation import Results, differences, evaluate, results_of
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.publishing import chosen_and_seen, describe, expert_films, measured_points
@@ -21,6 +22,7 @@ from ptx_app.training.run_folder import RunFolder
 
 Document = dict[str, Any]
 
+_STATE = "last.safetensors"
 _COLUMNS = {"auc": "AUC", "dice_mean": "Dice on positives", "iou_mean": "IoU", "pixel_accuracy": "Pixel accuracy"}
 _DIFFERENCES = {"auc": "AUC, difference", "dice_mean": "Dice, difference"}
 _COSTS = ("Parameters", "Multiply-adds", "s a film", "MiB", "Training, min")
@@ -80,14 +82,18 @@ def compare(configurations: Sequence[Configuration], data: Path, runs: Path, out
             trained[_training_of(configuration)] = training.folder, training.held_out
     validation = expert_films(read_catalogue(data), "val")
     rows: list[Document] = []
+    costs: dict[tuple[NetworkSpec, InputSpec, bool], Cost] = {}
     base, document = None, Document()
     output.mkdir(parents=True, exist_ok=True)
     table = output / f"{name}.md"
     for configuration in configurations:
         run, held_out = trained[_training_of(configuration)]
-        row, results = measured(configuration, run, held_out, validation)
+        row, results, weights = measured(configuration, run, held_out, validation)
         base = base or results
-        rows.append(row | {"difference": differences(results, base)})
+        costly = weights.network, weights.input, weights.flip_averaging
+        if costly not in costs:
+            costs[costly] = measure_cost(weights, run.path / _STATE)
+        rows.append(row | {"difference": differences(results, base), "cost": asdict(costs[costly])})
         document = {
             "films_seen": configuration.schedule.films,
             "validation_films": len(validation),
@@ -112,13 +118,13 @@ def measured(
     run: RunFolder,
     held_out: Sequence[LabelledFilm],
     validation: Sequence[LabelledFilm],
-) -> tuple[Document, Results]:
-    """One row and the films behind it: a finished run's last weights, thresholds from the films held out, figures from
-    the validation films.
+) -> tuple[Document, Results, Weights]:
+    """One row, the films behind it, and the entry: a finished run's last weights, thresholds from the films held out,
+    figures from the validation films.
 
     The last weights and not the best: which validation was the best is luck on a small budget.
     """
-    file = run.path / "last.safetensors"
+    file = run.path / _STATE
     draft = replace(describe(run, file, configuration.publishing.flip_averaging), title=configuration.title)
     network = TorchNetwork(draft, file)
     choice, seen = chosen_and_seen(run, draft, network, held_out, validation)
@@ -131,9 +137,8 @@ def measured(
         "side": weights.input.side,
         "flip_averaging": weights.flip_averaging,
         "training_minutes": float(run.read_log()[-1]["minutes"]),
-        "cost": asdict(measure_cost(weights, file)),
     }
-    return row | {name: figures[name] for name in _COLUMNS}, results
+    return row | {name: figures[name] for name in _COLUMNS}, results, weights
 
 
 def markdown(document: Document) -> str:
