@@ -1,5 +1,13 @@
-"""The page's entry: `streamlit run app.py`."""
+"""The page's entry: `streamlit run app.py`. Streamlit imports this file for the server, and runs it for every page."""
 
-from ptx_app.ui.page import show
+if __name__ == "__main__":
+    from ptx_app.ui.page import show
 
-show()
+    show()
+else:
+    import streamlit as st
+    from starlette.middleware import Middleware
+
+    from ptx_app.ui.server import SecurityHeaders, browser_opened
+
+    app = st.App(__file__, middleware=[Middleware(SecurityHeaders)], lifespan=browser_opened)

@@ -1,7 +1,9 @@
 """What a real server with the repository's settings serves, refuses and lets go of."""
 
+import asyncio
 import http.client
 import itertools
+import os
 import re
 import time
 import tomllib
@@ -15,25 +17,25 @@ from serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_brow
 from streamlit import config
 
 from ptx_app.model.manifest import ROOT
+from ptx_app.ui.server import HEADERS, SecurityHeaders
 
 SETTINGS = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
-# The app itself, and two more pages of the test's own: one that breaks, one that counts films in memory.
+# Two more pages of the test's own, one that breaks and one that counts films in memory, before the app's own entry.
 _SCRIPT = """
-import gc
-import streamlit as st
-if "break" in st.query_params:
-    raise RuntimeError("a secret of the server")
-elif "count" in st.query_params:
-    from ptx_app.ui.visit import Film
-    look = st.session_state["look"] = st.session_state.get("look", -1) + 1
-    st.text(f"look {look}: {sum(type(thing) is Film for thing in gc.get_objects())} films in memory")
-    st.button("Look")
-else:
-    from ptx_app.ui.page import show
-    show()
-"""
+if __name__ == "__main__":
+    import gc
+    import streamlit as st
+    if "break" in st.query_params:
+        raise RuntimeError("a secret of the server")
+    elif "count" in st.query_params:
+        from ptx_app.ui.visit import Film
+        look = st.session_state["look"] = st.session_state.get("look", -1) + 1
+        st.text(f"look {look}: {sum(type(thing) is Film for thing in gc.get_objects())} films in memory")
+        st.button("Look")
+        st.stop()
+""" + (ROOT / "app.py").read_text(encoding="utf-8")
 _KEPT_SECONDS = 3
 
 
@@ -136,6 +138,98 @@ def test_another_sites_page_cannot_open_a_connection(server):
         )[0]  # fmt: skip
 
     assert knock("https://elsewhere.example") == 403
+
+
+def headers_that_lack(headers: dict[str, str]) -> list[str]:
+    return [name for name, value in HEADERS.items() if headers.get(name.lower()) != value]
+
+
+def test_the_headers_are_the_careful_ones():
+    assert HEADERS["X-Content-Type-Options"] == "nosniff"
+    assert HEADERS["Referrer-Policy"] == "no-referrer"
+    assert all(f"{sense}=()" in HEADERS["Permissions-Policy"] for sense in ("camera", "microphone", "geolocation"))
+    assert HEADERS["Content-Security-Policy"].startswith("frame-ancestors 'self' https://")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 200), ("HEAD", "/", 200), ("GET", "/_stcore/health", 200), ("GET", "/_stcore/metrics", 200),
+     ("GET", "/media/nothing.png", 404), ("GET", "//etc/passwd", 400),
+     ("PUT", "/_stcore/upload_file/1/1", 403), ("POST", "/_stcore/health", 405)],
+)  # fmt: skip
+def test_answers_have_the_security_headers_errors_too(server, method, path, status):
+    answered, headers, _ = ask(server, path, method)
+    assert (answered, headers_that_lack(headers)) == (status, [])
+
+
+def test_an_answer_to_an_error_that_nobody_foresaw_has_them_too():
+    async def stumble(scope, receive, send) -> None:
+        raise RuntimeError("a secret of the server")
+
+    sent: list[dict] = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    with pytest.raises(RuntimeError):  # for the log
+        asyncio.run(SecurityHeaders(stumble)({"type": "http"}, None, send))
+    assert sent[0]["status"] == 500
+    assert headers_that_lack({name.decode(): value.decode() for name, value in sent[0]["headers"]}) == []
+    assert b"secret" not in sent[1]["body"]
+
+
+@needs_browser
+def test_all_that_a_visit_fetches_has_the_security_headers_the_upload_too(server, browser):
+    answers = []
+    page = browser.new_context().new_page()
+    page.on("response", lambda answer: answers.append(answer))
+    page.goto(server.address)
+    page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
+    drop(page, ("one.dcm", dicom_of(_film(400))))
+    page.get_by_role("group", name="Films of this visit").get_by_role("button").first.wait_for(timeout=60_000)
+    fetched = {(answer.request.method, urlsplit(answer.url).path, answer.status): answer.headers for answer in answers
+               if answer.url.startswith(server.address)}  # fmt: skip
+    assert ("GET", "/", 200) in fetched
+    assert any(path.endswith(".js") for _, path, _ in fetched)
+    assert any((method, status) == ("PUT", 204) for method, path, status in fetched if "upload_file" in path)
+    assert [answer for answer, headers in fetched.items() if headers_that_lack(headers)] == []
+    page.context.close()
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("site", "shown"),
+    [
+        ("https://films.streamlit.app/", True),
+        ("https://share.streamlit.io/", True),
+        ("https://elsewhere.example/", False),
+    ],
+)
+def test_other_sites_cannot_show_the_page_in_a_frame_but_its_host_can(server, browser, site, shown):
+    def answer(route) -> None:
+        if route.request.url == site:
+            route.fulfill(body='<iframe src="https://page.example/"></iframe>', content_type="text/html")
+        else:  # Chromium lets no site frame this machine: the server's answer comes under another name
+            route.fulfill(response=route.fetch(url=f"{server.address}/"))
+
+    page = browser.new_context().new_page()
+    page.route(lambda address: address in {site, "https://page.example/"}, answer)
+    page.goto(site)
+    framed = page.frames[1].content()
+    assert ('<div id="root">' in framed) == shown
+    page.context.close()
+
+
+def test_the_page_opens_in_a_browser_where_there_is_one(tmp_path):
+    for name in ("xdg-open", "open"):  # what Linux and macOS open an address with
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n', encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    opened = tmp_path / "opened"
+    opened.touch()
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    options = ["--server.headless=false", "--server.showEmailPrompt=false"]
+    with running_server(options=options, environment={"PATH": path}) as running:
+        until(lambda: opened.read_text(encoding="utf-8") == f"{running.address}\n", 10)
 
 
 def test_agents_are_not_served(server):

@@ -1,0 +1,66 @@
+"""What the app adds to Streamlit's server: headers on its answers, and the browser that opens on a laptop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import streamlit as st
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import cli_util, config
+from streamlit.web.server import server_util
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # Streamlit Community Cloud shows every app in a frame of its own.
+    "Content-Security-Policy": "frame-ancestors 'self' https://*.streamlit.app https://share.streamlit.io",
+}
+
+
+class SecurityHeaders:
+    """ASGI middleware: every answer to a request over HTTP has HEADERS, errors too.
+
+    What uvicorn answers by itself has not: a request that is no HTTP, and a WebSocket refused.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message.setdefault("headers", [])
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            # Left to itself, Starlette answers this outside of any middleware.
+            if not begun:
+                await PlainTextResponse("Internal Server Error", 500)(scope, receive, send_with_headers)
+            raise
+
+
+@asynccontextmanager
+async def browser_opened(_app: st.App) -> AsyncIterator[None]:
+    """Open the page in a browser, unless `server.headless`, as Streamlit by itself does for all but an `st.App`."""
+    if not config.get_option("server.headless"):
+        asyncio.get_running_loop().call_soon(cli_util.open_browser, server_util.get_url(_host()))
+    yield
+
+
+def _host() -> str:
+    if config.is_manually_set("server.address") and not config.is_manually_set("browser.serverAddress"):
+        return server_util.get_display_address(config.get_option("server.address"))
+    return str(config.get_option("browser.serverAddress"))
