@@ -151,11 +151,14 @@ class PublishingSection(_Section):
 
     Attributes:
         flip_averaging: whether the model's answer is the mean of a film's and its mirror image's.
+        mask_evidence: whether the score heeds the mask's surest part beside the head. Its weight is fitted on the films
+            held out, and flatters masks there where an earlier stage has learned from them.
         prevalence: share of positives among the films that the score is calibrated for; 0.22 is the challenge's.
         sensitivity, specificity: that the operating points "sensitive" and "specific" shall reach there.
     """
 
     flip_averaging: bool = False
+    mask_evidence: bool = False
     prevalence: Annotated[float, Field(gt=0, lt=1)] = 0.22
     sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.95
     specificity: Annotated[float, Field(gt=0, le=1)] = 0.95

@@ -34,7 +34,7 @@ def choose(held_out: Sequence[Examined], section: PublishingSection) -> Choice:
     if positive.all() or not positive.any():
         raise SettingsError("TOO_FEW_FILMS", "Thresholds need films held out with and without a pneumothorax.")
     logits = np.asarray([film.logit for film in held_out])
-    evidence = np.asarray([mask_evidence(film.probability) for film in held_out])
+    evidence = np.asarray([mask_evidence(film.probability) if section.mask_evidence else 0.0 for film in held_out])
     calibration = fit_calibration(logits, evidence, positive, section.prevalence)
     scores = np.asarray([film.prediction(calibration).score for film in held_out])
     extent, smallest = best_extent([film for film in held_out if film.positive])

@@ -223,6 +223,13 @@ def test_everything_is_chosen_together_and_measured_on_other_films():
     assert worse["dice_positive"] == pytest.approx(2 * 400 / (400 + 36**2), abs=1e-3)
 
 
+def test_the_masks_evidence_counts_only_where_it_is_asked_for():
+    films = [examined(f"{n}", bool(n % 2), (n % 5) / 5, 0.9 if n % 2 else 0.2) for n in range(40)]
+    without, heeded = (choose(films, PublishingSection(mask_evidence=asked)) for asked in (False, True))
+    assert without.calibration.mask_weight == 0
+    assert heeded.calibration.mask_weight > 0
+
+
 def test_films_of_one_label_choose_nothing():
     with pytest.raises(SettingsError):
         choose([examined(n, True, 1.0) for n in range(3)], PublishingSection())
