@@ -127,7 +127,7 @@ def measured(
     file = run.path / _STATE
     draft = replace(describe(run, file, configuration.publishing.flip_averaging), title=configuration.title)
     network = TorchNetwork(draft, file)
-    choice, seen = chosen_and_seen(run, draft, network, held_out, validation)
+    choice, seen = chosen_and_seen(configuration.publishing, draft, network, held_out, validation)
     weights = replace(draft, calibration=choice.calibration, operating_points=measured_points(choice, seen))
     results = results_of(seen, weights)
     document = evaluate(results, weights)

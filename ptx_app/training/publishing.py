@@ -14,6 +14,7 @@ from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Calibration, OperatingPo
 from ptx_app.model.network import TorchNetwork
 from ptx_app.model.register import Document, read_document, with_entry, write_document
 from ptx_app.training.catalogue import LabelledFilm, MaskKind
+from ptx_app.training.configuration import PublishingSection
 from ptx_app.training.examination import Examined, dicom_films, examine, prepared_films
 from ptx_app.training.measuring import PLACES, manifest_figures, positives_of, scores_of
 from ptx_app.training.metrics import sensitivity, specificity
@@ -73,7 +74,7 @@ def publish(
         raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Let it train until a validation.")
     draft = describe(run, file, flip_averaging)
     network = TorchNetwork(draft, file)
-    choice, seen = chosen_and_seen(run, draft, network, held_out, validation)
+    choice, seen = chosen_and_seen(run.configuration().publishing, draft, network, held_out, validation)
     extent = choice.points[DEFAULT_POINT].extent
     figures = {"validation_films": manifest_figures(seen, choice.calibration, extent)}
     if dicoms is not None:
@@ -115,14 +116,13 @@ def describe(run: RunFolder, file: Path, flip_averaging: bool | None) -> Weights
 
 
 def chosen_and_seen(
-    run: RunFolder,
+    section: PublishingSection,
     draft: Weights,
     network: TorchNetwork,
     held_out: Sequence[LabelledFilm],
     validation: Sequence[LabelledFilm],
 ) -> tuple[Choice, list[Examined]]:
     """Thresholds chosen on the films held out, and what the network says of the validation films, in this order."""
-    section = run.configuration().publishing
     choice = choose(examine(network, draft, prepared_films(held_out), len(held_out), "films held out"), section)
     return choice, examine(network, draft, prepared_films(validation), len(validation), "validation films")
 
