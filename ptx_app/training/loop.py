@@ -18,6 +18,7 @@ from ptx_app.model.network import choose_device
 from ptx_app.training.augmentation import Augmentation
 from ptx_app.training.catalogue import LabelledFilm
 from ptx_app.training.configuration import Configuration
+from ptx_app.training.depthwise import quicken_depthwise
 from ptx_app.training.film_dataset import Example, FilmDataset
 from ptx_app.training.film_store import FilmStore
 from ptx_app.training.losses import MASK_LOSSES, total_loss
@@ -75,6 +76,7 @@ class TrainingRun:
         self._module = build_network(configuration.network).to(self.device)
         self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         set_batch_norm_momentum(self._module, configuration.training.batch_norm_momentum)
+        quicken_depthwise(self._module)
         self._average = build_average(self._module, configuration.training.ema)
         self._optimizer = build_optimizer(self._module, configuration.optimizer)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision is torch.float16)
