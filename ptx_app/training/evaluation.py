@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptx_app.inference.decide import Thresholds, decide, extent_mask
 from ptx_app.model.manifest import Calibration, Weights
 from ptx_app.training.examination import Examined
+from ptx_app.training.goals import against_goals
 from ptx_app.training.measuring import PLACES, mean_known, positives_of, scores_of
 from ptx_app.training.metrics import (
     Bools,
@@ -22,6 +23,7 @@ from ptx_app.training.metrics import (
     dice,
     iou,
     sensitivity,
+    sensitivity_at_specificity,
     specificity,
 )
 
@@ -114,7 +116,7 @@ def evaluate(results: Results, weights: Weights) -> Document:
     """All figures, as the JSON report holds them; each {"value", "low", "high"} with its 95 % interval."""
     everyone = np.arange(len(results.names))
     default = results.points[weights.default_operating_point]
-    return {
+    document = {
         "model": weights.name,
         "sha256": weights.sha256,
         "flip_averaging": weights.flip_averaging,
@@ -141,6 +143,7 @@ def evaluate(results: Results, weights: Weights) -> Document:
             for rows in [np.flatnonzero(results.views == view)]
         ],
     }
+    return document | {"goals": against_goals(document)}
 
 
 def differences(results: Results, base: Results) -> Document:
@@ -188,6 +191,7 @@ def _overall(r: Results) -> dict[str, Statistic]:
         "dice_median": lambda rows: _median_known(r.dice[rows]),
         "iou_mean": lambda rows: mean_known(r.iou[rows]),
         "iou_median": lambda rows: _median_known(r.iou[rows]),
+        "sensitivity_at_specificity": lambda rows: sensitivity_at_specificity(r.score[rows], r.positive[rows]),
     }
 
 

@@ -1,5 +1,6 @@
 """What is measured, and how sure it is. Plain numpy on the results of films."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -7,6 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+WANTED_SPECIFICITY = 0.92  # of readers and models alike where sensitivities are compared
 
 
 def dice(predicted: Bools, truth: Bools) -> float:
@@ -39,6 +42,18 @@ def sensitivity(score: Floats, positive: Bools, threshold: float) -> float:
 def specificity(score: Floats, positive: Bools, threshold: float) -> float:
     """Share of negative films that score below the threshold. NaN without negatives."""
     return _mean(score[~positive] < threshold)
+
+
+def sensitivity_at_specificity(score: Floats, positive: Bools, wanted: float = WANTED_SPECIFICITY) -> float:
+    """The highest sensitivity of any threshold with at least the wanted specificity, read off these films' own ROC.
+
+    NaN where a class is missing.
+    """
+    negatives = np.sort(score[~positive])
+    if not negatives.size or not positive.any():
+        return float("nan")
+    spared = math.ceil(wanted * negatives.size - 1e-9)
+    return _mean(score[positive] > negatives[spared - 1]) if spared else 1.0
 
 
 def brier(score: Floats, positive: Bools) -> float:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ptx_app.training.metrics import WANTED_SPECIFICITY
+
 Document = dict[str, Any]
 
 _NAMES = {
@@ -10,6 +12,7 @@ _NAMES = {
     "dice_median": "Dice, median",
     "iou_mean": "IoU, mean",
     "iou_median": "IoU, median",
+    "sensitivity_at_specificity": f"Sensitivity at a specificity of {WANTED_SPECIFICITY}, read off these films' ROC",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "challenge_dice": "Challenge's mean Dice",
@@ -46,6 +49,12 @@ def markdown(document: Document, figures: dict[str, str]) -> str:
         f"Dice and IoU on the positive films at extent {document['extent']}, before any gate by the score.",
         "",
         *_list(document["overall"]),
+        "",
+        "## Against the goals",
+        "",
+        *_goals(document["goals"]),
+        "",
+        "What was tried, and what to try next, stands in the model card.",
         "",
         "## At each operating point",
         "",
@@ -95,6 +104,14 @@ def _table(parts: dict[str, dict[str, Document]], what: str) -> list[str]:
     rows = [f"| {what} | {' | '.join(_NAMES[name] for name in columns)} |", "| --- " * (len(columns) + 1) + "|"]
     for name, part in parts.items():
         rows.append(f"| {name} | {' | '.join(value(part[column]) for column in columns)} |")
+    return rows
+
+
+def _goals(goals: list[Document]) -> list[str]:
+    rows = ["| Figure | Goal | Measured | Missed by |", "| --- | --- | --- | --- |"]
+    for row in goals:
+        missed = "–" if row["missed_by"] is None else f"{row['missed_by']:.3f}" if row["missed_by"] else "met"
+        rows.append(f"| {row['figure']} | {row['goal']} | {value(row['measured'])} | {missed} |")
     return rows
 
 

@@ -68,6 +68,18 @@ def test_overlap_is_of_positive_films_before_any_gate(document):
     assert overall["auc"] == pytest.approx(3.5 / 9, abs=1e-4)  # three ties
 
 
+def test_goals_are_missed_by_the_distance_to_them(document):
+    goals = {row["figure"].split(",")[0]: row for row in document["goals"]}
+    assert goals["Dice"]["missed_by"] == 0  # 0.8333
+    assert goals["AUC"]["missed_by"] == pytest.approx(0.95 - 3.5 / 9, abs=1e-4)
+    best = max(point["challenge_dice"]["value"] for point in document["operating_points"].values())
+    assert goals["Challenge's mean Dice"]["measured"]["value"] == best
+    text = markdown(document, {})
+    assert "| Dice, mean, on positive films | 0.55 | 0.833 (" in text
+    assert text.count("| met |") == 1
+    assert f"| {goals['AUC']['missed_by']:.3f} |" in text
+
+
 def test_what_is_not_flagged_is_not_shown(document):
     sensitive, balanced = (document["operating_points"][name] for name in ("sensitive", "balanced"))
     assert (sensitive["sensitivity"]["value"], balanced["sensitivity"]["value"]) == (0.6667, 0.3333)

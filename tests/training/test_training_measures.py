@@ -101,6 +101,27 @@ def test_rates_and_calibration_by_hand():
     assert metrics.calibration_error(score, positive) == pytest.approx((0.1 + 0.2 + 0.1) / 4)
 
 
+def test_sensitivity_at_a_specificity_is_the_best_that_any_threshold_gives():
+    score = np.asarray([0.1, 0.2, 0.3, 0.4, 0.35, 0.4, 0.9])
+    positive = np.asarray([False] * 4 + [True] * 3)
+    assert metrics.sensitivity_at_specificity(score, positive, 0.75) == 1  # above 0.3
+    assert metrics.sensitivity_at_specificity(score, positive, 0.76) == pytest.approx(1 / 3)  # above 0.4, a tie
+    assert metrics.sensitivity_at_specificity(score, positive, 0.0) == 1
+    assert np.isnan(metrics.sensitivity_at_specificity(score, np.zeros(7, bool), 0.9))
+    assert np.isnan(metrics.sensitivity_at_specificity(score, np.ones(7, bool), 0.9))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40), st.floats(0, 1))
+def test_sensitivity_at_a_specificity_against_all_thresholds(pairs, wanted):
+    score, positive = np.asarray([s / 6 for s, _ in pairs]), np.asarray([p for _, p in pairs])
+    if positive.all() or not positive.any():
+        return
+    rates = [(metrics.specificity(score, positive, t), metrics.sensitivity(score, positive, t)) for t in (*score, 2.0)]
+    best = max(found for spared, found in rates if spared >= wanted - 1e-9)
+    assert metrics.sensitivity_at_specificity(score, positive, wanted) == pytest.approx(best)
+
+
 def test_the_bootstrap_draws_patients_not_films():
     value = np.asarray([0.0] * 50 + [1.0] * 50)
     alone, together = (

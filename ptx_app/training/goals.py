@@ -1,0 +1,49 @@
+"""What the default model shall reach on the validation films, and by how much it falls short."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ptx_app.training.metrics import WANTED_SPECIFICITY
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure's name in words, what it shall at least be, and where the evaluation's document holds it."""
+
+    figure: str
+    least: float
+    measured: Callable[[Document], Document]
+
+
+def _best_challenge_dice(document: Document) -> Document:
+    points = document["operating_points"].values()
+    best: Document = max((point["challenge_dice"] for point in points), key=lambda measured: float(measured["value"]))
+    return best
+
+
+GOALS = (
+    Goal("Dice, mean, on positive films", 0.55, lambda document: document["overall"]["dice_mean"]),
+    Goal("AUC", 0.95, lambda document: document["overall"]["auc"]),
+    Goal("Challenge's mean Dice, the highest of the operating points", 0.85, _best_challenge_dice),
+    Goal(
+        f"Sensitivity at a specificity of {WANTED_SPECIFICITY}",
+        0.85,
+        lambda document: document["overall"]["sensitivity_at_specificity"],
+    ),
+)
+
+
+def against_goals(document: Document) -> list[Document]:
+    """A row for each goal: figure, goal, what was measured of it with its interval, and by how much it is missed,
+    0 where it is met and None where nothing could be measured.
+    """
+    rows = []
+    for goal in GOALS:
+        measured = goal.measured(document)
+        value = measured["value"]
+        missed = None if value is None else round(max(0.0, goal.least - value), 4)
+        rows.append({"figure": goal.figure, "goal": goal.least, "measured": measured, "missed_by": missed})
+    return rows
