@@ -8,7 +8,6 @@ import argparse
 import io
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from ptx_app.model.fetch import resolve
 from ptx_app.model.manifest import ROOT, Weights, load_manifest
 from ptx_app.model.network import TorchNetwork, build_module
 from ptx_app.output.pictures import coloured_layer, contour, encoded, grey_picture
+from ptx_app.peak_memory import peak_memory
 from ptx_app.ui.visit import Film
 
 GOAL_SECONDS = 1.5
@@ -175,9 +175,8 @@ def _page_once() -> None:
     page.run()
     if not page.session_state["visit"].cases[0].film:
         raise SystemExit("The example was not read.")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     extra = [name for name in _MODULES_KEPT_OUT if name in sys.modules]
-    _say(f"Memory of the page's process with one film done: {peak / 1e6:.0f} MB (goal {GOAL_BYTES / 1e6:.0f})")
+    _say(f"Memory of the page's process with one film done: {peak_memory() / 1e6:.0f} MB (goal {GOAL_BYTES / 1e6:.0f})")
     _say(f"Imported there though it should not: {', '.join(extra) or 'nothing'}")
 
 

@@ -1,7 +1,6 @@
 """What a model costs beside what it finds: size, work, time and memory of one film."""
 
 import multiprocessing
-import resource
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ptx_app.inference.predict import predict
 from ptx_app.model.manifest import Weights
 from ptx_app.model.network import TorchNetwork, build_module
+from ptx_app.peak_memory import peak_memory
 
 _THREADS, _TIMES = 2, 5
 
@@ -57,4 +57,4 @@ def _run(weights: Weights, file: Path) -> tuple[float, float]:
         begun = time.perf_counter()
         predict(network, film, weights)
         taken.append(time.perf_counter() - begun)
-    return statistics.median(taken[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return statistics.median(taken[1:]), peak_memory() / 2**20
