@@ -5,7 +5,7 @@ for larger weights, and for the input where the stride is 2 and the precision bf
 """
 
 from types import MethodType
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 _QUICK = 3  # side of the weights whose gradient is quick
 _SIDES = (3, 5)
+_PADDING = "static_padding"  # segmentation_models_pytorch pads EfficientNet's layers by a module of this name
 
 
 def quicken_depthwise(module: nn.Module) -> None:
@@ -21,8 +22,13 @@ def quicken_depthwise(module: nn.Module) -> None:
     Weights, their names and the results stay as they are, up to rounding.
     """
     for part in module.modules():
-        if isinstance(part, nn.Conv2d) and _is_depthwise(part):
+        if _is_plain(part) and _is_depthwise(part):
             part.forward = MethodType(_forward, part)  # type: ignore[method-assign]
+
+
+def _is_plain(part: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether its forward pass pads and convolves and does nothing else, such as padding by the film's size."""
+    return type(part) is nn.Conv2d or (isinstance(part, nn.Conv2d) and hasattr(part, _PADDING))
 
 
 def _is_depthwise(part: nn.Conv2d) -> bool:
@@ -39,7 +45,7 @@ def _is_depthwise(part: nn.Conv2d) -> bool:
 
 
 def _forward(self: nn.Conv2d, films: Tensor) -> Tensor:
-    padding = getattr(self, "static_padding", None)  # segmentation_models_pytorch pads EfficientNet's layers apart
+    padding = getattr(self, _PADDING, None)
     vertical, horizontal = (int(size) for size in self.padding)
     padded = functional.pad(films, (horizontal, horizontal, vertical, vertical)) if padding is None else padding(films)
     result: Tensor = _Depthwise.apply(padded, self.weight, self.stride[0])  # type: ignore[no-untyped-call]

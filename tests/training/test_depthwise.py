@@ -51,6 +51,13 @@ def test_an_encoder_learns_the_same_and_keeps_its_names():
     assert compared > 100
 
 
+def test_encoders_that_pad_by_the_films_size_still_run():
+    module = build_module(NetworkSpec("Unet", "tu-tf_efficientnet_b0"))
+    quicken_depthwise(module)
+    mask, score = module(torch.randn(2, 3, 64, 64))
+    (mask.mean() + score.mean()).backward()
+
+
 def test_other_convolutions_are_left_alone():
     parts = [
         nn.Conv2d(4, 4, 3, groups=2, bias=False),
