@@ -85,7 +85,9 @@ def best_extent(positives: Sequence[Examined]) -> tuple[float, float]:
 
 
 def score_thresholds(scores: Floats, positive: Bools, sensitivity: float, specificity: float) -> dict[str, float]:
-    """Score thresholds of the three operating points, each halfway between two films' scores, to four places.
+    """Score thresholds of the three operating points, each halfway between two films' scores.
+
+    They have four places, or as many more as part those films.
 
     Args:
         scores, positive: of the films held out.
@@ -104,4 +106,14 @@ def score_thresholds(scores: Floats, positive: Bools, sensitivity: float, specif
     specific = int(reached[0]) if reached.size else len(candidates) - 1  # a negative film may score 1
     balanced = int(np.clip(np.argmax(found + spared), min(sensitive, specific), max(sensitive, specific)))
     chosen = {"sensitive": sensitive, "balanced": balanced, "specific": specific}
-    return {name: round(float(candidates[index]), 4) for name, index in chosen.items()}
+    edges = np.concatenate([[-np.inf], distinct, [1.0]])
+    return {
+        name: _between(float(edges[index]), float(edges[index + 1]), float(candidates[index]))
+        for name, index in chosen.items()
+    }
+
+
+def _between(below: float, above: float, middle: float) -> float:
+    """`middle` with as few places, four or more, as keep it above `below` and not above `above`; else `above`."""
+    rounded = (round(middle, places) for places in range(4, 17))
+    return next((value for value in rounded if below < value <= above), above)

@@ -122,6 +122,18 @@ def test_sensitivity_at_a_specificity_against_all_thresholds(pairs, wanted):
     assert metrics.sensitivity_at_specificity(score, positive, wanted) == pytest.approx(best)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=12, unique=True), st.integers(1, 3))
+def test_rounding_moves_no_film_to_the_wrong_side_of_a_threshold(scores, positives):
+    score = np.sort(np.asarray(scores))
+    positive = np.arange(len(score)) >= len(score) - positives  # the surest ones
+    chosen = score_thresholds(score, positive, 0.9, 0.9)
+    assert all(0 <= threshold <= 1 for threshold in chosen.values())
+    assert metrics.sensitivity(score, positive, chosen["sensitive"]) == 1
+    assert metrics.sensitivity(score, positive, chosen["balanced"]) == 1
+    assert metrics.specificity(score, positive, chosen["specific"]) >= 0.9
+
+
 def test_the_bootstrap_draws_patients_not_films():
     value = np.asarray([0.0] * 50 + [1.0] * 50)
     alone, together = (
