@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ptx_app.errors import SettingsError
 from ptx_app.model.manifest import InputSpec, NetworkSpec
 from ptx_app.training.catalogue import MaskKind
+
+MASK_WEIGHTS = {MaskKind.EXPERT: 1.0, MaskKind.MATCHED: 0.5, MaskKind.CONSENSUS: 0.5, MaskKind.TEACHER: 0.5}
+
+Side = Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
 
 
 class _Section(BaseModel):
@@ -42,9 +46,9 @@ class NetworkSection(_Section):
 class InputSection(_Section):
     """How the network wants its input."""
 
-    side: Annotated[int, Field(ge=32, le=2048, multiple_of=32)] = 384
+    side: Side = 384
     interpolation: Literal["area", "linear"] = "area"
-    channels: Annotated[int, Field(ge=1, le=3)] = 3
+    channels: Literal[3] = 3
     mean: float = 0.5
     std: Annotated[float, Field(gt=0)] = 0.5
     denoising: Literal["none", "median"] = "none"
@@ -61,7 +65,8 @@ class DataSection(_Section):
         held_out_positives, held_out_negatives: expert-labelled training films kept back, whole patients.
         most_a_patient: films that a patient may have to be kept back.
         split_seed: of that draw.
-        mask_weights: what a mask of that kind counts in the mask's loss; image-label-only films have none.
+        mask_weights: what a mask of that kind counts in the mask's loss, where not as MASK_WEIGHTS has it;
+            image-label-only films have none.
         draw_weights: how often a film of that kind is drawn beside the others of its label; 0 leaves them out.
         positive_share: share of positives among the films drawn, at the run's start and at its end.
         augmentation: "none", "geometric" or "all".
@@ -72,16 +77,16 @@ class DataSection(_Section):
     held_out_negatives: Annotated[int, Field(ge=1)] = 200
     most_a_patient: Annotated[int, Field(ge=1)] = 3
     split_seed: int = 1
-    mask_weights: dict[MaskKind, float] = {
-        MaskKind.EXPERT: 1.0,
-        MaskKind.MATCHED: 0.5,
-        MaskKind.CONSENSUS: 0.5,
-        MaskKind.TEACHER: 0.5,
-    }
+    mask_weights: dict[MaskKind, float] = MASK_WEIGHTS
     draw_weights: dict[MaskKind, float] = {}
     positive_share: tuple[float, float] = (0.8, 0.22)
     augmentation: Literal["none", "geometric", "all"] = "all"
     teacher: str | None = None
+
+    @field_validator("mask_weights")
+    @classmethod
+    def _with_those_not_named(cls, given: dict[MaskKind, float]) -> dict[MaskKind, float]:
+        return MASK_WEIGHTS | given
 
 
 class LossSection(_Section):
@@ -116,7 +121,7 @@ class ScheduleSection(_Section):
     films: Annotated[int, Field(gt=0)]
     name: Literal["cosine", "plateau"] = "cosine"
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    sides: tuple[tuple[float, int], ...] = ()
+    sides: tuple[tuple[float, Side], ...] = ()
     frozen_encoder: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 

@@ -22,7 +22,7 @@ SIDE = 512  # the prepared layout's
 class FilmStore:
     """Films (n, 512, 512) uint8 and masks (m, 512, 512) uint8 in {0, 1} in two memory-mapped arrays of a cache folder.
 
-    Each array is named after the files it holds, so that another index gets its own.
+    Each array is named after the files it holds and their state, so that other films, or changed ones, get their own.
     """
 
     def __init__(self, films: Sequence[LabelledFilm], cache: Path) -> None:
@@ -52,7 +52,7 @@ class FilmStore:
 
 
 def _decoded(cache: Path, sources: list[Path], read: Callable[[Path], Picture], what: str) -> Picture:
-    names = json.dumps([str(source) for source in sources])
+    names = json.dumps([_state(source) for source in sources])
     target = cache / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.{what}.npy"
     if not target.exists():
         partial = target.with_suffix(".part")
@@ -66,13 +66,23 @@ def _decoded(cache: Path, sources: list[Path], read: Callable[[Path], Picture], 
     return stored
 
 
+def _state(source: Path) -> tuple[str, int, int]:
+    try:
+        found = source.stat()
+    except OSError as error:
+        raise _unreadable() from error
+    return str(source), found.st_size, found.st_mtime_ns
+
+
+def _unreadable() -> SettingsError:
+    return SettingsError("FILM_UNREADABLE", "A film or mask named in index.csv cannot be read. Prepare the data again.")
+
+
 def read_picture(path: Path) -> Picture:
     """A grey picture file of the prepared layout, (H, W) uint8. Raises SettingsError FILM_UNREADABLE."""
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if picture is None:
-        raise SettingsError(
-            "FILM_UNREADABLE", "A film or mask named in index.csv cannot be read. Prepare the data again."
-        )
+        raise _unreadable()
     return np.asarray(picture, np.uint8)
 
 

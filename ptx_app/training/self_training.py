@@ -28,7 +28,7 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
     Args:
         films: of a run, in their order.
         teacher: name of weights in the manifest, averaged with the mirrored film whatever their entry says.
-        cache: folder in which the masks are kept, so that the same teacher draws them once.
+        cache: folder in which the masks are kept, so that the same teacher draws each once.
 
     Raises:
         WeightsError: as `resolve` and TorchNetwork.
@@ -38,11 +38,12 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
     folder = cache / f"masks-of-{weights.name}-{weights.sha256[:16]}"
     bare = [film for film in films if film.mask_kind is MaskKind.IMAGE_LABEL]
     drawn = folder / "confidences.json"
-    if not drawn.exists():
+    confidences = json.loads(drawn.read_text(encoding="utf-8")) if drawn.exists() else {}
+    undrawn = [film for film in bare if film.image_id not in confidences]
+    if undrawn:
         folder.mkdir(parents=True, exist_ok=True)
-        confidences = _draw(TorchNetwork(weights, file), replace(weights, flip_averaging=True), bare, folder)
+        confidences |= _draw(TorchNetwork(weights, file), replace(weights, flip_averaging=True), undrawn, folder)
         drawn.write_text(json.dumps(confidences, indent=1), encoding="utf-8")
-    confidences = json.loads(drawn.read_text(encoding="utf-8"))
     return [_taught(film, confidences.get(film.image_id, 0.0), folder) for film in films]
 
 
@@ -65,7 +66,7 @@ def _draw(network: Network, weights: Weights, films: Sequence[LabelledFilm], fol
         mask, confidence = teacher_mask(network, weights, read_picture(film.image))
         if confidence:
             cv2.imwrite(str(folder / f"{film.image_id}.png"), mask)
-            confidences[film.image_id] = round(confidence, 4)
+        confidences[film.image_id] = round(confidence, 4)
     return confidences
 
 

@@ -26,7 +26,8 @@ def hold_out(
 ) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
     """Keep some expert-labelled films back from training, by patient.
 
-    Whole patients are drawn, at random by `seed`, and only known ones: those first whose films are all still wanted.
+    Whole patients are drawn, at random by `seed`: those first whose films are all still wanted. Films of nobody known
+    are left to training, unless no film's patient is known: then each film is taken for a patient of its own.
     Patients with many films are left to training: their films resemble each other, so that they say less of a
     threshold than as many films of others, and more of them would be lost to training.
 
@@ -44,8 +45,9 @@ def hold_out(
         SettingsError: TOO_FEW_FILMS where there are not as many.
     """
     by_patient: dict[str, list[LabelledFilm]] = {}
+    none_known = not any(film.patient for film in films)
     for film in films:
-        if film.patient:
+        if film.patient or none_known:
             by_patient.setdefault(film.group, []).append(film)
     patients = sorted(
         patient for patient, own in by_patient.items() if len(own) <= most_a_patient and any(map(_measures, own))

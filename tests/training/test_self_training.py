@@ -60,6 +60,15 @@ def test_a_film_on_which_the_teacher_sees_nothing_keeps_its_label_alone(films, t
     assert with_drawn_masks(films, TEACHER, tmp_path) == films
 
 
+def test_films_that_another_split_brings_are_drawn_too(films, tmp_path, monkeypatch):
+    monkeypatch.setattr(self_training, "TorchNetwork", BrightIsAir)
+    bare = [film for film in films if film.mask_kind is MaskKind.IMAGE_LABEL]
+    first = with_drawn_masks(bare[:1], TEACHER, tmp_path)
+    both = with_drawn_masks(bare, TEACHER, tmp_path)
+    assert both[:1] == first
+    assert [film.mask_kind for film in both] == [MaskKind.TEACHER] * 2
+
+
 def test_an_empty_mask_is_of_no_confidence():
     weights = load_manifest().entry(TEACHER)
 

@@ -97,6 +97,17 @@ def test_whole_patients_are_held_out(tmp_path_factory, patients, positives, seed
     assert hold_out(films, positives, 1, seed, most_a_patient=5) == (trained, held)
 
 
+def test_where_nobody_is_known_each_film_is_a_patient(tmp_path):
+    rows = [row(str(number), patient_id="", label=str(number % 2), mask="m.png" * (number % 2)) for number in range(20)]
+    films = read_catalogue(write_index(tmp_path, rows))
+    trained, held = hold_out(films, 3, 4, 1)
+    assert Counter(film.positive for film in held) == {True: 3, False: 4}
+    assert len(trained) == 13
+    (tmp_path / "some").mkdir()
+    known = read_catalogue(write_index(tmp_path / "some", [*rows, row("known", patient_id="p")]))
+    assert [film.image_id for film in hold_out(known, 0, 1, 1)[1]] == ["known"]
+
+
 def test_patients_of_many_films_are_left_to_training(tmp_path):
     rows = [row(f"many-{number}", patient_id="many") for number in range(4)]
     rows += [row(f"{number}", patient_id=f"p{number // 3}") for number in range(9)]
@@ -220,3 +231,28 @@ def test_half_covered_pixels_count():
     mask[0, :2] = mask[1, 0] = 1  # three quarters of the first pixel of two
     mask[2, 2] = 1  # a quarter of the last
     assert resize_mask(mask, 2).tolist() == [[1, 0], [0, 0]]
+
+
+def test_films_that_changed_are_decoded_anew(tmp_path):
+    (tmp_path / "data").mkdir()
+    films = read_catalogue(prepared_folder(tmp_path / "data", train=2, validation=0))
+    assert FilmStore(films, tmp_path / "cache").film(films[0]).max() > 0
+    for film in films:
+        cv2.imwrite(str(film.image), np.zeros((16, 16), np.uint8))
+    assert FilmStore(films, tmp_path / "cache").film(films[0]).max() == 0
+
+
+def test_masks_that_a_configuration_does_not_name_weigh_what_they_usually_do():
+    weights = configuration(data={"mask_weights": {"expert-matched": 0.7}}).data.mask_weights
+    assert weights[MaskKind.MATCHED] == 0.7
+    assert weights[MaskKind.EXPERT] == 1.0
+    assert weights[MaskKind.TEACHER] == weights[MaskKind.CONSENSUS] == 0.5
+
+
+@pytest.mark.parametrize(
+    "sections", [{"schedule": {"films": 8, "sides": [[0.0, 200]]}}, {"input": {"side": 64, "channels": 1}}]
+)
+def test_what_no_network_can_take_is_refused(sections):
+    with pytest.raises(SettingsError) as error:
+        configuration(**sections)
+    assert error.value.code == "CONFIGURATION_INVALID"
