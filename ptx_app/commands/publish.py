@@ -25,16 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Publish a run and say what was measured."""
     from ptx_app.training.catalogue import read_catalogue  # torch is behind these: not for --help
-    from ptx_app.training.publishing import Places, expert_films, publish
+    from ptx_app.training.publishing import Places, publish, validation_films
     from ptx_app.training.run_folder import RunFolder
-    from ptx_app.training.split import training_films
 
     folder, data = RunFolder(arguments.run), data_folder(arguments)
-    _, held_out = training_films(folder.configuration(), data)
+    catalogue = read_catalogue(data)
     weights = publish(
         folder,
-        held_out,
-        expert_films(read_catalogue(data), "val"),
+        folder.held_out(catalogue),
+        validation_films(catalogue),
         dicom_folder(arguments),
         Places.draft(arguments.draft) if arguments.draft else Places(),
         state=arguments.state,

@@ -10,8 +10,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("configuration", type=Path, help="TOML file of the run, such as configs/default.toml")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    parser.add_argument("--minutes", type=float, help="finish the schedule in so many minutes at the latest")
+    parser.add_argument("--minutes", type=_minutes, help="finish the schedule in so many minutes at the latest")
     add_places(parser)
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if minutes <= 0:
+        raise argparse.ArgumentTypeError("there must be some time to train in")
+    return minutes
 
 
 def run(arguments: argparse.Namespace) -> int:

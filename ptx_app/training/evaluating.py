@@ -14,7 +14,7 @@ from ptx_app.training.examination import examine, prepared_films
 from ptx_app.training.figures import draw_figures, draw_films
 from ptx_app.training.hard_cases import CASES, harder
 from ptx_app.training.measuring import manifest_figures
-from ptx_app.training.publishing import expert_films
+from ptx_app.training.publishing import validation_films
 from ptx_app.training.report import markdown
 
 
@@ -42,13 +42,13 @@ def write_evaluation(
         The Markdown report's path.
 
     Raises:
-        SettingsError: as `read_catalogue`, or FILM_UNREADABLE.
+        SettingsError: as `read_catalogue` and `validation_films`, or FILM_UNREADABLE.
         WeightsError: as TorchNetwork.
     """
     if flip_averaging is not None:
         weights = replace(weights, flip_averaging=flip_averaging)
     network = TorchNetwork(weights, file)
-    films = expert_films(read_catalogue(data), "val")
+    films = validation_films(read_catalogue(data))
     examined = examine(network, weights, prepared_films(films), len(films), "validation films")
     results = results_of(examined, weights)
     document = evaluate(results, weights)

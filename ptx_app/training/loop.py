@@ -45,8 +45,9 @@ class TrainingRun:
     """A run of one configuration, from its last checkpoint to the end of its schedule.
 
     With a time limit the rest of the schedule is driven by whichever is further, films seen or time gone, so that the
-    rate has fallen to its end when the time is up. A run without one is repeatable: it goes on after a kill exactly
-    as if there had been none.
+    rate has fallen to its end when the time is up. A run without one is repeatable, where `training.workers` is 0:
+    it goes on after a kill exactly as if there had been none. Workers fetch films ahead, by the share of positives and
+    the side of that moment.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class TrainingRun:
         """Build everything, and take up the folder's checkpoint where there is one.
 
         Raises:
-            SettingsError: RUN_EXISTS, CHECKPOINT_DAMAGED, PRECISION_IMPOSSIBLE.
+            SettingsError: RUN_EXISTS, HELD_OUT_CHANGED, CHECKPOINT_DAMAGED, PRECISION_IMPOSSIBLE.
             WeightsError: as `build_network`.
         """
         self.device = device or choose_device()
@@ -71,7 +72,7 @@ class TrainingRun:
         self.folder, self.held_out = folder, held_out
         self._c, self._store = configuration, store
         self._films = [film for film in films if configuration.data.draw_weights.get(film.mask_kind, 1.0) > 0]
-        folder.begin(configuration)
+        folder.begin(configuration, held_out)
         torch.manual_seed(configuration.seed)
         self._module = build_network(configuration.network).to(self.device)
         self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -124,7 +125,7 @@ class TrainingRun:
             Whether the end was reached; else the run can be taken up again.
         """
         self._begun, self._begun_at = time.monotonic(), self.progress
-        self._limit = minutes * 60 if minutes else float("inf")
+        self._limit = float("inf") if minutes is None else minutes * 60
         former = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             return self._loop()
@@ -148,6 +149,7 @@ class TrainingRun:
                 dices += dice
                 self._seconds = before + time.monotonic() - started
                 bar.update(self.films_seen - former)
+                bar.total = round(self.films_seen / self.progress)  # with a time limit, fewer than the schedule's
                 bar.set_postfix(loss=f"{_mean(losses):.3f}", dice=f"{_mean(dices):.3f}", refresh=False)
                 ended = self.progress >= 1
                 if ended or self.films_seen // often > former // often:

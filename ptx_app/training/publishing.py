@@ -69,10 +69,10 @@ def publish(
         SettingsError: RUN_UNFINISHED, TOO_FEW_FILMS, FILM_UNREADABLE.
         WeightsError: as TorchNetwork and `write_document`.
     """
-    file = run.path / f"{state}.safetensors"
+    file = run.weights_path(state)
     if not file.exists():
         raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Let it train until a validation.")
-    draft = describe(run, file, flip_averaging)
+    draft = describe(run, state, flip_averaging)
     network = TorchNetwork(draft, file)
     choice, seen = chosen_and_seen(run.configuration().publishing, draft, network, held_out, validation)
     extent = choice.points[DEFAULT_POINT].extent
@@ -87,16 +87,26 @@ def publish(
     return weights
 
 
-def expert_films(films: Sequence[LabelledFilm], split: str) -> list[LabelledFilm]:
-    """The films of a split that may measure anything."""
-    return [film for film in films if film.split == split and film.mask_kind is MaskKind.EXPERT]
+def validation_films(films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
+    """The films of the validation split that may measure anything.
+
+    Raises:
+        SettingsError: TOO_FEW_FILMS where there are none with or none without a pneumothorax.
+    """
+    found = [film for film in films if film.split == "val" and film.mask_kind is MaskKind.EXPERT]
+    if len({film.positive for film in found}) < 2:
+        raise SettingsError(
+            "TOO_FEW_FILMS",
+            "Figures need expert-labelled validation films with and without a pneumothorax. Prepare some.",
+        )
+    return found
 
 
-def describe(run: RunFolder, file: Path, flip_averaging: bool | None) -> Weights:
-    """The entry of a run's weights before anything is chosen or measured."""
+def describe(run: RunFolder, state: str, flip_averaging: bool | None) -> Weights:
+    """The entry of a run's weights, "best" or "last", before anything is chosen or measured."""
     configuration = run.configuration()
-    log = run.read_log()
-    seen = f" {int(log[-1]['films']):,} films were seen in this run." if log else ""
+    file = run.weights_path(state)
+    seen = f" {run.films_seen(state):,} films were seen in this run."
     wanted = configuration.publishing.flip_averaging if flip_averaging is None else flip_averaging
     return Weights(
         name=configuration.name,

@@ -4,6 +4,7 @@ import csv
 import json
 import platform
 import subprocess
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ptx_app.errors import SettingsError
 from ptx_app.model.manifest import ROOT
+from ptx_app.training.catalogue import LabelledFilm
 from ptx_app.training.configuration import Configuration, read_configuration, write_configuration
 from ptx_app.training.starting_weights import half_precision
 
@@ -21,26 +23,40 @@ _PACKAGES = ("torch", "segmentation_models_pytorch", "timm", "albumentations", "
 
 
 class RunFolder:
-    """`config.toml`, `provenance.json`, `log.csv`, `checkpoint.pt`, `best.safetensors` and `last.safetensors`."""
+    """`config.toml`, `provenance.json`, `held_out.json`, `log.csv`, `checkpoint.pt`, `best.safetensors` and
+    `last.safetensors`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint_path = path / "checkpoint.pt"
         self.log_path = path / "log.csv"
+        self._held_out_path = path / "held_out.json"
 
-    def begin(self, configuration: Configuration) -> None:
-        """Make the folder for a configuration, or go on in one that was made for the same.
+    def begin(self, configuration: Configuration, held_out: Sequence[LabelledFilm]) -> None:
+        """Make the folder for a configuration and the films held out, or go on in one that was made for the same.
 
         Raises:
-            SettingsError: RUN_EXISTS where the folder holds a run of another configuration.
+            SettingsError: RUN_EXISTS where the folder holds a run of another configuration, HELD_OUT_CHANGED where it
+                has held out other films.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         kept = self.path / "config.toml"
-        if kept.exists() and self.checkpoint_path.exists() and read_configuration(kept) != configuration:
-            raise SettingsError(
-                "RUN_EXISTS", "This run was begun with another configuration. Give the new one another name."
-            )
+        names = sorted(film.image_id for film in held_out)
+        if self.checkpoint_path.exists():
+            if kept.exists() and read_configuration(kept) != configuration:
+                raise SettingsError(
+                    "RUN_EXISTS", "This run was begun with another configuration. Give the new one another name."
+                )
+            if self._held_out_path.exists() and self._held_out() != names:
+                raise SettingsError(
+                    "HELD_OUT_CHANGED",
+                    "This run was begun with other films held out: the folder of films has changed. Bring the former "
+                    "one back, or give the run another name.",
+                )
+            return
         write_configuration(configuration, kept)
+        self._held_out_path.write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
         provenance = {
             "git_commit": _git_commit(),
             "python": platform.python_version(),
@@ -48,6 +64,26 @@ class RunFolder:
             "seed": configuration.seed,
         }
         (self.path / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+
+    def held_out(self, films: Iterable[LabelledFilm]) -> list[LabelledFilm]:
+        """Those of a catalogue's films that the run has held out, as it wrote them down.
+
+        Raises:
+            SettingsError: RUN_UNFINISHED where it wrote nothing down, HELD_OUT_CHANGED where a film is not there.
+        """
+        if not self._held_out_path.exists():
+            raise SettingsError("RUN_UNFINISHED", f"{self.path.name} is no folder of a run. Train it first.")
+        names = set(self._held_out())
+        found = [film for film in films if film.image_id in names]
+        if len(found) != len(names):
+            raise SettingsError(
+                "HELD_OUT_CHANGED", "Films that the run has held out are missing. Name the folder that it trained on."
+            )
+        return found
+
+    def _held_out(self) -> list[str]:
+        names: list[str] = json.loads(self._held_out_path.read_text(encoding="utf-8"))
+        return names
 
     def configuration(self) -> Configuration:
         """The configuration that the run was begun with."""
@@ -75,7 +111,11 @@ class RunFolder:
         """Write `name`.safetensors as it would be shipped, fp16."""
         partial = self.path / f"{name}.part"
         save_file(half_precision(state), partial)
-        partial.replace(self.path / f"{name}.safetensors")
+        partial.replace(self.weights_path(name))
+
+    def weights_path(self, name: str) -> Path:
+        """The file of the weights "best" or "last"."""
+        return self.path / f"{name}.safetensors"
 
     def append_log(self, row: dict[str, float | int | str]) -> None:
         """Add one line to log.csv, with a header where it is the first."""
@@ -93,6 +133,14 @@ class RunFolder:
         with self.log_path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
+    def films_seen(self, state: str) -> int:
+        """Films that the weights "best" or "last" have seen; 0 before the first line of log.csv."""
+        rows = self.read_log()
+        if state == "best":
+            validated = [row for row in rows if row["held_out_dice"]]
+            rows = [max(validated, key=lambda row: float(row["held_out_dice"]))] if validated else []
+        return int(rows[-1]["films"]) if rows else 0
+
     def rewind_log(self, films: int) -> None:
         """Drop what was logged after `films` films: a run that goes on from a checkpoint writes it again."""
         rows = [row for row in self.read_log() if int(row["films"]) <= films]
@@ -104,7 +152,7 @@ class RunFolder:
 def _git_commit() -> str:
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
             cwd=ROOT,
             capture_output=True,
             text=True,

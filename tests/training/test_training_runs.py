@@ -24,7 +24,7 @@ from ptx_app.training.configuration import NetworkSection, read_configuration, w
 from ptx_app.training.examination import prepared_films
 from ptx_app.training.film_store import FilmStore
 from ptx_app.training.loop import TrainingRun
-from ptx_app.training.publishing import expert_films
+from ptx_app.training.publishing import validation_films
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.split import training_films
 from ptx_app.training.starting_weights import build_network, load_exactly
@@ -76,6 +76,7 @@ def test_a_run_keeps_what_tells_how_it_was_made(done):
     assert names == {
         "config.toml",
         "provenance.json",
+        "held_out.json",
         "log.csv",
         "checkpoint.pt",
         "best.safetensors",
@@ -100,6 +101,34 @@ def test_another_configuration_does_not_go_on_with_it(done, data):
     with pytest.raises(SettingsError) as error:
         prepared_run(data, done.path, seed=2)
     assert error.value.code == "RUN_EXISTS"
+
+
+def test_what_was_held_out_is_written_down_and_stays_so(done, data, tmp_path):
+    films = read_catalogue(data)
+    _, held_out = training_films(configuration(), data)
+    assert done.held_out(films) == held_out
+    with pytest.raises(SettingsError) as error:
+        done.held_out(film for film in films if film != held_out[0])
+    assert error.value.code == "HELD_OUT_CHANGED"
+    shutil.copytree(done.path, tmp_path / "run")
+    with pytest.raises(SettingsError) as error:
+        RunFolder(tmp_path / "run").begin(configuration(), held_out[1:])
+    assert error.value.code == "HELD_OUT_CHANGED"
+
+
+def test_where_a_run_comes_from_is_told_of_its_beginning(done, data, monkeypatch):
+    before = (done.path / "provenance.json").read_text()
+    monkeypatch.setattr("ptx_app.training.run_folder._git_commit", lambda: "another")
+    prepared_run(data, done.path)
+    assert (done.path / "provenance.json").read_text() == before
+
+
+def test_the_best_weights_have_seen_the_films_up_to_their_validation(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.films_seen("last") == run.films_seen("best") == 0
+    for films, dice in ((8, ""), (16, 0.3), (24, 0.5), (32, ""), (40, 0.4)):
+        run.append_log({"films": films, "held_out_dice": dice})
+    assert (run.films_seen("best"), run.films_seen("last")) == (24, 40)
 
 
 def test_a_damaged_checkpoint_is_told(data, tmp_path):
@@ -218,7 +247,7 @@ def test_publishing_writes_a_valid_entry_beside_the_others(published, done):
 def test_what_the_entry_states_is_what_the_app_finds(published, data):
     weights = load_manifest(published / MANIFEST_PATH.name).entry()
     network = TorchNetwork(weights, published / "tiny.safetensors")
-    films = list(prepared_films(expert_films(read_catalogue(data), "val")))
+    films = list(prepared_films(validation_films(read_catalogue(data))))
     scores = np.asarray([predict(network, film.pixels, weights).score for film in films])
     positive = np.asarray([film.positive for film in films])
     for point in weights.operating_points:
@@ -230,6 +259,21 @@ def test_a_run_that_has_no_weights_yet_is_told(done, data, tmp_path, capsys):
     shutil.copy(done.path / "config.toml", tmp_path)
     assert main(["publish", str(tmp_path), "--data", str(data), "--draft", str(tmp_path / "draft")]) == 1
     assert capsys.readouterr().err.startswith("RUN_UNFINISHED: ")
+
+
+def test_films_to_measure_on_must_be_of_both_kinds(data):
+    films = read_catalogue(data)
+    assert {film.split for film in validation_films(films)} == {"val"}
+    for left in ([], [film for film in films if film.positive], [film for film in films if film.split == "train"]):
+        with pytest.raises(SettingsError) as error:
+            validation_films(left)
+        assert error.value.code == "TOO_FEW_FILMS"
+
+
+def test_a_run_without_time_is_refused(runs, data, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", str(runs / "tiny.toml"), "--data", str(data), "--runs", str(runs), "--minutes", "0"])
+    assert "time" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
