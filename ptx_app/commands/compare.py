@@ -19,8 +19,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and measure; 0 with the table written, 3 where training was stopped and can be taken up again."""
     from ptx_app.training.comparison import compare, read_comparison  # torch and albumentations: not for --help
 
-    configurations = read_comparison(arguments.comparison)
-    table = compare(configurations, data_folder(arguments), arguments.runs, arguments.output, arguments.comparison.stem)
+    comparison = read_comparison(arguments.comparison)
+    table = compare(comparison, data_folder(arguments), arguments.runs, arguments.output)
     if table is None:
         return 3
     sys.stdout.write(f"{table}\n")

@@ -4,7 +4,7 @@ import json
 import os
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,42 @@ from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.cost import Cost, measure_cost
 from ptx_app.training.evaluation import Results, differences, evaluate, results_of
 from ptx_app.training.loop import TrainingRun
-from ptx_app.training.publishing import chosen_and_seen, describe, expert_films, measured_points
+from ptx_app.training.publishing import DEFAULT_POINT, chosen_and_seen, describe, measured_points, validation_films
 from ptx_app.training.report import value
 from ptx_app.training.run_folder import RunFolder
 
 Document = dict[str, Any]
 
-_STATE = "last.safetensors"
-_COLUMNS = {"auc": "AUC", "dice_mean": "Dice on positives", "iou_mean": "IoU", "pixel_accuracy": "Pixel accuracy"}
+_STATE = "last"
+_COLUMNS = {
+    "auc": "AUC",
+    "dice_mean": "Dice on positives",
+    "iou_mean": "IoU on positives",
+    "pixel_accuracy": "Pixel accuracy",
+}
 _DIFFERENCES = {"auc": "AUC, difference", "dice_mean": "Dice, difference"}
 _COSTS = ("Parameters", "Multiply-adds", "s a film", "MiB", "Training, min")
 
 
-def read_comparison(path: Path) -> list[Configuration]:
-    """The configurations of a comparison: a `base` table, and what each of `variants` changes in it.
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared: its name, the configurations, the first of them the base, and what a reader of the table should
+    bear in mind, in words.
+    """
+
+    name: str
+    configurations: Sequence[Configuration]
+    remarks: Sequence[str]
+
+
+def read_comparison(path: Path) -> Comparison:
+    """A comparison's file: a `base` table, what each of `variants` changes in it, and `remarks`.
 
     Every variant has the base's schedule, so that the budget is one for all.
 
     Raises:
         SettingsError: CONFIGURATION_UNREADABLE, CONFIGURATION_INVALID, COMPARISON_UNFAIR where a variant changes the
-            films seen.
+            schedule.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -48,9 +64,9 @@ def read_comparison(path: Path) -> list[Configuration]:
         parse_configuration(merged(base, {"name": f"{path.stem}-{name}"} | changes))
         for name, changes in variants.items()
     ]
-    if len({configuration.schedule.films for configuration in found}) > 1:
-        raise SettingsError("COMPARISON_UNFAIR", "The variants see different numbers of films. Give all the base's.")
-    return found
+    if len({configuration.schedule for configuration in found}) > 1:
+        raise SettingsError("COMPARISON_UNFAIR", "The variants' schedules differ. Give all the base's.")
+    return Comparison(path.stem, found, document.get("remarks", ()))
 
 
 def merged(base: Document, changes: Document) -> Document:
@@ -62,8 +78,8 @@ def merged(base: Document, changes: Document) -> Document:
     return base | both
 
 
-def compare(configurations: Sequence[Configuration], data: Path, runs: Path, output: Path, name: str) -> Path | None:
-    """Train what is not trained yet, then measure all on the validation films and write `name`.md and .json.
+def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Path | None:
+    """Train what is not trained yet, then measure all on the validation films and write NAME.md and NAME.json.
 
     Variants that are trained alike, and differ in how they are used, share the first one's run.
 
@@ -74,25 +90,25 @@ def compare(configurations: Sequence[Configuration], data: Path, runs: Path, out
         SettingsError, WeightsError: as `TrainingRun.of`, `choose` and `TorchNetwork`.
     """
     trained: dict[str, tuple[RunFolder, Sequence[LabelledFilm]]] = {}
-    for configuration in configurations:
+    for configuration in comparison.configurations:
         if _training_of(configuration) not in trained:
             training = TrainingRun.of(configuration, data, runs)
             if not training.train():
                 return None
             trained[_training_of(configuration)] = training.folder, training.held_out
-    validation = expert_films(read_catalogue(data), "val")
+    validation = validation_films(read_catalogue(data))
     rows: list[Document] = []
     costs: dict[tuple[NetworkSpec, InputSpec, bool], Cost] = {}
     base, document = None, Document()
     output.mkdir(parents=True, exist_ok=True)
-    table = output / f"{name}.md"
-    for configuration in configurations:
+    table = output / f"{comparison.name}.md"
+    for configuration in comparison.configurations:
         run, held_out = trained[_training_of(configuration)]
         row, results, weights = measured(configuration, run, held_out, validation)
         base = base or results
         costly = weights.network, weights.input, weights.flip_averaging
         if costly not in costs:
-            costs[costly] = measure_cost(weights, run.path / _STATE)
+            costs[costly] = measure_cost(weights, run.weights_path(_STATE))
         rows.append(row | {"difference": differences(results, base), "cost": asdict(costs[costly])})
         document = {
             "films_seen": configuration.schedule.films,
@@ -100,10 +116,11 @@ def compare(configurations: Sequence[Configuration], data: Path, runs: Path, out
             "validation_positives": sum(film.positive for film in validation),
             "held_out_films": len(held_out),
             "load_average": round(max(os.getloadavg()[0], document.get("load_average", 0.0)), 1),
+            "remarks": list(comparison.remarks),
             "rows": rows,
         }
         text = json.dumps(document, indent=2, allow_nan=False)
-        (output / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        table.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
         table.write_text(markdown(document), encoding="utf-8")
     return table
 
@@ -124,9 +141,8 @@ def measured(
 
     The last weights and not the best: which validation was the best is luck on a small budget.
     """
-    file = run.path / _STATE
-    draft = replace(describe(run, file, configuration.publishing.flip_averaging), title=configuration.title)
-    network = TorchNetwork(draft, file)
+    draft = replace(describe(run, _STATE, configuration.publishing.flip_averaging), title=configuration.title)
+    network = TorchNetwork(draft, run.weights_path(_STATE))
     choice, seen = chosen_and_seen(configuration.publishing, draft, network, held_out, validation)
     weights = replace(draft, calibration=choice.calibration, operating_points=measured_points(choice, seen))
     results = results_of(seen, weights)
@@ -147,7 +163,8 @@ def markdown(document: Document) -> str:
     lines = [
         f"Written by `python -m ptx_app compare`. Each model saw {document['films_seen']:,} films in training and is "
         f"measured on the {document['validation_films']} validation films ({document['validation_positives']} "
-        f"positive), its thresholds chosen on {document['held_out_films']} others held out. In brackets: 95 % interval "
+        f"positive), its thresholds chosen on {document['held_out_films']} others held out. Dice and IoU are before "
+        f"any gate by the score, pixel accuracy is at the operating point {DEFAULT_POINT}. In brackets: 95 % interval "
         f"by patient; differences are from {document['rows'][0]['title']}, film for film. Time and memory: of one film "
         f"on two cores, at a load average of at most {document['load_average']}.",
         "",
@@ -161,4 +178,6 @@ def markdown(document: Document) -> str:
         cells += [f"{cost['parameters'] / 1e6:.1f} M", f"{cost['multiply_adds'] / 1e9:.1f} G"]
         cells += [f"{cost['seconds']:.2f}", f"{cost['peak_mib']:.0f}", f"{row['training_minutes']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
+    for remark in document["remarks"]:
+        lines += ["", remark]
     return "\n".join(lines) + "\n"

@@ -76,7 +76,8 @@ def _draw_dice_by_size(axis: Axes, results: Results, weights: Weights) -> None:
 def draw_films(
     films: Sequence[KnownFilm], examined: Sequence[Examined], results: Results, weights: Weights, folder: Path
 ) -> None:
-    """Draw film, truth and prediction of the best, middle and worst positive films and of the surest false alarms.
+    """Draw film, truth and prediction of the best, middle and worst positive films, and of the surest false alarms at
+    the default operating point.
 
     The pictures show films. They are for a folder that is not published.
 
@@ -87,8 +88,8 @@ def draw_films(
     folder.mkdir(parents=True, exist_ok=True)
     ranked = np.flatnonzero(results.positive)[np.argsort(-results.dice[results.positive])]
     middle = len(ranked) // 2
-    negatives = np.flatnonzero(~results.positive)
-    alarms = negatives[np.argsort(-results.score[negatives])]
+    flagged = np.flatnonzero(~results.positive & (results.score >= weights.operating_point().score))
+    alarms = flagged[np.argsort(-results.score[flagged])]
     groups = {
         "best": ranked[:4],
         "middle": ranked[max(middle - 2, 0) : middle + 2],

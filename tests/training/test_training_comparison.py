@@ -16,6 +16,7 @@ from ptx_app.training.comparison import merged, read_comparison
 PROJECT = Path(__file__).resolve().parents[2]
 
 SMALL = """
+remarks = ["Made films say little."]
 [base]
 title = "All"
 provenance = "Made films."
@@ -41,7 +42,7 @@ def test_changes_are_made_table_by_table():
     "path", sorted((PROJECT / "configs" / "comparisons").glob("*.toml")), ids=lambda path: path.stem
 )
 def test_the_projects_own_comparisons_are_valid(path):
-    variants = read_comparison(path)
+    variants = read_comparison(path).configurations
     assert len({variant.name for variant in variants}) == len(variants) >= 3
 
 
@@ -50,6 +51,7 @@ def test_the_projects_own_comparisons_are_valid(path):
     [
         ("[base]", "CONFIGURATION_UNREADABLE"),
         (SMALL + "long = { schedule = { films = 32 } }", "COMPARISON_UNFAIR"),
+        (SMALL + "quick = { schedule = { warm_up = 0.5 } }", "COMPARISON_UNFAIR"),
         (SMALL + "wrong = { loss = { mask = 'hinge' } }", "CONFIGURATION_INVALID"),
     ],
 )
@@ -77,6 +79,9 @@ def test_one_command_writes_one_table(tmp_path, capsys, monkeypatch):
     assert [row["title"] for row in rows] == ["All", "BCE alone", "Flips"]
     assert rows[0]["difference"]["dice_mean"] == {"value": 0, "low": 0, "high": 0}
     assert [row["flip_averaging"] for row in rows] == [False, False, True]
+    table = (tmp_path / "out" / "small.md").read_text()
+    assert table.endswith("\n\nMade films say little.\n")
+    assert all(0 < row["cost"]["peak_mib"] < 2000 for row in rows)
     assert sorted(run.name for run in (tmp_path / "runs").iterdir()) == ["cache", "small-all", "small-bce"]
     assert all(0 <= row["dice_mean"]["value"] <= 1 and row["cost"]["multiply_adds"] > 1e6 for row in rows)
     assert all(row["cost"]["seconds"] > 0 and row["cost"]["peak_mib"] > 50 for row in rows)
