@@ -1,0 +1,72 @@
+"""What README and card state is what the report and the manifest hold, and the report is of the weights that ship."""
+
+import json
+
+import pytest
+
+from ptx_app.model.manifest import ROOT, load_manifest
+from ptx_app.training.report import markdown, value
+
+REPORT = ROOT / "docs" / "evaluation.json"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CARD = (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def document():
+    return json.loads(REPORT.read_text(encoding="utf-8"))
+
+
+def test_the_report_is_of_the_default_weights(document):
+    entry = load_manifest().entry()
+    assert (document["model"], document["sha256"]) == (entry.name, entry.sha256)
+    assert document["flip_averaging"] == entry.flip_averaging
+    measured = entry.figures["validation_films"]
+    assert document["overall"]["auc"]["value"] == measured["auc"]
+    assert document["overall"]["dice_mean"]["value"] == measured["dice_positive"]
+    for point in entry.operating_points:
+        reported = document["operating_points"][point.name]
+        assert (reported["sensitivity"]["value"], reported["specificity"]["value"]) == (
+            point.sensitivity,
+            point.specificity,
+        )
+
+
+def test_the_report_is_its_json_in_words(document):
+    text = REPORT.with_suffix(".md").read_text(encoding="utf-8")
+    assert text.startswith(markdown(document, {}))
+
+
+@pytest.mark.parametrize("text", [README, CARD], ids=["README", "card"])
+def test_every_goal_stands_beside_what_was_measured(text, document):
+    assert load_manifest().default in text
+    for row in document["goals"]:
+        assert any(value(row["measured"]) in line and str(row["goal"]) in line for line in text.splitlines()), row
+
+
+def test_the_readme_compares_the_weights_by_their_figures():
+    for entry in load_manifest().weights:
+        films, dicoms = entry.figures["validation_films"], entry.figures["validation_dicoms"]
+        for name in ("auc", "dice_positive"):
+            interval = films.get(f"{name}_interval")  # the starter's figures came with it, without intervals
+            assert f"{films[name]:.3f}" + (" ({:.3f} to {:.3f})".format(*interval) if interval else "") in README
+        assert f"{dicoms['auc']:.3f}, {dicoms['dice_positive']:.3f}" in README
+
+
+def test_the_readme_says_what_the_default_setting_flags():
+    point = load_manifest().entry().operating_point()
+    flagged, falsely = round(100 * point.sensitivity), round(100 * (1 - point.specificity))
+    assert f"flagged {flagged} of 100 films with pneumothorax and {falsely} of 100 without" in " ".join(README.split())
+
+
+def test_the_card_states_the_report_by_point_size_and_view(document):
+    for name, point in document["operating_points"].items():
+        rates = f"{point['sensitivity']['value']:.3f}, {point['specificity']['value']:.3f}"
+        assert any(rates in line for line in CARD.splitlines() if name in line), name
+    words = " ".join(CARD.split())
+    thirds = [f"{part['dice_mean']['value']:.2f}" for part in document["by_size"]]
+    assert f"{thirds[0]}, {thirds[1]} and {thirds[2]}" in words
+    views = {part["films"]: part["auc"]["value"] for part in document["by_view"]}
+    assert f"AUC {views['AP']:.3f}, against {views['PA']:.3f} on PA" in words
+    brier = [document["calibration"][name]["value"] for name in ("brier_before", "brier_after")]
+    assert f"{brier[0]:.3f} to {brier[1]:.3f}" in words
