@@ -16,7 +16,6 @@ from ptx_app.training.metrics import Bools, Floats, dice
 
 EXTENTS = tuple(round(0.05 * step, 2) for step in range(2, 19))
 SMALLEST_REGIONS = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005)  # shares of the film; 0.001 is 32 px square of 1024
-_ABOUT = 0.005  # of mean Dice: far less than a hundred films can tell apart
 _FLATTEST, _STEEPEST, _HEAVIEST = 20.0, 0.05, 20.0  # temperatures and weight beyond which a fit means nothing
 
 
@@ -73,8 +72,7 @@ def fit_calibration(logits: Floats, evidence: Floats, positive: Bools, prevalenc
 
 def best_extent(positives: Sequence[Examined]) -> tuple[float, float]:
     """The extent threshold, then the smallest region, with the best mean Dice on positive films at the size of their
-    masks, whatever their score. Of extents about as good the highest, and of equal smallest regions the largest, which
-    leave the fewest specks.
+    masks, whatever their score. Of equal smallest regions the largest, which leaves the fewest specks.
     """
 
     def mean_dice(extent: float, smallest: float) -> float:
@@ -82,8 +80,7 @@ def best_extent(positives: Sequence[Examined]) -> tuple[float, float]:
         masks = (decide(film.prediction(Calibration()), film.truth.shape, thresholds).mask for film in positives)
         return float(np.mean([dice(mask, film.truth) for mask, film in zip(masks, positives, strict=True)]))
 
-    by_extent = {extent: mean_dice(extent, 0.0) for extent in EXTENTS}
-    extent = max(extent for extent, found in by_extent.items() if found >= max(by_extent.values()) - _ABOUT)
+    extent = max(EXTENTS, key=lambda extent: mean_dice(extent, 0.0))
     return extent, max(reversed(SMALLEST_REGIONS), key=lambda smallest: mean_dice(extent, smallest))
 
 
