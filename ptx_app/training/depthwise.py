@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose gradients are quick on a CPU: those of 5 × 5 took more than half of a training step.
+"""Depthwise convolutions whose gradients are quick on a CPU: those of 5 × 5 took almost half of a training step.
 
 oneDNN's forward passes are quick for any size, and so is the gradient of 3 × 3 weights. It falls back to slow kernels
 for larger weights, and for the input where the stride is 2 and the precision bf16.
