@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepare, and say what became of the files."""
-    from ptx_app.training.preparing import prepare_folder
+    from ptx_app.data.preparation import prepare_folder
 
     done = prepare_folder(
         arguments.films,

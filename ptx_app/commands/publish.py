@@ -24,16 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Publish a run and say what was measured."""
-    from ptx_app.training.catalogue import read_catalogue  # torch is behind these: not for --help
+    from ptx_app.data.index import read_index  # torch is behind these: not for --help
     from ptx_app.training.publishing import Places, publish, validation_films
     from ptx_app.training.run_folder import RunFolder
 
     folder, data = RunFolder(arguments.run), data_folder(arguments)
-    catalogue = read_catalogue(data)
+    films = read_index(data)
     weights = publish(
         folder,
-        folder.held_out(catalogue),
-        validation_films(catalogue),
+        folder.held_out(films),
+        validation_films(films),
         dicom_folder(arguments),
         Places.draft(arguments.draft) if arguments.draft else Places(),
         state=arguments.state,
@@ -48,8 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
             f"{point.name}: score {point.score}, extent {point.extent}, smallest region {point.smallest_region}: "
             f"sensitivity {point.sensitivity}, specificity {point.specificity}"
         )
-    for films, figures in weights.figures.items():
-        _say(f"{films}: AUC {figures['auc']}, Dice on positives {figures['dice_positive']} ({figures['films']} films)")
+    for measured_on, figures in weights.figures.items():
+        _say(
+            f"{measured_on}: AUC {figures['auc']}, Dice on positives {figures['dice_positive']} ({figures['films']} films)"
+        )
     return 0
 
 

@@ -24,8 +24,8 @@ def _minutes(text: str) -> float:
 def run(arguments: argparse.Namespace) -> int:
     """Train; 0 at the schedule's end, 3 where the run was stopped and can be taken up again."""
     from ptx_app.training.configuration import read_configuration  # torch and albumentations: not for --help
-    from ptx_app.training.curves import draw_curves
     from ptx_app.training.loop import TrainingRun
+    from ptx_app.training.plots import draw_curves
 
     configuration = read_configuration(arguments.configuration)
     training = TrainingRun.of(configuration, data_folder(arguments), arguments.runs)

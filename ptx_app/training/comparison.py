@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ptx_app.data.index import LabelledFilm, read_index
 from ptx_app.errors import SettingsError
 from ptx_app.model.manifest import InputSpec, NetworkSpec, Weights
 from ptx_app.model.network import TorchNetwork
-from ptx_app.training.catalogue import LabelledFilm, read_catalogue
 from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.cost import Cost, measure_cost
 from ptx_app.training.evaluation import Results, differences, evaluate, results_of
@@ -96,7 +96,7 @@ def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Pat
             if not training.train():
                 return None
             trained[_training_of(configuration)] = training.folder, training.held_out
-    validation = validation_films(read_catalogue(data))
+    validation = validation_films(read_index(data))
     rows: list[Document] = []
     costs: dict[tuple[NetworkSpec, InputSpec, bool], Cost] = {}
     base, document = None, Document()

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ptx_app.data.index import MaskKind
 from ptx_app.errors import SettingsError
 from ptx_app.model.manifest import InputSpec, NetworkSpec
-from ptx_app.training.catalogue import MaskKind
 
 MASK_WEIGHTS = {MaskKind.EXPERT: 1.0, MaskKind.MATCHED: 0.5, MaskKind.CONSENSUS: 0.5, MaskKind.TEACHER: 0.5}
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ptx_app.data.index import LabelledFilm, read_index
 from ptx_app.model.manifest import Weights
 from ptx_app.model.network import Network, TorchNetwork
-from ptx_app.training.catalogue import LabelledFilm, read_catalogue
 from ptx_app.training.evaluation import Document, evaluate, results_of
 from ptx_app.training.examination import examine, prepared_films
 from ptx_app.training.figures import draw_figures, draw_films
@@ -42,13 +42,13 @@ def write_evaluation(
         The Markdown report's path.
 
     Raises:
-        SettingsError: as `read_catalogue` and `validation_films`, or FILM_UNREADABLE.
+        SettingsError: as `read_index` and `validation_films`, or FILM_UNREADABLE.
         WeightsError: as TorchNetwork.
     """
     if flip_averaging is not None:
         weights = replace(weights, flip_averaging=flip_averaging)
     network = TorchNetwork(weights, file)
-    films = validation_films(read_catalogue(data))
+    films = validation_films(read_index(data))
     examined = examine(network, weights, prepared_films(films), len(films), "validation films")
     results = results_of(examined, weights)
     document = evaluate(results, weights)

@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
+from ptx_app.data.index import LabelledFilm
+from ptx_app.data.store import as_pixels, read_picture
 from ptx_app.film.guard import GuardedReader
 from ptx_app.film.radiograph import View
 from ptx_app.inference.predict import Prediction, calibrated_score, predict
 from ptx_app.model.manifest import Calibration, Weights
 from ptx_app.model.network import Network, NetworkOutput
-from ptx_app.training.catalogue import LabelledFilm
-from ptx_app.training.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
-from ptx_app.training.film_dataset import as_pixels
-from ptx_app.training.film_store import read_picture
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from tqdm import tqdm
 
+from ptx_app.data.index import excluded_films
 from ptx_app.errors import PtxError, SettingsError
 from ptx_app.film.likeness import WEIGHTS_PATH, Floats, Layers, features, logits, reduce
 from ptx_app.model.checking import digest
 from ptx_app.model.manifest import ROOT
 from ptx_app.model.register import read_document, write_document
-from ptx_app.training.catalogue import NOT_UPRIGHT
 from ptx_app.training.check_measures import Pictures, Splits, grey_picture, measure, page
 from ptx_app.training.check_pictures import SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
 
@@ -168,11 +168,10 @@ def learn_all(pictures: Pictures, say: Callable[[str], None]) -> tuple[Layers, S
 
 
 def _indexed(folder: Path, split: str) -> list[Path]:
+    excluded = excluded_films()
     with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
         wanted = {
-            row["image_id"]
-            for row in csv.DictReader(file)
-            if row["split"] == split and row["image_id"] not in NOT_UPRIGHT
+            row["image_id"] for row in csv.DictReader(file) if row["split"] == split and row["image_id"] not in excluded
         }
     return sorted(path for path in (folder / "images").iterdir() if path.stem in wanted)
 

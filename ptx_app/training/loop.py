@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ptx_app.data.index import LabelledFilm
+from ptx_app.data.store import FilmStore
 from ptx_app.errors import SettingsError
 from ptx_app.model.network import choose_device
 from ptx_app.training.augmentation import Augmentation
-from ptx_app.training.catalogue import LabelledFilm
 from ptx_app.training.configuration import Configuration
+from ptx_app.training.dataset import Example, FilmDataset, training_films
 from ptx_app.training.depthwise import quicken_depthwise
-from ptx_app.training.film_dataset import Example, FilmDataset
-from ptx_app.training.film_store import FilmStore
 from ptx_app.training.losses import MASK_LOSSES, total_loss
 from ptx_app.training.optimisation import (
     RateSchedule,
@@ -33,7 +33,6 @@ from ptx_app.training.optimisation import (
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.sampler import FallingShareSampler, stratum
 from ptx_app.training.self_training import with_drawn_masks
-from ptx_app.training.split import training_films
 from ptx_app.training.starting_weights import build_network
 from ptx_app.training.validation import Validation, validate
 
@@ -94,7 +93,7 @@ class TrainingRun:
         """The run of a configuration in a folder of runs, with its films of a prepared folder.
 
         Raises:
-            SettingsError: as `read_catalogue`, `hold_out`, `FilmStore` and the run itself.
+            SettingsError: as `read_index`, `hold_out`, `FilmStore` and the run itself.
             WeightsError: as `build_network` and `with_drawn_masks`.
         """
         films, held_out = training_films(configuration, data)

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ptx_app.data.index import LabelledFilm, MaskKind
 from ptx_app.errors import SettingsError
 from ptx_app.model.adding import BUNDLED, try_out
 from ptx_app.model.checking import digest
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Calibration, OperatingPoint, Source, Weights
 from ptx_app.model.network import TorchNetwork
 from ptx_app.model.register import Document, read_document, with_entry, write_document
-from ptx_app.training.catalogue import LabelledFilm, MaskKind
 from ptx_app.training.configuration import PublishingSection
 from ptx_app.training.examination import Examined, dicom_films, examine, prepared_films
 from ptx_app.training.measuring import PLACES, manifest_figures, positives_of, scores_of

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ptx_app.data.index import LabelledFilm
 from ptx_app.errors import SettingsError
 from ptx_app.model.manifest import ROOT
-from ptx_app.training.catalogue import LabelledFilm
 from ptx_app.training.configuration import Configuration, read_configuration, write_configuration
 from ptx_app.training.starting_weights import half_precision
 
@@ -66,7 +66,7 @@ class RunFolder:
         (self.path / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
 
     def held_out(self, films: Iterable[LabelledFilm]) -> list[LabelledFilm]:
-        """Those of a catalogue's films that the run has held out, as it wrote them down.
+        """Those of an index's films that the run has held out, as it wrote them down.
 
         Raises:
             SettingsError: RUN_UNFINISHED where it wrote nothing down, HELD_OUT_CHANGED where a film is not there.

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ptx_app.training.catalogue import LabelledFilm, MaskKind
+from ptx_app.data.index import LabelledFilm, MaskKind
 
 
 class Draw(NamedTuple):

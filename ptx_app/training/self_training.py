@@ -12,14 +12,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ptx_app.data.index import LabelledFilm, MaskKind
+from ptx_app.data.store import SIDE, Picture, as_pixels, read_picture
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import predict
 from ptx_app.model.fetch import resolve
 from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.model.network import Network, TorchNetwork
-from ptx_app.training.catalogue import LabelledFilm, MaskKind
-from ptx_app.training.film_dataset import as_pixels
-from ptx_app.training.film_store import SIDE, Picture, read_picture
 
 
 def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -> list[LabelledFilm]:

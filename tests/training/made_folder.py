@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.training.catalogue import COLUMNS
+from ptx_app.data.index import COLUMNS
 from ptx_app.training.configuration import Configuration, parse_configuration
 
 SIDE = 128

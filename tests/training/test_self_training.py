@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from made_folder import configuration, prepared_folder
 
+from ptx_app.data.index import MaskKind, read_index
+from ptx_app.data.store import FilmStore
 from ptx_app.model.manifest import load_manifest
 from ptx_app.model.network import NetworkOutput
 from ptx_app.training import self_training
-from ptx_app.training.catalogue import MaskKind, read_catalogue
-from ptx_app.training.film_store import FilmStore
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.self_training import teacher_mask, with_drawn_masks
 
@@ -33,7 +33,7 @@ class BrightIsAir:
 def films(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
-    return [film for film in read_catalogue(prepared_folder(folder)) if film.split == "train"]
+    return [film for film in read_index(prepared_folder(folder)) if film.split == "train"]
 
 
 def test_only_films_without_a_mask_get_one_and_only_once(films, tmp_path, monkeypatch):

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_folder import configuration, film_and_mask, prepared_folder, row, write_index
 
+from ptx_app.data.index import MaskKind, read_index
+from ptx_app.data.split import hold_out
+from ptx_app.data.store import FilmStore, as_pixels, resize_mask
 from ptx_app.errors import SettingsError
 from ptx_app.film.radiograph import View
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import InputSpec
 from ptx_app.training.augmentation import Augmentation
-from ptx_app.training.catalogue import MaskKind, read_catalogue
-from ptx_app.training.film_dataset import FilmDataset, as_pixels, resize_mask
-from ptx_app.training.film_store import FilmStore
+from ptx_app.training.dataset import FilmDataset, training_films
 from ptx_app.training.sampler import Draw, FallingShareSampler, stratum
-from ptx_app.training.split import hold_out, training_films
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def films(folder):
-    return [film for film in read_catalogue(folder) if film.split == "train"]
+    return [film for film in read_index(folder) if film.split == "train"]
 
 
 def test_a_row_becomes_a_film(tmp_path):
@@ -38,7 +38,7 @@ def test_a_row_becomes_a_film(tmp_path):
         row("b", patient_id="", view=""),
         row("c", label="1", mask_kind="image-label-only"),
     ]
-    a, b, c = read_catalogue(write_index(tmp_path, rows))
+    a, b, c = read_index(write_index(tmp_path, rows))
     assert (a.positive, a.mask_kind, a.mask, a.mask_confidence, a.view) == (
         True,
         MaskKind.MATCHED,
@@ -63,13 +63,13 @@ def test_a_row_becomes_a_film(tmp_path):
 )
 def test_a_wrong_index_is_refused(rows, code, tmp_path):
     with pytest.raises(SettingsError) as error:
-        read_catalogue(write_index(tmp_path, rows))
+        read_index(write_index(tmp_path, rows))
     assert error.value.code == code
 
 
 def test_a_folder_without_an_index_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"index\.csv"):
-        read_catalogue(tmp_path)
+        read_index(tmp_path)
 
 
 @settings(max_examples=30, deadline=None)
@@ -83,7 +83,7 @@ def test_whole_patients_are_held_out(tmp_path_factory, patients, positives, seed
         row(str(number), patient_id=f"p{patient}", label=str(int(positive)), mask="m.png" if positive else "")
         for number, (patient, positive) in enumerate(patients)
     ]
-    films = read_catalogue(write_index(tmp_path_factory.mktemp("index"), rows))
+    films = read_index(write_index(tmp_path_factory.mktemp("index"), rows))
     films_of = Counter(patient for patient, _ in patients)
     candidates = [positive for patient, positive in patients if films_of[patient] <= 5]
     if sum(candidates) < positives or all(candidates):
@@ -99,12 +99,12 @@ def test_whole_patients_are_held_out(tmp_path_factory, patients, positives, seed
 
 def test_where_nobody_is_known_each_film_is_a_patient(tmp_path):
     rows = [row(str(number), patient_id="", label=str(number % 2), mask="m.png" * (number % 2)) for number in range(20)]
-    films = read_catalogue(write_index(tmp_path, rows))
+    films = read_index(write_index(tmp_path, rows))
     trained, held = hold_out(films, 3, 4, 1)
     assert Counter(film.positive for film in held) == {True: 3, False: 4}
     assert len(trained) == 13
     (tmp_path / "some").mkdir()
-    known = read_catalogue(write_index(tmp_path / "some", [*rows, row("known", patient_id="p")]))
+    known = read_index(write_index(tmp_path / "some", [*rows, row("known", patient_id="p")]))
     assert [film.image_id for film in hold_out(known, 0, 1, 1)[1]] == ["known"]
 
 
@@ -112,7 +112,7 @@ def test_patients_of_many_films_are_left_to_training(tmp_path):
     rows = [row(f"many-{number}", patient_id="many") for number in range(4)]
     rows += [row(f"{number}", patient_id=f"p{number // 3}") for number in range(9)]
     rows += [row("a", patient_id="both", label="1", mask="m.png"), row("b", patient_id="both", mask_kind="expert")]
-    films = read_catalogue(write_index(tmp_path, rows))
+    films = read_index(write_index(tmp_path, rows))
     for seed in range(5):
         _, held = hold_out(films, 1, 7, seed, most_a_patient=3)
         assert "many" not in {film.patient for film in held}
@@ -124,7 +124,7 @@ def test_patients_of_many_films_are_left_to_training(tmp_path):
 def test_films_that_are_not_upright_neither_train_nor_measure(folder, monkeypatch):
     trained, held = training_films(configuration(), folder)
     left_out = frozenset({trained[0].image_id, held[0].image_id})
-    monkeypatch.setattr("ptx_app.training.split.NOT_UPRIGHT", left_out)
+    monkeypatch.setattr("ptx_app.training.dataset.excluded_films", lambda: left_out)
     again = [film.image_id for part in training_films(configuration(), folder) for film in part]
     assert not left_out & set(again)
     assert len(again) == len(trained) + len(held) - 2
@@ -220,7 +220,7 @@ def test_films_are_decoded_once_and_another_index_gets_its_own_cache(films, tmp_
 
 def test_a_picture_that_cannot_be_decoded_is_named_by_a_code(films, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    broken = read_catalogue(write_index(tmp_path, [row("broken")]))
+    broken = read_index(write_index(tmp_path, [row("broken")]))
     with pytest.raises(SettingsError) as error:
         FilmStore(broken, tmp_path / "cache")
     assert error.value.code == "FILM_UNREADABLE"
@@ -235,7 +235,7 @@ def test_half_covered_pixels_count():
 
 def test_films_that_changed_are_decoded_anew(tmp_path):
     (tmp_path / "data").mkdir()
-    films = read_catalogue(prepared_folder(tmp_path / "data", train=2, validation=0))
+    films = read_index(prepared_folder(tmp_path / "data", train=2, validation=0))
     assert FilmStore(films, tmp_path / "cache").film(films[0]).max() > 0
     for film in films:
         cv2.imwrite(str(film.image), np.zeros((16, 16), np.uint8))

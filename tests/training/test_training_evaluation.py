@@ -198,7 +198,7 @@ def test_one_command_writes_report_json_and_figures(tmp_path, monkeypatch):
 
 
 def test_films_to_make_harder_are_drawn_from_both_labels_and_always_the_same():
-    from ptx_app.training.catalogue import LabelledFilm, MaskKind
+    from ptx_app.data.index import LabelledFilm, MaskKind
 
     films = [
         LabelledFilm(str(n), "val", n % 3 == 0, MaskKind.EXPERT, None, View.PA, None, None)  # type: ignore[arg-type]

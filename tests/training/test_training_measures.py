@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from ptx_app.data.challenge import decode_run_lengths, is_positive, read_run_lengths
 from ptx_app.errors import SettingsError
 from ptx_app.film.radiograph import View
 from ptx_app.model.manifest import Calibration
 from ptx_app.training import losses, metrics
-from ptx_app.training.challenge import decode_run_lengths, is_positive, read_run_lengths
 from ptx_app.training.configuration import PublishingSection
 from ptx_app.training.examination import Examined
 from ptx_app.training.losses import MASK_LOSSES, total_loss

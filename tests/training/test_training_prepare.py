@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from made_folder import film_and_mask
 
 from ptx_app.__main__ import main
+from ptx_app.data.index import COLUMNS, read_index
+from ptx_app.data.preparation import split_by_patient
 from ptx_app.film.radiograph import View
-from ptx_app.training.catalogue import COLUMNS, read_catalogue
 from ptx_app.training.examination import dicom_films, prepared_films
-from ptx_app.training.preparing import split_by_patient
 
 
 def write_rows(path, header, rows):
@@ -55,7 +55,7 @@ def prepared(challenge, tmp_path_factory):
 
 
 def test_every_readable_film_has_its_row(prepared):
-    films = {film.image_id: film for film in read_catalogue(prepared)}
+    films = {film.image_id: film for film in read_index(prepared)}
     assert sorted(films) == [f"1.{number}" for number in range(6)]
     assert [films[f"1.{number}"].positive for number in range(6)] == [True, False] * 3
     assert films["1.1"].view is View.AP
@@ -67,7 +67,7 @@ def test_every_readable_film_has_its_row(prepared):
 
 
 def test_films_and_masks_are_what_the_reader_saw(prepared, challenge):
-    for film in prepared_films(sorted(read_catalogue(prepared), key=lambda film: film.image_id)):
+    for film in prepared_films(sorted(read_index(prepared), key=lambda film: film.image_id)):
         shades, mask = film_and_mask(int(film.name.removeprefix("1.")), film.positive)
         assert film.pixels.shape == (512, 512)
         expected = cv2.resize(shades, (512, 512), interpolation=cv2.INTER_AREA) / 255

@@ -15,18 +15,18 @@ from made_folder import configuration, film_and_mask, prepared_folder
 from safetensors.torch import load_file
 
 from ptx_app.__main__ import main
+from ptx_app.data.index import read_index
+from ptx_app.data.store import FilmStore
 from ptx_app.errors import SettingsError, WeightsError
 from ptx_app.inference.predict import predict
 from ptx_app.model.manifest import MANIFEST_PATH, load_manifest
 from ptx_app.model.network import TorchNetwork, build_module
-from ptx_app.training.catalogue import read_catalogue
 from ptx_app.training.configuration import NetworkSection, read_configuration, write_configuration
+from ptx_app.training.dataset import training_films
 from ptx_app.training.examination import prepared_films
-from ptx_app.training.film_store import FilmStore
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.publishing import validation_films
 from ptx_app.training.run_folder import RunFolder
-from ptx_app.training.split import training_films
 from ptx_app.training.starting_weights import build_network, load_exactly
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -104,7 +104,7 @@ def test_another_configuration_does_not_go_on_with_it(done, data):
 
 
 def test_what_was_held_out_is_written_down_and_stays_so(done, data, tmp_path):
-    films = read_catalogue(data)
+    films = read_index(data)
     _, held_out = training_films(configuration(), data)
     assert done.held_out(films) == held_out
     with pytest.raises(SettingsError) as error:
@@ -247,7 +247,7 @@ def test_publishing_writes_a_valid_entry_beside_the_others(published, done):
 def test_what_the_entry_states_is_what_the_app_finds(published, data):
     weights = load_manifest(published / MANIFEST_PATH.name).entry()
     network = TorchNetwork(weights, published / "tiny.safetensors")
-    films = list(prepared_films(validation_films(read_catalogue(data))))
+    films = list(prepared_films(validation_films(read_index(data))))
     scores = np.asarray([predict(network, film.pixels, weights).score for film in films])
     positive = np.asarray([film.positive for film in films])
     for point in weights.operating_points:
@@ -262,7 +262,7 @@ def test_a_run_that_has_no_weights_yet_is_told(done, data, tmp_path, capsys):
 
 
 def test_films_to_measure_on_must_be_of_both_kinds(data):
-    films = read_catalogue(data)
+    films = read_index(data)
     assert {film.split for film in validation_films(films)} == {"val"}
     for left in ([], [film for film in films if film.positive], [film for film in films if film.split == "train"]):
         with pytest.raises(SettingsError) as error:

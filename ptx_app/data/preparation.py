@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
+from ptx_app.data.index import COLUMNS, MaskKind
+from ptx_app.data.store import SIDE
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.guard import GuardedReader
 from ptx_app.output.pictures import grey_picture
-from ptx_app.training.catalogue import COLUMNS, MaskKind
-from ptx_app.training.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
-from ptx_app.training.film_store import SIDE
 
 _QUALITY = 90  # of WebP
 _WORKERS = 2

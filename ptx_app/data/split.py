@@ -2,23 +2,9 @@
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
+from ptx_app.data.index import LabelledFilm, MaskKind
 from ptx_app.errors import SettingsError
-from ptx_app.training.catalogue import NOT_UPRIGHT, LabelledFilm, MaskKind, read_catalogue
-from ptx_app.training.configuration import Configuration
-
-
-def training_films(configuration: Configuration, data: Path) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
-    """The films of a prepared folder that a configuration trains on and those that it holds out, as `hold_out`.
-
-    Films that are not upright are in neither.
-    """
-    section = configuration.data
-    films = [film for film in read_catalogue(data) if film.split == "train" and film.image_id not in NOT_UPRIGHT]
-    return hold_out(
-        films, section.held_out_positives, section.held_out_negatives, section.split_seed, section.most_a_patient
-    )
 
 
 def hold_out(

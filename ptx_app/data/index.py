@@ -24,18 +24,7 @@ COLUMNS = (
     "mask_confidence",
 )
 
-# Of the 4,622 training films of the challenge these are no upright frontal films: nothing learns from them. A check
-# learned from one half of the films found them in the other half; a look at each confirmed it.
-NOT_UPRIGHT = frozenset(
-    {
-        "ID_cba531b03",  # turned by 180 degrees
-        "weak-1924-826f2c",  # lies on its side
-        "6188.1517875196.937263",  # lies on its side
-        "ID_35a9e2842",  # inverted
-        "ID_eeadc6601",  # inverted
-        "ID_a238e80e2",  # the abdomen, with the lowest part of the lungs
-    }
-)
+_EXCLUDED = Path(__file__).with_name("excluded_films.csv")
 
 
 class MaskKind(StrEnum):
@@ -84,7 +73,7 @@ class LabelledFilm:
         return self.mask_kind is not MaskKind.IMAGE_LABEL
 
 
-def read_catalogue(folder: Path) -> list[LabelledFilm]:
+def read_index(folder: Path) -> list[LabelledFilm]:
     """Read `index.csv` of a prepared folder.
 
     Raises:
@@ -124,6 +113,16 @@ def _parse(row: dict[str, str], folder: Path) -> LabelledFilm:
         mask=mask,
         mask_confidence=float(row["mask_confidence"] or 1.0),
     )
+
+
+def excluded_films() -> frozenset[str]:
+    """Names of the films that nothing learns from: `excluded_films.csv`, with the reason for each.
+
+    They are no upright frontal films. A check trained on one half of the 4,622 training films found them in the other
+    half; a look at each confirmed it.
+    """
+    with _EXCLUDED.open(newline="", encoding="utf-8") as file:
+        return frozenset(row["image_id"] for row in csv.DictReader(file))
 
 
 def check_patients(films: Iterable[LabelledFilm]) -> None:

@@ -2,20 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TypedDict
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from ptx_app.data.index import LabelledFilm, MaskKind, excluded_films, read_index
+from ptx_app.data.split import hold_out
+from ptx_app.data.store import FilmStore, as_pixels, resize_mask
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import InputSpec
 from ptx_app.training.augmentation import Augmentation
-from ptx_app.training.catalogue import LabelledFilm, MaskKind
-from ptx_app.training.film_store import FilmStore
+from ptx_app.training.configuration import Configuration
 from ptx_app.training.sampler import Draw
+
+
+def training_films(configuration: Configuration, data: Path) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
+    """The films of a prepared folder that a configuration trains on and those that it holds out, as `hold_out`.
+
+    Excluded films are in neither.
+    """
+    section, excluded = configuration.data, excluded_films()
+    films = [film for film in read_index(data) if film.split == "train" and film.image_id not in excluded]
+    return hold_out(
+        films, section.held_out_positives, section.held_out_negatives, section.split_seed, section.most_a_patient
+    )
 
 
 class Example(TypedDict):
@@ -63,14 +76,3 @@ class FilmDataset(Dataset[Example]):
             label=torch.tensor(float(film.positive)),
             position=torch.tensor(draw.film),
         )
-
-
-def as_pixels(film: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """An 8-bit film as a Radiograph's pixels: float32 in [0, 1]."""
-    return film.astype(np.float32) / np.float32(255)
-
-
-def resize_mask(mask: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Stretch a mask in {0, 1} to (side, side) with area averaging; a pixel that is half covered counts."""
-    share = cv2.resize(mask * np.uint8(255), (side, side), interpolation=cv2.INTER_AREA)
-    return (share >= 128).astype(np.uint8)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ptx_app.data.index import LabelledFilm
 from ptx_app.errors import SettingsError
-from ptx_app.training.catalogue import LabelledFilm
 
 Picture = NDArray[np.uint8]
 
@@ -96,3 +96,14 @@ def _read_film(path: Path) -> Picture:
 def _read_mask(path: Path) -> Picture:
     mask = np.where(read_picture(path) > 0, np.uint8(255), np.uint8(0))
     return (cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_AREA) >= 128).astype(np.uint8)
+
+
+def as_pixels(film: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """An 8-bit film as a Radiograph's pixels: float32 in [0, 1]."""
+    return film.astype(np.float32) / np.float32(255)
+
+
+def resize_mask(mask: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Stretch a mask in {0, 1} to (side, side) with area averaging; a pixel that is half covered counts."""
+    share = cv2.resize(mask * np.uint8(255), (side, side), interpolation=cv2.INTER_AREA)
+    return (share >= 128).astype(np.uint8)
