@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from ptx_app.evaluation.report import markdown, value
 from ptx_app.model.manifest import ROOT, load_manifest
-from ptx_app.training.report import markdown, value
 
 REPORT = ROOT / "docs" / "evaluation.json"
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and write the report."""
-    from ptx_app.training.evaluating import write_evaluation  # torch and matplotlib are behind it: not for --help
+    from ptx_app.evaluation.run import write_evaluation  # torch and matplotlib are behind it: not for --help
 
     weights, file = _chosen(arguments)
     report = write_evaluation(

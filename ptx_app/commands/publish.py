@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Publish a run and say what was measured."""
     from ptx_app.data.index import read_index  # torch is behind these: not for --help
-    from ptx_app.training.publishing import Places, publish, validation_films
+    from ptx_app.data.split import validation_films
+    from ptx_app.training.publishing import Places, publish
     from ptx_app.training.run_folder import RunFolder
 
     folder, data = RunFolder(arguments.run), data_folder(arguments)
@@ -50,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     for measured_on, figures in weights.figures.items():
         _say(
-            f"{measured_on}: AUC {figures['auc']}, Dice on positives {figures['dice_positive']} ({figures['films']} films)"
+            f"{measured_on} ({figures['films']} films): AUC {figures['auc']}, "
+            f"Dice on positives {figures['dice_positive']}"
         )
     return 0
 

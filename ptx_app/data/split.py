@@ -58,3 +58,18 @@ def hold_out(
 
 def _measures(film: LabelledFilm) -> bool:
     return film.mask_kind is MaskKind.EXPERT
+
+
+def validation_films(films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
+    """The films of the validation split that may measure anything.
+
+    Raises:
+        SettingsError: TOO_FEW_FILMS where there are none with or none without a pneumothorax.
+    """
+    found = [film for film in films if film.split == "val" and film.mask_kind is MaskKind.EXPERT]
+    if len({film.positive for film in found}) < 2:
+        raise SettingsError(
+            "TOO_FEW_FILMS",
+            "Figures need expert-labelled validation films with and without a pneumothorax. Prepare some.",
+        )
+    return found

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ptx_app.data.index import MaskKind
 from ptx_app.errors import SettingsError
+from ptx_app.evaluation.thresholds import PublishingSection
 from ptx_app.model.manifest import InputSpec, NetworkSpec
 
 MASK_WEIGHTS = {MaskKind.EXPERT: 1.0, MaskKind.MATCHED: 0.5, MaskKind.CONSENSUS: 0.5, MaskKind.TEACHER: 0.5}
@@ -149,24 +150,6 @@ class TrainingSection(_Section):
     patience: Annotated[int, Field(ge=0)] = 0
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10
     workers: Annotated[int, Field(ge=0)] = 0
-
-
-class PublishingSection(_Section):
-    """How thresholds are chosen on the films held out.
-
-    Attributes:
-        flip_averaging: whether the model's answer is the mean of a film's and its mirror image's.
-        mask_evidence: whether the score heeds the mask's surest part beside the head. Its weight is fitted on the films
-            held out, and flatters masks there where an earlier stage has learned from them.
-        prevalence: share of positives among the films that the score is calibrated for; 0.22 is the challenge's.
-        sensitivity, specificity: that the operating points "sensitive" and "specific" shall reach there.
-    """
-
-    flip_averaging: bool = False
-    mask_evidence: bool = False
-    prevalence: Annotated[float, Field(gt=0, lt=1)] = 0.22
-    sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.95
-    specificity: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
 class Configuration(_Section):

@@ -7,19 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ptx_app.data.index import LabelledFilm, MaskKind
+from ptx_app.data.index import LabelledFilm
 from ptx_app.errors import SettingsError
+from ptx_app.evaluation.figures import PLACES, manifest_figures, positives_of, scores_of
+from ptx_app.evaluation.known_films import Examined, dicom_films, examine, prepared_films
+from ptx_app.evaluation.metrics import sensitivity, specificity
+from ptx_app.evaluation.thresholds import Choice, PublishingSection, choose
 from ptx_app.model.adding import BUNDLED, try_out
 from ptx_app.model.checking import digest
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Calibration, OperatingPoint, Source, Weights
 from ptx_app.model.network import TorchNetwork
 from ptx_app.model.register import Document, read_document, with_entry, write_document
-from ptx_app.training.configuration import PublishingSection
-from ptx_app.training.examination import Examined, dicom_films, examine, prepared_films
-from ptx_app.training.measuring import PLACES, manifest_figures, positives_of, scores_of
-from ptx_app.training.metrics import sensitivity, specificity
 from ptx_app.training.run_folder import RunFolder
-from ptx_app.training.thresholds import Choice, choose
 
 # A reader can dismiss a false outline at a glance, and cannot see a miss.
 DEFAULT_POINT = "sensitive"
@@ -85,21 +84,6 @@ def publish(
     )
     _write(weights, file, places, default)
     return weights
-
-
-def validation_films(films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
-    """The films of the validation split that may measure anything.
-
-    Raises:
-        SettingsError: TOO_FEW_FILMS where there are none with or none without a pneumothorax.
-    """
-    found = [film for film in films if film.split == "val" and film.mask_kind is MaskKind.EXPERT]
-    if len({film.positive for film in found}) < 2:
-        raise SettingsError(
-            "TOO_FEW_FILMS",
-            "Figures need expert-labelled validation films with and without a pneumothorax. Prepare some.",
-        )
-    return found
 
 
 def describe(run: RunFolder, state: str, flip_averaging: bool | None) -> Weights:

@@ -9,9 +9,9 @@ from torch import nn
 
 from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import FilmStore, as_pixels, resize_mask
+from ptx_app.evaluation.metrics import auc, dice, iou
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import InputSpec
-from ptx_app.training.metrics import auc, dice, iou
 
 EXTENTS = (0.2, 0.3, 0.4, 0.5, 0.6)
 

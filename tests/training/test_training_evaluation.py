@@ -8,15 +8,15 @@ import torch
 from made_folder import prepared_folder
 from safetensors.torch import save_file
 
+from ptx_app.evaluation.hard_cases import CASES, harder
+from ptx_app.evaluation.known_films import Examined, KnownFilm
+from ptx_app.evaluation.report import markdown
+from ptx_app.evaluation.results import differences, evaluate, results_of, thirds_by_size
+from ptx_app.evaluation.run import drawn, write_evaluation
 from ptx_app.film.radiograph import View
 from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
 from ptx_app.model.network import build_module
-from ptx_app.training.evaluating import drawn, write_evaluation
-from ptx_app.training.evaluation import differences, evaluate, results_of, thirds_by_size
-from ptx_app.training.examination import Examined, KnownFilm
-from ptx_app.training.hard_cases import CASES, harder
 from ptx_app.training.optimisation import set_batch_norm_momentum
-from ptx_app.training.report import markdown
 
 POINTS = tuple(OperatingPoint(name, score, 0.5, 0.0) for name, score in (("sensitive", 0.2), ("balanced", 0.5)))
 WEIGHTS = Weights(
@@ -163,7 +163,7 @@ def test_places_change_with_their_truth():
 
 def test_one_command_writes_report_json_and_figures(tmp_path, monkeypatch):
     cases = dict(list(CASES.items())[-1:])
-    monkeypatch.setattr("ptx_app.training.evaluating.CASES", cases)
+    monkeypatch.setattr("ptx_app.evaluation.run.CASES", cases)
     (tmp_path / "films").mkdir()
     data = prepared_folder(tmp_path / "films")
     torch.manual_seed(1)

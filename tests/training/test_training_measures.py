@@ -9,14 +9,21 @@ from sklearn.metrics import roc_auc_score
 
 from ptx_app.data.challenge import decode_run_lengths, is_positive, read_run_lengths
 from ptx_app.errors import SettingsError
+from ptx_app.evaluation import metrics
+from ptx_app.evaluation.figures import manifest_figures
+from ptx_app.evaluation.known_films import Examined
+from ptx_app.evaluation.thresholds import (
+    EXTENTS,
+    PublishingSection,
+    best_extent,
+    choose,
+    fit_calibration,
+    score_thresholds,
+)
 from ptx_app.film.radiograph import View
 from ptx_app.model.manifest import Calibration
-from ptx_app.training import losses, metrics
-from ptx_app.training.configuration import PublishingSection
-from ptx_app.training.examination import Examined
+from ptx_app.training import losses
 from ptx_app.training.losses import MASK_LOSSES, total_loss
-from ptx_app.training.measuring import manifest_figures
-from ptx_app.training.thresholds import EXTENTS, best_extent, choose, fit_calibration, score_thresholds
 
 SURE = 20.0  # a logit
 

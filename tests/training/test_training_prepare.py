@@ -13,8 +13,8 @@ from made_folder import film_and_mask
 from ptx_app.__main__ import main
 from ptx_app.data.index import COLUMNS, read_index
 from ptx_app.data.preparation import split_by_patient
+from ptx_app.evaluation.known_films import dicom_films, prepared_films
 from ptx_app.film.radiograph import View
-from ptx_app.training.examination import dicom_films, prepared_films
 
 
 def write_rows(path, header, rows):

@@ -16,16 +16,16 @@ from safetensors.torch import load_file
 
 from ptx_app.__main__ import main
 from ptx_app.data.index import read_index
+from ptx_app.data.split import validation_films
 from ptx_app.data.store import FilmStore
 from ptx_app.errors import SettingsError, WeightsError
+from ptx_app.evaluation.known_films import prepared_films
 from ptx_app.inference.predict import predict
 from ptx_app.model.manifest import MANIFEST_PATH, load_manifest
 from ptx_app.model.network import TorchNetwork, build_module
 from ptx_app.training.configuration import NetworkSection, read_configuration, write_configuration
 from ptx_app.training.dataset import training_films
-from ptx_app.training.examination import prepared_films
 from ptx_app.training.loop import TrainingRun
-from ptx_app.training.publishing import validation_films
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.starting_weights import build_network, load_exactly
 

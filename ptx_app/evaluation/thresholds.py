@@ -2,21 +2,42 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize
 
 from ptx_app.errors import SettingsError
+from ptx_app.evaluation.known_films import Examined
+from ptx_app.evaluation.metrics import Bools, Floats, dice
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import mask_evidence
 from ptx_app.model.manifest import Calibration
-from ptx_app.training.configuration import PublishingSection
-from ptx_app.training.examination import Examined
-from ptx_app.training.metrics import Bools, Floats, dice
 
 EXTENTS = tuple(round(0.05 * step, 2) for step in range(2, 19))
 SMALLEST_REGIONS = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005)  # shares of the film; 0.001 is 32 px square of 1024
 _FLATTEST, _STEEPEST, _HEAVIEST = 20.0, 0.05, 20.0  # temperatures and weight beyond which a fit means nothing
+
+
+class PublishingSection(BaseModel):
+    """How thresholds are chosen on the films held out.
+
+    Attributes:
+        flip_averaging: whether the model's answer is the mean of a film's and its mirror image's.
+        mask_evidence: whether the score heeds the mask's surest part beside the head. Its weight is fitted on the films
+            held out, and flatters masks there where an earlier stage has learned from them.
+        prevalence: share of positives among the films that the score is calibrated for; 0.22 is the challenge's.
+        sensitivity, specificity: that the operating points "sensitive" and "specific" shall reach there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip_averaging: bool = False
+    mask_evidence: bool = False
+    prevalence: Annotated[float, Field(gt=0, lt=1)] = 0.22
+    sensitivity: Annotated[float, Field(gt=0, le=1)] = 0.95
+    specificity: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.inference.decide import Thresholds, decide, extent_mask
-from ptx_app.model.manifest import Calibration, Weights
-from ptx_app.training.examination import Examined
-from ptx_app.training.goals import against_goals
-from ptx_app.training.measuring import PLACES, mean_known, positives_of, scores_of
-from ptx_app.training.metrics import (
+from ptx_app.evaluation.figures import PLACES, mean_known, positives_of, scores_of
+from ptx_app.evaluation.goals import against_goals
+from ptx_app.evaluation.known_films import Examined
+from ptx_app.evaluation.metrics import (
     Bools,
     Floats,
     auc,
@@ -26,6 +24,8 @@ from ptx_app.training.metrics import (
     sensitivity_at_specificity,
     specificity,
 )
+from ptx_app.inference.decide import Thresholds, decide, extent_mask
+from ptx_app.model.manifest import Calibration, Weights
 
 Rows = NDArray[np.intp]
 Statistic = Callable[[Rows], float]

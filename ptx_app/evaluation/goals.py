@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ptx_app.training.metrics import WANTED_SPECIFICITY
+from ptx_app.evaluation.metrics import WANTED_SPECIFICITY
 
 Document = dict[str, Any]
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.evaluation.known_films import Examined
+from ptx_app.evaluation.metrics import auc, bootstrap, dice
 from ptx_app.inference.decide import extent_mask
 from ptx_app.model.manifest import Calibration
-from ptx_app.training.examination import Examined
-from ptx_app.training.metrics import auc, bootstrap, dice
 
 PLACES = 4  # of what is measured
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ptx_app.training.metrics import WANTED_SPECIFICITY
+from ptx_app.evaluation.metrics import WANTED_SPECIFICITY
 
 Document = dict[str, Any]
 

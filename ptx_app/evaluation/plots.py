@@ -7,10 +7,10 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.evaluation.known_films import Examined, KnownFilm
+from ptx_app.evaluation.results import Results
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.model.manifest import Weights
-from ptx_app.training.evaluation import Results
-from ptx_app.training.examination import Examined, KnownFilm
 
 mpl.use("agg")
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.training.examination import KnownFilm
+from ptx_app.evaluation.known_films import KnownFilm
 
 Change = Callable[[KnownFilm, float], KnownFilm]
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptx_app.data.index import LabelledFilm, read_index
+from ptx_app.data.split import validation_films
+from ptx_app.evaluation.figures import manifest_figures
+from ptx_app.evaluation.hard_cases import CASES, harder
+from ptx_app.evaluation.known_films import examine, prepared_films
+from ptx_app.evaluation.plots import draw_figures, draw_films
+from ptx_app.evaluation.report import markdown
+from ptx_app.evaluation.results import Document, evaluate, results_of
 from ptx_app.model.manifest import Weights
 from ptx_app.model.network import Network, TorchNetwork
-from ptx_app.training.evaluation import Document, evaluate, results_of
-from ptx_app.training.examination import examine, prepared_films
-from ptx_app.training.figures import draw_figures, draw_films
-from ptx_app.training.hard_cases import CASES, harder
-from ptx_app.training.measuring import manifest_figures
-from ptx_app.training.publishing import validation_films
-from ptx_app.training.report import markdown
 
 
 def write_evaluation(
