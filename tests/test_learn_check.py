@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from ptx_app.errors import SettingsError
+from ptx_app.experiments.film_check.evaluate import Row, page, wilson
+from ptx_app.experiments.film_check.learn import Lesson, find_pictures, learn, main
+from ptx_app.experiments.film_check.pictures import SIDE, lay_wrong, no_film, vary_film, vary_other
 from ptx_app.film.likeness import FEATURES, logits
-from ptx_app.training.check_measures import Row, page, wilson
-from ptx_app.training.check_pictures import SIDE, lay_wrong, no_film, vary_film, vary_other
-from ptx_app.training.learn_check import Lesson, find_pictures, learn, main
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train and measure; 0 with the table written, 3 where training was stopped and can be taken up again."""
-    from ptx_app.training.comparison import compare, read_comparison  # torch and albumentations: not for --help
+    from ptx_app.experiments.comparison import compare, read_comparison  # torch and albumentations: not for --help
 
     comparison = read_comparison(arguments.comparison)
     table = compare(comparison, data_folder(arguments), arguments.runs, arguments.output)

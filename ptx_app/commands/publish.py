@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Publish a run and say what was measured."""
     from ptx_app.data.index import read_index  # torch is behind these: not for --help
     from ptx_app.data.split import validation_films
-    from ptx_app.training.publishing import Places, publish
+    from ptx_app.experiments.publishing import Places, publish
     from ptx_app.training.run_folder import RunFolder
 
     folder, data = RunFolder(arguments.run), data_folder(arguments)

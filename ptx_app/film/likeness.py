@@ -2,7 +2,7 @@
 
 The thumbnail's coarse greys and its histograms of signed gradients (after Dalal and Triggs, CVPR 2005) go into a few
 small networks, whose logits are averaged. They learned from films, the same films turned and inverted, and pictures
-of other things: `ptx_app.training.learn_check`. Signed, because the unsigned gradients usual for people in photographs
+of other things: `ptx_app.experiments.film_check.learn`. Signed, because the unsigned gradients usual for people in photographs
 are the same on an inverted film.
 """
 

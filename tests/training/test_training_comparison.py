@@ -11,7 +11,7 @@ import pytest
 
 from ptx_app.commands import compare as command
 from ptx_app.errors import SettingsError
-from ptx_app.training.comparison import merged, read_comparison
+from ptx_app.experiments.comparison import merged, read_comparison
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -14,11 +14,11 @@ from ptx_app.errors import SettingsError
 from ptx_app.evaluation.cost import Cost, measure_cost
 from ptx_app.evaluation.report import value
 from ptx_app.evaluation.results import Results, differences, evaluate, results_of
+from ptx_app.experiments.publishing import DEFAULT_POINT, chosen_and_seen, describe, measured_points
 from ptx_app.model.manifest import InputSpec, NetworkSpec, Weights
 from ptx_app.model.network import TorchNetwork
 from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.loop import TrainingRun
-from ptx_app.training.publishing import DEFAULT_POINT, chosen_and_seen, describe, measured_points
 from ptx_app.training.run_folder import RunFolder
 
 Document = dict[str, Any]

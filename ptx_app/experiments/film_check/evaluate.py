@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from ptx_app.errors import FilmError, SettingsError
+from ptx_app.experiments.film_check.pictures import Picture
 from ptx_app.film import read_film
 from ptx_app.film.likeness import Appearance, Layers, look_at
-from ptx_app.training.check_pictures import Picture
 
 # How films are laid wrong: name, degrees clockwise, inverted.
 _WAYS = (
@@ -157,7 +157,7 @@ def page(rows: Sequence[Row]) -> str:
     lines = [
         "# The picture check for chest films",
         "",
-        "Written by `python -m ptx_app.training.learn_check`, which also learns the check. In brackets: Wilson's 95 %",
+        "Written by `python -m ptx_app.experiments.film_check.learn`, which also learns the check. In brackets: Wilson's 95 %",
         "interval. Other pictures are photographs, drawings, CT and MR slices and radiographs of other parts of the",
         "body; each was looked at by a check that had not learned from it: in five folds, and with all pictures of its",
         "kind left out. The DICOM cases were never learned from; only their pixels count here, not their headers. How",

@@ -1,4 +1,4 @@
-"""python -m ptx_app.training.learn_check: learn the picture check for chest films, and measure it.
+"""python -m ptx_app.experiments.film_check.learn: learn the picture check for chest films, and measure it.
 
 Writes the weights (`ptx_app/film/likeness.safetensors`) and the figures (`docs/check.md`). The films come from
 `siim-512/` and `lungs-384/`, the other pictures from `not-chest/` of the folder of data; `dicom-cases/` is measured on,
@@ -25,12 +25,12 @@ from tqdm import tqdm
 
 from ptx_app.data.index import excluded_films
 from ptx_app.errors import PtxError, SettingsError
+from ptx_app.experiments.film_check.evaluate import Pictures, Splits, grey_picture, measure, page
+from ptx_app.experiments.film_check.pictures import SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
 from ptx_app.film.likeness import WEIGHTS_PATH, Floats, Layers, features, logits, reduce
 from ptx_app.model.checking import digest
 from ptx_app.model.manifest import ROOT
 from ptx_app.model.register import read_document, write_document
-from ptx_app.training.check_measures import Pictures, Splits, grey_picture, measure, page
-from ptx_app.training.check_pictures import SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
 
 _SEED = 20
 _MEMBERS, _HIDDEN, _EPOCHS = 3, (32, 16), 12
@@ -200,7 +200,7 @@ def register() -> None:
         "location": WEIGHTS_PATH.relative_to(ROOT).as_posix(),
         "bytes": WEIGHTS_PATH.stat().st_size,
         "sha256": digest(WEIGHTS_PATH),
-        "provenance": "Learned by ptx_app.training.learn_check from NIH ChestX-ray14, Montgomery and Shenzhen films, "
+        "provenance": "Learned by ptx_app.experiments.film_check.learn from NIH ChestX-ray14, Montgomery and Shenzhen films, "
         "the same turned and inverted, and pictures of other things. Measured in docs/check.md.",
         "terms": "Research and education. Not a medical device.",
     }
@@ -209,7 +209,9 @@ def register() -> None:
 
 def main(words: list[str] | None = None) -> int:
     """Learn, measure and write; 0, or 1 with a sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m ptx_app.training.learn_check", description="Learn the film check.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ptx_app.experiments.film_check.learn", description="Learn the film check."
+    )
     parser.add_argument("--data", type=Path, default=os.environ.get("PTX_DATA"), help="folder of data (PTX_DATA)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS_PATH, help="file to write")
     parser.add_argument("--report", type=Path, default=ROOT / "docs" / "check.md", help="file to write")
