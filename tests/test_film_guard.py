@@ -272,6 +272,6 @@ def test_closing_ends_every_worker_and_leaves_the_reader_usable():
 
 def test_the_worker_is_light():
 
-    code = "import sys, ptx_app.film.worker, ptx_app.film.dicom, ptx_app.film.picture; print(*sys.modules)"
+    code = "import sys, ptx_app.film.worker, ptx_app.film.dicom.reader, ptx_app.film.picture; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "streamlit", "matplotlib", "albumentations"} & set(modules)

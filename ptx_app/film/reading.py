@@ -3,7 +3,7 @@
 import warnings
 
 from ptx_app.errors import FilmError
-from ptx_app.film.header import has_mark, is_bare
+from ptx_app.film.dicom.header import has_mark, is_bare
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import Radiograph
 
@@ -49,7 +49,7 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
         warnings.simplefilter("ignore")  # their texts may quote the header
         # DICOM first: a preamble may look like a TIFF, a program or an archive.
         if has_mark(data) or is_bare(data):
-            from ptx_app.film.dicom import read_dicom
+            from ptx_app.film.dicom.reader import read_dicom
 
             return read_dicom(data, limits)
         if data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):

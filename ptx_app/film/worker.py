@@ -137,7 +137,7 @@ def main(more_bytes: int, seconds: float) -> None:
     """Answer until the other end is gone, each file within about so many seconds."""
     import imagecodecs  # noqa: F401  (what a film may need is loaded before the limit stands and before one waits)
 
-    import ptx_app.film.dicom
+    import ptx_app.film.dicom.reader
     import ptx_app.film.picture  # noqa: F401
 
     keep_off_the_disk()

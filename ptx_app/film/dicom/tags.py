@@ -3,10 +3,10 @@
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from ptx_app.film.dicom.header import code, number, numbers
+from ptx_app.film.dicom.stored_pixels import StoredForm
 from ptx_app.film.grey import GreyScale, Lut, Window
-from ptx_app.film.header import code, number, numbers
 from ptx_app.film.radiograph import PixelSpacing, View
-from ptx_app.film.stored_pixels import StoredForm
 
 # From the smallest cassette (18 × 24 cm) to the largest detector (43 cm), with room for cropping, mm. Collections of
 # reduced films often kept the full-size film's spacing and so state chests of 15 to 20 cm.

@@ -6,10 +6,10 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ptx_app.errors import FilmError
+from ptx_app.film.dicom.header import code, integer, number, numbers, text
+from ptx_app.film.dicom.stored_pixels import StoredForm
 from ptx_app.film.grey import GreyScale, Lut, Window
-from ptx_app.film.header import code, integer, number, numbers, text
 from ptx_app.film.radiograph import Remark
-from ptx_app.film.stored_pixels import StoredForm
 
 _WINDOW_IGNORED = Remark(
     "WINDOW_IGNORED", "The header's window cannot be used. The film is shown over its own range of greys."

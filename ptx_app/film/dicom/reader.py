@@ -1,14 +1,14 @@
 """A DICOM file as a film: header, pixels, shades, and what the header says of it."""
 
 from ptx_app.errors import FilmError, NotAFilmError
+from ptx_app.film.dicom.header import damaged, has_mark, parse
+from ptx_app.film.dicom.presentation import grey_scale
+from ptx_app.film.dicom.stored_pixels import decode, stored_form
+from ptx_app.film.dicom.suitability import class_name, is_film_class, objections_to, remarks_on, view_of
+from ptx_app.film.dicom.tags import shown_tags, spacing_of, syntax_in_words
 from ptx_app.film.grey import show
-from ptx_app.film.header import damaged, has_mark, parse
 from ptx_app.film.limits import Limits
-from ptx_app.film.presentation import grey_scale
 from ptx_app.film.radiograph import Radiograph, Remark
-from ptx_app.film.stored_pixels import decode, stored_form
-from ptx_app.film.suitability import class_name, is_film_class, objections_to, remarks_on, view_of
-from ptx_app.film.tags import shown_tags, spacing_of, syntax_in_words
 
 _FOREIGN_PREAMBLE = Remark(
     "FOREIGN_PREAMBLE",

@@ -14,7 +14,7 @@ from pydicom.pixels.processing import apply_color_lut
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.codestream import StreamFacts, broken, check_scans, jpeg2000_facts, jpeg_facts, truncated
-from ptx_app.film.header import code, integer
+from ptx_app.film.dicom.header import code, integer
 from ptx_app.film.limits import Limits
 
 _JPEG = frozenset(

@@ -5,7 +5,7 @@ import re
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from ptx_app.film.header import code, text, texts
+from ptx_app.film.dicom.header import code, text, texts
 from ptx_app.film.radiograph import Remark, View
 
 _FILM_MODALITIES = ("CR", "DX", "RG")
