@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 from ptx_app.errors import FilmError, NotAFilmError  # noqa: E402
-from ptx_app.film.check import check  # noqa: E402
-from ptx_app.film.guard import GuardedReader  # noqa: E402
+from ptx_app.film.check.frontal import check  # noqa: E402
+from ptx_app.film.sandbox.reader import GuardedReader  # noqa: E402
 
 
 def cases(folder: Path) -> tuple[str, str]:

@@ -14,6 +14,7 @@ VERBS = {
     "train": ("ptx_app.commands.train", "train a network as a configuration says, or go on with it"),
     "publish": ("ptx_app.commands.publish", "choose a run's thresholds, measure it, and put it into the manifest"),
     "evaluate": ("ptx_app.commands.evaluate", "measure a model on the validation films and write the report"),
+    "film-check": ("ptx_app.commands.film_check", "train and measure the check for chest films"),
     "compare": ("ptx_app.commands.compare", "train and measure several configurations on one budget, as one table"),
 }
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptx_app.errors import SettingsError
-from ptx_app.model.fetch import named_sources
 from ptx_app.model.manifest import Source
+from ptx_app.weights.fetch import named_sources
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 from films import ct_slice, dicom_of  # noqa: E402
 
 from ptx_app.errors import FilmError  # noqa: E402
-from ptx_app.film.guard import GuardedReader  # noqa: E402
+from ptx_app.film.sandbox.reader import GuardedReader  # noqa: E402
 
 SECONDS = 10.0
 MEMORY_BYTES = 768 << 20

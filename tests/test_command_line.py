@@ -18,7 +18,7 @@ from ptx_app.__main__ import main
 from ptx_app.commands.predict import COLUMNS, stems, walk
 from ptx_app.errors import SettingsError
 from ptx_app.film.examples import example_bytes
-from ptx_app.film.guard import GuardedReader
+from ptx_app.film.sandbox.reader import GuardedReader
 from ptx_app.model.manifest import ROOT, load_manifest
 
 

@@ -14,9 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from ptx_app.errors import NotAFilmError, WeightsError
 from ptx_app.film import read_film
-from ptx_app.film.check import check, require_frontal_film
+from ptx_app.film.check.classifier import FEATURES, SIDE, WEIGHTS_PATH, load_layers, logits, look_at
+from ptx_app.film.check.frontal import check, require_frontal_film
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.film.likeness import FEATURES, SIDE, WEIGHTS_PATH, load_layers, logits, look_at
 from ptx_app.film.radiograph import Radiograph, Remark
 
 
@@ -160,7 +160,7 @@ def test_a_film_may_come_in_any_layout(film):
 
 @pytest.mark.parametrize("damage", ["missing", "noise", "another network", "a layer too few"])
 def test_damaged_weights_are_a_clear_error(tmp_path, damage):
-    path = tmp_path / "likeness.safetensors"
+    path = tmp_path / "frontal-classifier.safetensors"
     stored = load_file(WEIGHTS_PATH)
     match damage:
         case "noise":
@@ -182,7 +182,7 @@ def test_the_weights_are_small_and_no_others():
 
 
 def test_the_check_needs_nothing_of_the_training():
-    code = "import sys, ptx_app.film.check; sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'matplotlib')))"
+    code = "import sys, ptx_app.film.check.frontal; sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

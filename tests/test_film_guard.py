@@ -16,9 +16,9 @@ from films import broken_dicom, ct_slice, dicom_of
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
 from ptx_app.film.examples import example_bytes
-from ptx_app.film.guard import GuardedReader
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.worker import LENGTH, send
+from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.worker import LENGTH, send
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_an_answer_without_sense_is_a_lost_reader(reader, monkeypatch, answer):
 @pytest.mark.skipif(not hasattr(signal, "alarm"), reason="this system has no alarm")
 def test_a_worker_ends_itself_where_nobody_else_does():
     code = (
-        "import time, ptx_app.film.worker as worker; worker._GRACE = 0.5; worker.answer = lambda _: time.sleep(60);"
+        "import time, ptx_app.film.sandbox.worker as worker; worker._GRACE = 0.5; worker.answer = lambda _: time.sleep(60);"
         "worker.main(768 << 20, 0.5)"
     )
     worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -211,7 +211,7 @@ def test_a_worker_ends_itself_where_nobody_else_does():
 def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
     target = tmp_path / "written"
     code = (
-        "import pathlib, ptx_app.film.worker as worker;"
+        "import pathlib, ptx_app.film.sandbox.worker as worker;"
         f"worker.answer = lambda data: pathlib.Path({str(target)!r}).write_bytes(data); worker.main(768 << 20, 5)"
     )
     process = subprocess.Popen(
@@ -229,7 +229,7 @@ def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
 
 def test_what_a_decoder_prints_does_not_come_between_the_answers():
     code = (
-        "import os, ptx_app.film.worker as worker; answer = worker.answer;"
+        "import os, ptx_app.film.sandbox.worker as worker; answer = worker.answer;"
         "worker.answer = lambda data: (os.write(1, b'loud'), print('loud', flush=True), answer(data))[2];"
         "worker.main(768 << 20, 5)"
     )
@@ -272,6 +272,8 @@ def test_closing_ends_every_worker_and_leaves_the_reader_usable():
 
 def test_the_worker_is_light():
 
-    code = "import sys, ptx_app.film.worker, ptx_app.film.dicom.reader, ptx_app.film.picture; print(*sys.modules)"
+    code = (
+        "import sys, ptx_app.film.sandbox.worker, ptx_app.film.dicom.reader, ptx_app.film.picture; print(*sys.modules)"
+    )
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "streamlit", "matplotlib", "albumentations"} & set(modules)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from ptx_app.__main__ import main
 from ptx_app.errors import SettingsError
 from ptx_app.experiments.film_check.evaluate import Row, page, wilson
-from ptx_app.experiments.film_check.learn import Lesson, find_pictures, learn, main
+from ptx_app.experiments.film_check.learn import Lesson, find_pictures, learn
 from ptx_app.experiments.film_check.pictures import SIDE, lay_wrong, no_film, vary_film, vary_other
-from ptx_app.film.likeness import FEATURES, logits
+from ptx_app.film.check.classifier import FEATURES, logits
 
 
 @pytest.fixture
@@ -72,5 +73,8 @@ def test_missing_data_is_a_clear_error(tmp_path, capsys):
     with pytest.raises(SettingsError) as error:
         find_pictures(tmp_path)
     assert error.value.code == "DATA_MISSING"
-    assert main(["--data", str(tmp_path), "--weights", str(tmp_path / "w"), "--report", str(tmp_path / "r")]) == 1
+    assert (
+        main(["film-check", "--data", str(tmp_path), "--weights", str(tmp_path / "w"), "--report", str(tmp_path / "r")])
+        == 1
+    )
     assert "DATA_MISSING" in capsys.readouterr().err

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.checking import check_file
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, load_manifest, parse_manifest
-from ptx_app.model.register import (
+from ptx_app.model.manifest_editing import (
     entry_like,
     format_document,
     read_document,
@@ -21,6 +20,7 @@ from ptx_app.model.register import (
     with_source,
     write_document,
 )
+from ptx_app.weights.verify import check_file
 
 COMMITTED: dict[str, Any] = json.loads(MANIFEST_PATH.read_text(encoding="utf-8"))
 # With the default's entry alone, so that each test knows which it changes.

@@ -13,9 +13,9 @@ from weights_server import WeightsServer, file, page, play_google_drive, running
 
 from ptx_app.commands import weights as commands
 from ptx_app.errors import WeightsError
-from ptx_app.model import adding, fetch
 from ptx_app.model.manifest import MANIFEST_PATH, Manifest, load_manifest
-from ptx_app.model.register import format_document, read_document
+from ptx_app.model.manifest_editing import format_document, read_document
+from ptx_app.weights import add, fetch
 
 BUNDLED = MANIFEST_PATH.parent / load_manifest().entry().sources[0].location
 NAME = load_manifest().default
@@ -34,7 +34,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     bundled.symlink_to(BUNDLED)
     (root / MANIFEST_PATH.name).write_text(format_document(DEFAULT_ALONE), encoding="utf-8")
     monkeypatch.setattr(commands, "MANIFEST_PATH", root / MANIFEST_PATH.name)
-    for module in (fetch, adding):
+    for module in (fetch, add):
         monkeypatch.setattr(module, "ROOT", root)
     monkeypatch.setenv("PTX_CACHE", str(tmp_path / "cache"))
     return root
@@ -159,7 +159,7 @@ def test_add_takes_a_described_file_into_the_project(project: Path, other_file: 
     added = manifest_of(project).entry("other")
     assert added.title == "As published"
     assert added.operating_points == manifest_of(project).entry(NAME).operating_points
-    assert [source.location for source in added.sources] == ["ptx_app/model/bundled/other.safetensors"]
+    assert [source.location for source in added.sources] == ["ptx_app/weights/bundled/other.safetensors"]
     assert (project / added.sources[0].location).read_bytes() == other_file.read_bytes()
     assert not (tmp_path / "cache").exists()
     assert weights("add", "--name", "other", "--file", str(project / added.sources[0].location)) == 0
@@ -175,7 +175,7 @@ def test_add_refuses_a_description_of_another_file(project: Path, other_file: Pa
 
 
 def test_add_overwrites_no_other_file_of_the_project(project: Path, other_file: Path) -> None:
-    (project / adding.BUNDLED / "other.safetensors").write_bytes(b"somebody's")
+    (project / add.BUNDLED / "other.safetensors").write_bytes(b"somebody's")
     words = ("add", "--name", "other", "--file", str(other_file), "--like", NAME, *DESCRIPTION)
     assert_nothing_changes(project, "WEIGHTS_NAME_TAKEN", *words)
 

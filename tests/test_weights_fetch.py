@@ -31,10 +31,10 @@ from weights_server import (
 )
 
 from ptx_app.errors import WeightsError
-from ptx_app.model import fetch
-from ptx_app.model.download import Patience
-from ptx_app.model.fetch import cache_folder, cached_path, locate, named_sources, resolve
 from ptx_app.model.manifest import Manifest, Source, Weights, load_manifest
+from ptx_app.weights import fetch
+from ptx_app.weights.download import Patience
+from ptx_app.weights.fetch import cache_folder, cached_path, locate, named_sources, resolve
 
 CONTENT = save({"stem": np.arange(200_000, dtype=np.float32)})
 OTHER = save({"stem": np.ones(200_000, dtype=np.float32)})
@@ -432,7 +432,7 @@ def test_two_processes_download_once(cache: Path, server: WeightsServer) -> None
     server.answers["/weights"] = file(CONTENT, pause=0.5)
     wanted = weights(address(server))
     program = (
-        "from ptx_app.model.fetch import locate; from ptx_app.model.manifest import *\n"
+        "from ptx_app.weights.fetch import locate; from ptx_app.model.manifest import *\n"
         f"entry = load_manifest().entry().__class__(**{{**vars(load_manifest().entry()), 'name': 'small',"
         f" 'bytes': {wanted.bytes}, 'sha256': '{wanted.sha256}', 'sources': {wanted.sources!r}}})\n"
         "print(locate(entry))"

@@ -23,17 +23,17 @@ import torch
 from safetensors.torch import load_file
 
 from ptx_app.film import read_film
-from ptx_app.film.check import check
+from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import example_bytes
-from ptx_app.film.guard import GuardedReader
+from ptx_app.film.sandbox.reader import GuardedReader
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import predict
-from ptx_app.model.fetch import resolve
 from ptx_app.model.manifest import ROOT, Weights, load_manifest
 from ptx_app.model.network import TorchNetwork, build_module
 from ptx_app.output.pictures import coloured_layer, contour, encoded, grey_picture
 from ptx_app.peak_memory import peak_memory
 from ptx_app.ui.visit import Film
+from ptx_app.weights.fetch import resolve
 
 GOAL_SECONDS = 1.5
 GOAL_BYTES = 1.0e9

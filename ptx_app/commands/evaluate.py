@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from ptx_app.commands.places import add_places, data_folder
-from ptx_app.model.fetch import resolve
 from ptx_app.model.manifest import MANIFEST_PATH, Weights, load_manifest
+from ptx_app.weights.fetch import resolve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,13 +20,18 @@ def add_dicoms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dicoms", type=Path, help=f"validation films as they came (default: {_DICOMS} in $PTX_DATA)")
 
 
-def data_folder(arguments: argparse.Namespace) -> Path:
-    """The prepared folder that was named. Raises SettingsError DATA_MISSING where none was."""
-    if arguments.data is not None:
-        return Path(arguments.data)
+def data_root(named: Path | None) -> Path:
+    """The folder that was named, else PTX_DATA. Raises SettingsError DATA_MISSING where there is neither."""
+    if named is not None:
+        return named
     if "PTX_DATA" not in os.environ:
         raise SettingsError("DATA_MISSING", "Name the folder of films with --data, or set PTX_DATA.")
-    return Path(os.environ["PTX_DATA"]) / _PREPARED
+    return Path(os.environ["PTX_DATA"])
+
+
+def data_folder(arguments: argparse.Namespace) -> Path:
+    """The prepared folder that was named. Raises SettingsError DATA_MISSING where none was."""
+    return Path(arguments.data) if arguments.data is not None else data_root(None) / _PREPARED
 
 
 def dicom_folder(arguments: argparse.Namespace) -> Path | None:

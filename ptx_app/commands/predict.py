@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
-from ptx_app.film.check import require_frontal_film
-from ptx_app.film.guard import GuardedReader
+from ptx_app.film.check.frontal import require_frontal_film
 from ptx_app.film.limits import Limits
+from ptx_app.film.sandbox.reader import GuardedReader
 from ptx_app.inference.decide import Finding, Thresholds, decide
 from ptx_app.inference.predict import Prediction, predict
-from ptx_app.model.fetch import resolve
 from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.model.network import Network, TorchNetwork
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import side_code
 from ptx_app.settings import read_settings
 from ptx_app.unexpected import unexpected
+from ptx_app.weights.fetch import resolve
 
 COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
 _MASK, _OVERLAY, _PROBABILITY = "_mask.png", "_overlay.png", "_probability.npy"

@@ -10,12 +10,12 @@ from typing import Any
 from tqdm import tqdm
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.adding import BUNDLED, MOST_BYTES, describe, keep, obtained, try_out
-from ptx_app.model.checking import check_file, digest
-from ptx_app.model.download import Progress
-from ptx_app.model.fetch import cached_path, local_path, locate, named_sources
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, OperatingPoint, Weights, load_manifest, parse_manifest
-from ptx_app.model.register import read_document, with_entry, with_identity, with_source, write_document
+from ptx_app.model.manifest_editing import read_document, with_entry, with_identity, with_source, write_document
+from ptx_app.weights.add import BUNDLED, MOST_BYTES, describe, keep, obtained, try_out
+from ptx_app.weights.download import Progress
+from ptx_app.weights.fetch import cached_path, local_path, locate, named_sources
+from ptx_app.weights.verify import check_file, digest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

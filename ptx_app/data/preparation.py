@@ -17,7 +17,7 @@ from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, 
 from ptx_app.data.index import COLUMNS, MaskKind
 from ptx_app.data.store import SIDE
 from ptx_app.errors import FilmError, SettingsError
-from ptx_app.film.guard import GuardedReader
+from ptx_app.film.sandbox.reader import GuardedReader
 from ptx_app.output.pictures import grey_picture
 
 _QUALITY = 90  # of WebP

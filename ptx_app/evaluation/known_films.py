@@ -12,8 +12,8 @@ from tqdm import tqdm
 from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
 from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import as_pixels, read_picture
-from ptx_app.film.guard import GuardedReader
 from ptx_app.film.radiograph import View
+from ptx_app.film.sandbox.reader import GuardedReader
 from ptx_app.inference.predict import Prediction, calibrated_score, predict
 from ptx_app.model.manifest import Calibration, Weights
 from ptx_app.model.network import Network, NetworkOutput

@@ -13,12 +13,12 @@ from ptx_app.evaluation.figures import PLACES, manifest_figures, positives_of, s
 from ptx_app.evaluation.known_films import Examined, dicom_films, examine, prepared_films
 from ptx_app.evaluation.metrics import sensitivity, specificity
 from ptx_app.evaluation.thresholds import Choice, PublishingSection, choose
-from ptx_app.model.adding import BUNDLED, try_out
-from ptx_app.model.checking import digest
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Calibration, OperatingPoint, Source, Weights
+from ptx_app.model.manifest_editing import Document, read_document, with_entry, write_document
 from ptx_app.model.network import TorchNetwork
-from ptx_app.model.register import Document, read_document, with_entry, write_document
 from ptx_app.training.run_folder import RunFolder
+from ptx_app.weights.add import BUNDLED, try_out
+from ptx_app.weights.verify import digest
 
 # A reader can dismiss a false outline at a glance, and cannot see a miss.
 DEFAULT_POINT = "sensitive"

@@ -16,9 +16,9 @@ from ptx_app.data.index import LabelledFilm, MaskKind
 from ptx_app.data.store import SIDE, Picture, as_pixels, read_picture
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import predict
-from ptx_app.model.fetch import resolve
 from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.weights.fetch import resolve
 
 
 def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -> list[LabelledFilm]:

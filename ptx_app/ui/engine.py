@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.film.guard import GuardedReader
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.model.fetch import resolve
+from ptx_app.film.sandbox.reader import GuardedReader
 from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.model.network import Network, TorchNetwork
 from ptx_app.output.pictures import encoded, grey_picture, shrunk
 from ptx_app.settings import Settings, read_settings
 from ptx_app.turnstile import Turnstile
 from ptx_app.ui.data_url import data_url
+from ptx_app.weights.fetch import resolve
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ptx_app.errors import FilmError, PtxError
-from ptx_app.film.check import check
+from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.inference.predict import predict

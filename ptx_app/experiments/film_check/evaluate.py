@@ -13,7 +13,7 @@ import numpy as np
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.experiments.film_check.pictures import Picture
 from ptx_app.film import read_film
-from ptx_app.film.likeness import Appearance, Layers, look_at
+from ptx_app.film.check.classifier import Appearance, Layers, look_at
 
 # How films are laid wrong: name, degrees clockwise, inverted.
 _WAYS = (
@@ -157,12 +157,13 @@ def page(rows: Sequence[Row]) -> str:
     lines = [
         "# The picture check for chest films",
         "",
-        "Written by `python -m ptx_app.experiments.film_check.learn`, which also learns the check. In brackets: Wilson's 95 %",
-        "interval. Other pictures are photographs, drawings, CT and MR slices and radiographs of other parts of the",
-        "body; each was looked at by a check that had not learned from it: in five folds, and with all pictures of its",
-        "kind left out. The DICOM cases were never learned from; only their pixels count here, not their headers. How",
-        "sure the check must be was set on training films, looked at by a check that had learned from the other half;",
-        "that was done after a check without it had taken the dental panorama among the DICOM cases for a film.",
+        "Written by `ptx film-check`, which also trains the check. In brackets: Wilson's 95 % interval.",
+        "",
+        "Other pictures are photographs, drawings, CT and MR slices, and radiographs of other parts of the body. Each",
+        "was judged by a check that had not been trained on it: in five folds, and with all pictures of its kind left",
+        "out. The DICOM cases were never trained on; only their pixels count here, not their headers. The cut-off was",
+        "set on training films, each judged by a check trained on the other half. That was done after a check without",
+        "it had taken the dental panorama among the DICOM cases for a film.",
         "",
         "| Pictures | Should be | Refused | Share | For the right reason | Not as it should be |",
         "| --- | --- | --- | --- | --- | --- |",

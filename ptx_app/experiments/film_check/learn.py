@@ -1,14 +1,10 @@
-"""python -m ptx_app.experiments.film_check.learn: learn the picture check for chest films, and measure it.
+"""Train the picture check for chest films, and measure it.
 
-Writes the weights (`ptx_app/film/likeness.safetensors`) and the figures (`docs/check.md`). The films come from
-`siim-512/` and `lungs-384/`, the other pictures from `not-chest/` of the folder of data; `dicom-cases/` is measured on,
-never learned from. Some five minutes on one core.
+Films come from `siim-512/` and `lungs-384/`, other pictures from `not-chest/` of the folder of data; `dicom-cases/` is
+measured on and never trained on. Some five minutes on one core.
 """
 
-import argparse
 import csv
-import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,13 +20,13 @@ from sklearn.neural_network import MLPClassifier
 from tqdm import tqdm
 
 from ptx_app.data.index import excluded_films
-from ptx_app.errors import PtxError, SettingsError
+from ptx_app.errors import SettingsError
 from ptx_app.experiments.film_check.evaluate import Pictures, Splits, grey_picture, measure, page
 from ptx_app.experiments.film_check.pictures import SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
-from ptx_app.film.likeness import WEIGHTS_PATH, Floats, Layers, features, logits, reduce
-from ptx_app.model.checking import digest
+from ptx_app.film.check.classifier import WEIGHTS_PATH, Floats, Layers, features, logits, reduce
 from ptx_app.model.manifest import ROOT
-from ptx_app.model.register import read_document, write_document
+from ptx_app.model.manifest_editing import read_document, write_document
+from ptx_app.weights.verify import digest
 
 _SEED = 20
 _MEMBERS, _HIDDEN, _EPOCHS = 3, (32, 16), 12
@@ -200,40 +196,34 @@ def register() -> None:
         "location": WEIGHTS_PATH.relative_to(ROOT).as_posix(),
         "bytes": WEIGHTS_PATH.stat().st_size,
         "sha256": digest(WEIGHTS_PATH),
-        "provenance": "Learned by ptx_app.experiments.film_check.learn from NIH ChestX-ray14, Montgomery and Shenzhen films, "
-        "the same turned and inverted, and pictures of other things. Measured in docs/check.md.",
+        "provenance": "Trained on NIH ChestX-ray14, Montgomery and Shenzhen films, the same turned and inverted, and "
+        "pictures of other things. Measured in docs/check.md.",
         "terms": "Research and education. Not a medical device.",
     }
     write_document(read_document() | {"film_check": entry})
 
 
-def main(words: list[str] | None = None) -> int:
-    """Learn, measure and write; 0, or 1 with a sentence on standard error."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ptx_app.experiments.film_check.learn", description="Learn the film check."
-    )
-    parser.add_argument("--data", type=Path, default=os.environ.get("PTX_DATA"), help="folder of data (PTX_DATA)")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS_PATH, help="file to write")
-    parser.add_argument("--report", type=Path, default=ROOT / "docs" / "check.md", help="file to write")
-    arguments = parser.parse_args(words)
+def train_and_measure(data: Path, weights: Path, report: Path) -> None:
+    """Train the check, measure it, and write both; the app's own weights are put into the manifest too.
+
+    Args:
+        data: folder that holds siim-512, lungs-384, not-chest and dicom-cases.
+        weights: safetensors file to write.
+        report: Markdown file to write.
+
+    Raises:
+        SettingsError: DATA_MISSING, FILM_UNREADABLE.
+        WeightsError: as `write_document`.
+    """
     cv2.setNumThreads(1)
-    try:
-        pictures = find_pictures(Path(arguments.data or "."))
-        layers, splits = learn_all(pictures, tqdm.write)
-        half = {
-            f"{kind}_{index}": array.astype(np.float16)
-            for index, layer in enumerate(layers)
-            for kind, array in zip(("weight", "bias"), layer, strict=True)
-        }
-        save_file(half, arguments.weights)
-        if arguments.weights == WEIGHTS_PATH:
-            register()
-        arguments.report.write_text(page(measure(layers, pictures, splits)), encoding="utf-8")
-    except PtxError as error:
-        sys.stderr.write(f"{error.code}: {error.message}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    pictures = find_pictures(data)
+    layers, splits = learn_all(pictures, tqdm.write)
+    half = {
+        f"{kind}_{index}": array.astype(np.float16)
+        for index, layer in enumerate(layers)
+        for kind, array in zip(("weight", "bias"), layer, strict=True)
+    }
+    save_file(half, weights)
+    if weights == WEIGHTS_PATH:
+        register()
+    report.write_text(page(measure(layers, pictures, splits)), encoding="utf-8")

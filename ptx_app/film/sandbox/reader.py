@@ -12,15 +12,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, cast
 
 from ptx_app.errors import FilmError
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, receive, send, understood
+from ptx_app.film.sandbox.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, receive, send, understood
 from ptx_app.turnstile import Turnstile
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+_ROOT = str(Path(__file__).resolve().parents[3])
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -69,7 +70,7 @@ class GuardedReader:
             self._idle.put(process if process is not None and process.poll() is None else None)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "ptx_app.film.worker", str(self._memory_bytes), str(self._seconds)]
+        command = [sys.executable, "-m", "ptx_app.film.sandbox.worker", str(self._memory_bytes), str(self._seconds)]
         return subprocess.Popen(  # noqa: S603  (our own module)
             command,
             cwd=_ROOT,

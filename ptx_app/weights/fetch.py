@@ -10,9 +10,9 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.checking import check_file, check_head, check_identity, digest, read_head
-from ptx_app.model.download import PATIENCE, Patience, Progress, download, plain_disk_errors
 from ptx_app.model.manifest import ROOT, Manifest, Source, Weights
+from ptx_app.weights.download import PATIENCE, Patience, Progress, download, plain_disk_errors
+from ptx_app.weights.verify import check_file, check_head, check_identity, digest, read_head
 
 _FAILS_FOR_EVERY_SOURCE = {"WEIGHTS_DISK_FULL", "WEIGHTS_CACHE_UNWRITABLE"}
 

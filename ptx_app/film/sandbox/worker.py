@@ -1,4 +1,4 @@
-"""The child process that reads films: `python -m ptx_app.film.worker`, started by `guard`, spoken to over its pipes.
+"""The child process that reads films, started by `SandboxedReader` and spoken to over its pipes.
 
 One message in: eight bytes of length, the file. One message out: eight bytes of length, JSON, and behind it the pixels
 where the file was read. Nothing is pickled, and nothing is written anywhere else.

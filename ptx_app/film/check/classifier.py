@@ -1,9 +1,9 @@
 """How much a picture looks like an upright frontal chest film: a small network on a thumbnail, numpy only.
 
 The thumbnail's coarse greys and its histograms of signed gradients (after Dalal and Triggs, CVPR 2005) go into a few
-small networks, whose logits are averaged. They learned from films, the same films turned and inverted, and pictures
-of other things: `ptx_app.experiments.film_check.learn`. Signed, because the unsigned gradients usual for people in photographs
-are the same on an inverted film.
+small networks, whose logits are averaged. They were trained on films, the same films turned and inverted, and pictures
+of other things: `ptx film-check`. Signed, because the unsigned gradients usual for people in photographs are the same
+on an inverted film.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from ptx_app.errors import WeightsError
 
-WEIGHTS_PATH = Path(__file__).with_name("likeness.safetensors")
+WEIGHTS_PATH = Path(__file__).with_name("frontal-classifier.safetensors")
 SIDE = 64  # px of the thumbnail
 _COARSE, _CELLS, _DIRECTIONS = 16, 8, 8
 FEATURES = _COARSE**2 + _CELLS**2 * _DIRECTIONS

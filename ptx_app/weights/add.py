@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.checking import check_head, digest, read_head
-from ptx_app.model.download import Progress, download, plain_disk_errors
-from ptx_app.model.fetch import cache_folder, cached_path, local_path
 from ptx_app.model.manifest import ROOT, Source, Weights
-from ptx_app.model.register import Document, entry_like, read_document
+from ptx_app.model.manifest_editing import Document, entry_like, read_document
+from ptx_app.weights.download import Progress, download, plain_disk_errors
+from ptx_app.weights.fetch import cache_folder, cached_path, local_path
+from ptx_app.weights.verify import check_head, digest, read_head
 
-BUNDLED = Path("ptx_app/model/bundled")
+BUNDLED = Path("ptx_app/weights/bundled")
 MOST_BYTES = 2 * 1024**3  # for a file of which nothing is known yet
 
 

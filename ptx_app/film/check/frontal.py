@@ -1,7 +1,7 @@
 """Is it a frontal chest film? Header first, then the picture."""
 
 from ptx_app.errors import NotAFilmError
-from ptx_app.film.likeness import look_at
+from ptx_app.film.check.classifier import look_at
 from ptx_app.film.radiograph import Radiograph, Remark
 
 _BLANK = Remark(

@@ -16,8 +16,8 @@ import requests
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError, SSLError
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.checking import HEAD_BYTES, check_head
 from ptx_app.model.manifest import Source
+from ptx_app.weights.verify import HEAD_BYTES, check_head
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that have come and the most that may come: the size of the file where it is known."""

@@ -1,0 +1,1 @@
+"""Is it an upright frontal chest film? The header first, then the picture."""

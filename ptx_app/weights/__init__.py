@@ -1,0 +1,1 @@
+"""Weights files: fetched, downloaded, verified and added. Nothing is ever unpickled."""
