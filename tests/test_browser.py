@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from films import broken_dicom, dicom_of, simulated_film
-from serving import CHROMIUM, NO_CHROMIUM, drop, open_page, running_browser, running_server, until
+
+from tests.support.films import broken_dicom, dicom_of, simulated_film
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, drop, open_page, running_browser, running_server, until
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from films import broken_dicom, ct_slice
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
@@ -20,6 +19,7 @@ from ptx_app.errors import SettingsError
 from ptx_app.film.examples import example_bytes
 from ptx_app.film.sandbox.reader import GuardedReader
 from ptx_app.model.manifest import ROOT, load_manifest
+from tests.support.films import broken_dicom, ct_slice
 
 
 def table(folder: Path) -> list[dict[str, str]]:

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from films import broken_dicom, ct_slice, dicom_of
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
@@ -19,6 +18,7 @@ from ptx_app.film.examples import example_bytes
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.film.sandbox.reader import GuardedReader
 from ptx_app.film.sandbox.worker import LENGTH, send
+from tests.support.films import broken_dicom, ct_slice, dicom_of
 
 
 @pytest.fixture

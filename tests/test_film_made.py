@@ -10,7 +10,6 @@ import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from films import dicom_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,6 +20,7 @@ from pydicom.encaps import encapsulate
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
 from ptx_app.film.grey import GreyScale, show
+from tests.support.films import dicom_of
 
 LEVEL = 1 / 255
 

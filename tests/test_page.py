@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 import pytest
-from films import broken_dicom, ct_slice
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -12,6 +11,7 @@ from ptx_app.errors import FilmError, WeightsError
 from ptx_app.film.examples import example_bytes
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.ui import engine
+from tests.support.films import broken_dicom, ct_slice
 
 
 @pytest.fixture

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from marked_films import (
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+from streamlit.testing.v1 import AppTest
+
+from ptx_app.__main__ import main
+from ptx_app.errors import FilmError, PtxError
+from ptx_app.film import read_film
+from ptx_app.model.manifest import ROOT
+from tests.support.marked_films import (
     FILE_MARK,
     MARK,
     damaged_dicoms,
@@ -20,14 +27,7 @@ from marked_films import (
     markers_in,
     misnamed_dicom,
 )
-from serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_browser, running_server, until
-from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
-from streamlit.testing.v1 import AppTest
-
-from ptx_app.__main__ import main
-from ptx_app.errors import FilmError, PtxError
-from ptx_app.film import read_film
-from ptx_app.model.manifest import ROOT
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_browser, running_server, until
 
 # Where the person who dropped a file sees its name: the strip's tooltips, and one line above the verdict. Nowhere else.
 _TOOLTIP = re.compile(rb'"title": ?"[^"]*"|<p class=.small name. title=.[^>]*>[^<]*</p>')

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import cv2
 import pytest
-from films import dicom_of, simulated_film
-from serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_browser, running_server, until
 from streamlit import config
 
 from ptx_app.model.manifest import ROOT
 from ptx_app.ui.server import HEADERS, SecurityHeaders
+from tests.support.films import dicom_of, simulated_film
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_browser, running_server, until
 
 SETTINGS = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save, save_file
-from weights_server import WeightsServer, file, page, play_google_drive, running_server
 
 from ptx_app.commands import weights as commands
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import MANIFEST_PATH, Manifest, load_manifest
 from ptx_app.model.manifest_editing import format_document, read_document
 from ptx_app.weights import add, fetch
+from tests.support.weights_server import WeightsServer, file, page, play_google_drive, running_server
 
 BUNDLED = MANIFEST_PATH.parent / load_manifest().entry().sources[0].location
 NAME = load_manifest().default

@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from safetensors.numpy import save
-from weights_server import (
+
+from ptx_app.errors import WeightsError
+from ptx_app.model.manifest import Manifest, Source, Weights, load_manifest
+from ptx_app.weights import fetch
+from ptx_app.weights.download import Patience
+from ptx_app.weights.fetch import cache_folder, cached_path, locate, named_sources, resolve
+from tests.support.weights_server import (
     QUOTA_PAGE,
     SCAN_PAGE,
     SIGN_IN_PAGE,
@@ -29,12 +35,6 @@ from weights_server import (
     running_server,
     stalled,
 )
-
-from ptx_app.errors import WeightsError
-from ptx_app.model.manifest import Manifest, Source, Weights, load_manifest
-from ptx_app.weights import fetch
-from ptx_app.weights.download import Patience
-from ptx_app.weights.fetch import cache_folder, cached_path, locate, named_sources, resolve
 
 CONTENT = save({"stem": np.arange(200_000, dtype=np.float32)})
 OTHER = save({"stem": np.ones(200_000, dtype=np.float32)})

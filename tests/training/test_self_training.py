@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from made_folder import configuration, prepared_folder
 
 from ptx_app.data.index import MaskKind, read_index
 from ptx_app.data.store import FilmStore
@@ -12,6 +11,7 @@ from ptx_app.model.network import NetworkOutput
 from ptx_app.training import self_training
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.self_training import teacher_mask, with_drawn_masks
+from tests.support.made_folder import configuration, prepared_folder
 
 TEACHER = "ptx-b3-starter"
 

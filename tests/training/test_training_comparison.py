@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import made_folder
 import pytest
 
 from ptx_app.commands import compare as command
 from ptx_app.errors import SettingsError
 from ptx_app.experiments.comparison import merged, read_comparison
+from tests.support import made_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_folder import configuration, film_and_mask, prepared_folder, row, write_index
 
 from ptx_app.data.index import MaskKind, read_index
 from ptx_app.data.split import hold_out
@@ -20,6 +19,7 @@ from ptx_app.model.manifest import InputSpec
 from ptx_app.training.augmentation import Augmentation
 from ptx_app.training.dataset import FilmDataset, training_films
 from ptx_app.training.sampler import Draw, FallingShareSampler, stratum
+from tests.support.made_folder import configuration, film_and_mask, prepared_folder, row, write_index
 
 
 @pytest.fixture(scope="module")

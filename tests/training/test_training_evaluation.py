@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from made_folder import prepared_folder
 from safetensors.torch import save_file
 
 from ptx_app.evaluation.hard_cases import CASES, harder
@@ -17,6 +16,7 @@ from ptx_app.film.radiograph import View
 from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
 from ptx_app.model.network import build_module
 from ptx_app.training.optimisation import set_batch_norm_momentum
+from tests.support.made_folder import prepared_folder
 
 POINTS = tuple(OperatingPoint(name, score, 0.5, 0.0) for name, score in (("sensitive", 0.2), ("balanced", 0.5)))
 WEIGHTS = Weights(

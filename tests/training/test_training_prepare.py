@@ -5,16 +5,16 @@ import csv
 import cv2
 import numpy as np
 import pytest
-from films import broken_dicom, ct_slice, dicom_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_folder import film_and_mask
 
 from ptx_app.__main__ import main
 from ptx_app.data.index import COLUMNS, read_index
 from ptx_app.data.preparation import split_by_patient
 from ptx_app.evaluation.known_films import dicom_films, prepared_films
 from ptx_app.film.radiograph import View
+from tests.support.films import broken_dicom, ct_slice, dicom_of
+from tests.support.made_folder import film_and_mask
 
 
 def write_rows(path, header, rows):

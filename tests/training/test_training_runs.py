@@ -10,8 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from films import dicom_of
-from made_folder import configuration, film_and_mask, prepared_folder
 from safetensors.torch import load_file
 
 from ptx_app.__main__ import main
@@ -28,6 +26,8 @@ from ptx_app.training.dataset import training_films
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.starting_weights import build_network, load_exactly
+from tests.support.films import dicom_of
+from tests.support.made_folder import configuration, film_and_mask, prepared_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

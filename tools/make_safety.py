@@ -1,6 +1,6 @@
 """Writes docs/safety.md: what odd and hostile files came to, what fuzzing found, how many readers are served at once.
 
-PTX_DATA=... python docs/make_safety.py        some fifteen minutes, two cores; needs requirements-dev.txt and Chromium
+PTX_DATA=... python -m tools.make_safety        some fifteen minutes, two cores; needs requirements-dev.txt and Chromium
 """
 
 import argparse
@@ -15,12 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
-
-from ptx_app.errors import FilmError, NotAFilmError  # noqa: E402
-from ptx_app.film.check.frontal import check  # noqa: E402
-from ptx_app.film.sandbox.reader import GuardedReader  # noqa: E402
+from ptx_app.errors import FilmError, NotAFilmError
+from ptx_app.film.check.frontal import check
+from ptx_app.film.sandbox.reader import GuardedReader
 
 
 def cases(folder: Path) -> tuple[str, str]:
@@ -53,13 +50,13 @@ def cases(folder: Path) -> tuple[str, str]:
     return "\n".join(["| file | the collection says | outcome | codes | s |", "|---|---|---|---|---|", *rows]), summary
 
 
-def measured(script: str, *options: str) -> dict[str, Any]:
-    """Run one of the tests' scripts and read the figures that it writes."""
-    flag = {"fuzz_film.py": "--output", "load.py": "--json"}[script]
+def measured(tool: str, *options: str) -> dict[str, Any]:
+    """Run a tool and read the figures that it writes."""
+    flag = {"fuzz_film": "--output", "load": "--json"}[tool]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "figures.json"
-        command = [sys.executable, "-W", "ignore", str(ROOT / "tests" / script), *options, flag, str(target)]
-        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-W", "ignore", "-m", f"tools.{tool}", *options, flag, str(target)]
+        subprocess.run(command, stdout=subprocess.DEVNULL)
         figures: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
     return figures
 
@@ -90,14 +87,14 @@ def main() -> None:
     if "PTX_DATA" not in os.environ:
         parser.error("PTX_DATA must name the folder of films and cases.")
     table, summary = cases(Path(os.environ["PTX_DATA"]) / "dicom-cases")
-    fuzz = measured("fuzz_film.py", "--files", str(arguments.files))
+    fuzz = measured("fuzz_film", "--files", str(arguments.files))
     outcomes = fuzz.pop("outcomes")
-    load = measured("load.py", "--sessions", str(arguments.sessions))
+    load = measured("load", "--sessions", str(arguments.sessions))
     (once,) = load.pop("rounds")
-    again = measured("load.py", "--sessions", "4", "--rounds", str(arguments.rounds))
+    again = measured("load", "--sessions", "4", "--rounds", str(arguments.rounds))
     page = f"""# Safety, measured
 
-Written by `python docs/make_safety.py` on {platform.machine()}, {os.cpu_count()} cores. What is promised, and which
+Written by `python -m tools.make_safety` on {platform.machine()}, {os.cpu_count()} cores. What is promised, and which
 tests hold it, stands in [SECURITY.md](../SECURITY.md); the check for chest films is measured in [check.md](check.md).
 
 ## Odd, broken and hostile files

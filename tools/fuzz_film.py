@@ -1,4 +1,4 @@
-"""Damages films in thousands of ways and reads them as the app does. No test: python tests/fuzz_film.py --files 20000
+"""Damages films in thousands of ways and reads them as the app does. python -m tools.fuzz_film --files 20000
 
 Each file is made of a whole one (the cases of PTX_DATA where they are at hand, and films made here) by a few random
 damages; the seed names them all. What is looked for: a reader that crashes, hangs, takes too much memory, or gives
@@ -21,13 +21,9 @@ import numpy as np
 import pydicom
 from pydicom import uid
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-from films import ct_slice, dicom_of  # noqa: E402
-
-from ptx_app.errors import FilmError  # noqa: E402
-from ptx_app.film.sandbox.reader import GuardedReader  # noqa: E402
+from ptx_app.errors import FilmError
+from ptx_app.film.sandbox.reader import GuardedReader
+from tests.support.films import ct_slice, dicom_of
 
 SECONDS = 10.0
 MEMORY_BYTES = 768 << 20

@@ -1,4 +1,4 @@
-"""Many readers at once on one server: `python tests/load.py [--sessions 20] [--films 3] [--rounds 1] [--json FILE]`.
+"""Many readers at once on one server: `python -m tools.load [--sessions 20] [--films 3] [--rounds 1] [--json FILE]`.
 
 Each reader is a browser page of its own context that drops films of sizes no other film has, waits for the verdicts,
 looks at every film of its strip and clears them. Printed are how many were answered, how many saw a film that was not
@@ -23,11 +23,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-from films import dicom_of, simulated_film  # noqa: E402
-from serving import CHROMIUM, NO_CHROMIUM, Server, open_page, running_browser, running_server, until  # noqa: E402
+from tests.support.films import dicom_of, simulated_film
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, open_page, running_browser, running_server, until
 
 _MOST_SESSIONS, _MOST_FILMS = 40, 5
 _KEPT_SECONDS = 5

@@ -9,11 +9,12 @@ from urllib.parse import unquote_to_bytes
 import cv2
 import numpy as np
 import pydicom
-from films import dicom_of, simulated_film
 from PIL import Image, PngImagePlugin
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+
+from tests.support.films import dicom_of, simulated_film
 
 MARK = b"ZQ_XJ7"
 """Begins every marker that is text; the film's own parts hold it nowhere."""

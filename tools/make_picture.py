@@ -1,15 +1,12 @@
 """Makes docs/page.png, the README's picture: the page with the simulated example, in a real browser.
 
-python docs/make_picture.py            needs Chromium and the packages of requirements-dev.txt
+python -m tools.make_picture            needs Chromium and the packages of requirements-dev.txt
 """
 
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
-
-from serving import running_browser, running_server  # noqa: E402
+from tests.support.serving import running_browser, running_server
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Run from the root of the repository: python -m tools.NAME."""
