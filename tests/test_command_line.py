@@ -17,7 +17,7 @@ from ptx_app.__main__ import main
 from ptx_app.commands.predict import COLUMNS, stems, walk
 from ptx_app.errors import SettingsError
 from ptx_app.film.examples import example_bytes
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.manifest import ROOT, load_manifest
 from tests.support.films import broken_dicom, ct_slice
 
@@ -83,8 +83,8 @@ def test_strange_files_are_rows_like_any_other(tmp_path, monkeypatch, caplog):
             raise ValueError("Doe^Jane is no number")
         return genuine(reader, data)
 
-    genuine = GuardedReader.read
-    monkeypatch.setattr(GuardedReader, "read", read)
+    genuine = SandboxedReader.read
+    monkeypatch.setattr(SandboxedReader, "read", read)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "films").mkdir()
     Path(os.fsdecode(b"films/caf\xe9")).write_bytes(example_bytes())
@@ -221,7 +221,7 @@ def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path, na
         if positive:
             truth = run_lengths_to_mask(runs[stem])
             probability = np.load(tmp_path / f"{stem}_probability.npy").astype(np.float32)
-            mask = cv2.resize(probability, (1024, 1024)) >= stated["extent"]
+            mask = cv2.resize(probability, (1024, 1024)) >= stated["mask_threshold"]
             dices.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
     assert (len(truths), sum(truths)) == (stated["films"], stated["positives"])
     assert roc_auc_score(truths, scores) == pytest.approx(stated["auc"], abs=0.005)

@@ -9,7 +9,7 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import read_film
 from ptx_app.film.radiograph import Radiograph, View
 
-# accepted: (width, height, view, codes of remarks)
+# accepted: (width, height, view, codes of warnings)
 ACCEPTED: dict[str, tuple[int, int, str, set[str]]] = {
     "bad_png_named_dcm.dcm": (256, 256, "unknown", set()),
     "bad_preamble_exe_mz_polyglot.dcm": (512, 512, "PA", {"FOREIGN_PREAMBLE"}),
@@ -40,7 +40,7 @@ ACCEPTED: dict[str, tuple[int, int, str, set[str]]] = {
     "trap_rotated90_clockwise.dcm": (640, 640, "PA", set()),  # the picture's check refuses it
 }
 
-# read as a picture, with these objections of the header
+# read as a picture, with these rejections of the header
 OBJECTED: dict[str, set[str]] = {
     "bad_sequence.dcm": {"WRONG_MODALITY", "WRONG_SOP_CLASS", "WRONG_BODY_PART"},
     "modality_lut_sequence.dcm": {"WRONG_MODALITY"},
@@ -109,7 +109,7 @@ def read(data_dir, name: str) -> Radiograph:
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_films_are_accepted(data_dir, name):
-    width, height, view, remarks = ACCEPTED[name]
+    width, height, view, warnings = ACCEPTED[name]
     film = read(data_dir, name)
     assert film.pixels.shape == (height, width)
     assert film.pixels.dtype == np.float32
@@ -117,13 +117,13 @@ def test_films_are_accepted(data_dir, name):
     assert film.pixels.max() <= 1
     assert film.pixels.std() > 0.1
     assert film.view == View(view)
-    assert {remark.code for remark in film.remarks} == remarks
-    assert film.objections == ()
+    assert {warning.code for warning in film.warnings} == warnings
+    assert film.rejections == ()
 
 
 @pytest.mark.parametrize("name", OBJECTED)
 def test_pictures_of_other_kinds_are_objected_to(data_dir, name):
-    assert {objection.code for objection in read(data_dir, name).objections} == OBJECTED[name]
+    assert {rejection.code for rejection in read(data_dir, name).rejections} == OBJECTED[name]
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -198,7 +198,7 @@ def test_spacing_that_no_chest_has_is_not_believed(data_dir):
 @pytest.mark.parametrize("name", ["chest_made_privacy_markers.dcm", "chest_made_xss_patient_name.dcm"])
 def test_nothing_of_the_patient_leaves_the_reader(data_dir, name):
     film = read(data_dir, name)
-    said = repr((film.tags, film.remarks, film.objections, film.source_format, film.view, film.spacing))
+    said = repr((film.tags, film.warnings, film.rejections, film.source_format, film.view, film.spacing))
     assert "ZZPRIVACY" not in said
     assert "script" not in said.lower()
 

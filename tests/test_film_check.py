@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 
 from ptx_app.errors import NotAFilmError, WeightsError
 from ptx_app.film import read_film
-from ptx_app.film.check.classifier import FEATURES, SIDE, WEIGHTS_PATH, load_layers, logits, look_at
+from ptx_app.film.check.classifier import FEATURES, SIDE, WEIGHTS_PATH, classify, load_layers, logits
 from ptx_app.film.check.frontal import check, require_frontal_film
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.film.radiograph import Radiograph, Remark
+from ptx_app.film.radiograph import FilmNote, Radiograph
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def film():
 
 
 def codes(pixels):
-    return [objection.code for objection in check(Radiograph(np.asarray(pixels, np.float32)))]
+    return [rejection.code for rejection in check(Radiograph(np.asarray(pixels, np.float32)))]
 
 
 def lettered_page():
@@ -68,9 +68,9 @@ def test_what_is_no_film_is_refused(name):
     ("quarters", "words"), [(-1, "90 degrees clockwise"), (2, "180 degrees"), (1, "90 degrees anticlockwise")]
 )
 def test_a_turned_film_is_told_how_it_lies(film, quarters, words):
-    (objection,) = check(Radiograph(np.rot90(film.pixels, quarters)))
-    assert objection.code == "TURNED_FILM"
-    assert words in objection.message
+    (rejection,) = check(Radiograph(np.rot90(film.pixels, quarters)))
+    assert rejection.code == "TURNED_FILM"
+    assert words in rejection.message
 
 
 def test_an_inverted_film_is_told_so(film):
@@ -111,17 +111,17 @@ def test_two_films_side_by_side_are_none(film):
 
 
 def test_the_header_is_heard_first(film):
-    header = Remark("WRONG_MODALITY", "The header says so.")
-    both = check(replace(film, pixels=1 - film.pixels, objections=(header,)))
-    assert [objection.code for objection in both] == ["WRONG_MODALITY", "INVERTED_FILM"]
+    header = FilmNote("WRONG_MODALITY", "The header says so.")
+    both = check(replace(film, pixels=1 - film.pixels, rejections=(header,)))
+    assert [rejection.code for rejection in both] == ["WRONG_MODALITY", "INVERTED_FILM"]
     with pytest.raises(NotAFilmError) as refused:
-        require_frontal_film(replace(film, objections=(header,)))
+        require_frontal_film(replace(film, rejections=(header,)))
     assert refused.value.code == "WRONG_MODALITY"
 
 
 def test_no_reason_is_given_twice():
-    reader = Remark("BLANK_PICTURE", "As the reader says it.")
-    assert check(Radiograph(np.zeros((64, 64), np.float32), objections=(reader,))) == (reader,)
+    reader = FilmNote("BLANK_PICTURE", "As the reader says it.")
+    assert check(Radiograph(np.zeros((64, 64), np.float32), rejections=(reader,))) == (reader,)
 
 
 def test_a_picture_is_refused_with_its_own_reason():
@@ -154,8 +154,8 @@ def test_a_mirror_changes_nothing(seed):
 
 
 def test_a_film_may_come_in_any_layout(film):
-    assert look_at(np.asfortranarray(film.pixels)).film
-    assert look_at(film.pixels[::2, ::2].astype(np.float64)).film
+    assert classify(np.asfortranarray(film.pixels)).film
+    assert classify(film.pixels[::2, ::2].astype(np.float64)).film
 
 
 @pytest.mark.parametrize("damage", ["missing", "noise", "another network", "a layer too few"])
@@ -171,7 +171,7 @@ def test_damaged_weights_are_a_clear_error(tmp_path, damage):
             save_file({name: values for name, values in stored.items() if name != "bias_0"}, path)
     with pytest.raises(WeightsError) as error:
         load_layers(path)
-    assert error.value.code == "LIKENESS_DAMAGED"
+    assert error.value.code == "FRONTAL_CLASSIFIER_DAMAGED"
 
 
 def test_the_weights_are_small_and_no_others():
@@ -202,9 +202,9 @@ def test_dicom_films_are_taken(data_dir):
 
 def test_the_turned_dicom_film_is_told_how_it_lies(data_dir):
     film = read_film((data_dir / "dicom-cases/trap_rotated90_clockwise.dcm").read_bytes())
-    (objection,) = check(film)
-    assert objection.code == "TURNED_FILM"
-    assert "90 degrees clockwise" in objection.message
+    (rejection,) = check(film)
+    assert rejection.code == "TURNED_FILM"
+    assert "90 degrees clockwise" in rejection.message
 
 
 def test_pictures_of_other_things_are_refused(data_dir):

@@ -120,7 +120,7 @@ def test_bits_stated_too_low_are_remarked_and_all_of_them_read(film, missing, ru
     out = io.BytesIO()
     dataset.save_as(out)
     film = read_film(out.getvalue())
-    assert "BITS_STORED_WRONG" in {remark.code for remark in film.remarks}
+    assert "BITS_STORED_WRONG" in {warning.code for warning in film.warnings}
     assert np.abs(film.pixels - linear(values, centre, 1 << bits)).max() <= LEVEL
 
 
@@ -177,7 +177,7 @@ def test_a_rescale_without_sense_is_left_out_and_remarked(slope, intercept):
     values = np.random.default_rng(3).integers(0, 4096, (96, 80))
     data = written(values, 12, False, WindowCenter=2048, WindowWidth=4096)
     film = read_film(with_texts(data, RescaleSlope=slope, RescaleIntercept=intercept))
-    assert "RESCALE_IGNORED" in {remark.code for remark in film.remarks}
+    assert "RESCALE_IGNORED" in {warning.code for warning in film.warnings}
     assert np.abs(film.pixels - linear(values, 2048, 4096)).max() <= LEVEL
 
 
@@ -479,14 +479,14 @@ def test_long_header_numbers_are_not_repeated():
     out = io.BytesIO()
     data.save_as(out)
     try:
-        said = repr(read_film(out.getvalue()).remarks)
+        said = repr(read_film(out.getvalue()).warnings)
     except FilmError as error:
         said = error.message
     assert "9" * 20 not in said
 
 
 @pytest.mark.parametrize(
-    ("orientation", "objections", "remarks"),
+    ("orientation", "rejections", "warnings"),
     [
         (["L", "F"], set(), set()),
         (["R", "F"], {"MIRRORED"}, set()),
@@ -494,10 +494,10 @@ def test_long_header_numbers_are_not_repeated():
         (["F", "R"], set(), {"TURNED"}),
     ],
 )
-def test_mirrored_films_are_objected_to_and_turned_ones_remarked(orientation, objections, remarks):
+def test_mirrored_films_are_objected_to_and_turned_ones_remarked(orientation, rejections, warnings):
     film = read_film(dicom_of(np.random.default_rng(6).random((96, 80), np.float32), PatientOrientation=orientation))
-    assert {objection.code for objection in film.objections} == objections
-    assert {remark.code for remark in film.remarks} == remarks
+    assert {rejection.code for rejection in film.rejections} == rejections
+    assert {warning.code for warning in film.warnings} == warnings
 
 
 def test_what_is_too_large_is_not_looked_at():

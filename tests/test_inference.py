@@ -177,12 +177,12 @@ def test_flagged_without_any_region_is_said():
     st.floats(0, 0.2),
 )
 @settings(max_examples=60, deadline=None)
-def test_masks_shrink_as_the_extent_rises_and_regions_add_up(probability, height, width, extent, smallest):
-    low = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, extent, 0))
-    high = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, min(extent + 0.01, 1), 0))
+def test_masks_shrink_as_the_extent_rises_and_regions_add_up(probability, height, width, mask_threshold, smallest):
+    low = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, mask_threshold, 0))
+    high = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, min(mask_threshold + 0.01, 1), 0))
     assert low.mask.shape == (height, width)
     assert not (high.mask & ~low.mask).any()
-    kept = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, extent, smallest))
+    kept = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, mask_threshold, smallest))
     assert sum(region.share for region in kept.regions) == pytest.approx(kept.share, abs=1e-6)
     assert all(region.share >= smallest for region in kept.regions)
     for region in kept.regions:

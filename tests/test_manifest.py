@@ -106,7 +106,7 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         ("operating_points.0.name", "Sensitive!"),
         ("operating_points.1.name", "sensitive"),
         ("operating_points.0.score", 1.01),
-        ("operating_points.0.extent", -0.1),
+        ("operating_points.0.mask_threshold", -0.1),
         ("operating_points.0.smallest_region", REMOVED),
         ("operating_points.0.sensitivity", 95),
         ("operating_points.0.specificity", REMOVED),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ptx_app.film.radiograph import Remark, View
+from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import load_manifest
@@ -113,8 +113,8 @@ def test_result_says_what_was_decided_with_what():
             weights,
             view=View.PA,
             source_format="DICOM",
-            remarks=(Remark("ODD", "Something odd."),),
-            overruled=(Remark("WRONG_MODALITY", "This is no film."),),
+            warnings=(FilmNote("ODD", "Something odd."),),
+            overruled=(FilmNote("WRONG_MODALITY", "This is no film."),),
         )
     )
     assert record["flagged"] is True
@@ -125,10 +125,10 @@ def test_result_says_what_was_decided_with_what():
         "height": 120,
         "view": "PA",
         "format": "DICOM",
-        "remarks": ["ODD"],
+        "warnings": ["ODD"],
         "overruled": ["WRONG_MODALITY"],
     }
     assert record["weights"] == {"name": weights.name, "sha256": weights.sha256}
-    assert record["thresholds"] == {"score": 0.5, "extent": 0.5, "smallest_region": 0}
+    assert record["thresholds"] == {"score": 0.5, "mask_threshold": 0.5, "smallest_region": 0}
     assert record["regions"][0]["area_share"] == pytest.approx(record["area_share"])
     assert "not a medical device" in record["notice"].lower()

@@ -78,13 +78,13 @@ def test_choosing_a_setting_moves_both_thresholds(example):
     point = load_manifest().entry().operating_point("specific")
     example.segmented_control(key="operating_point").set_value("specific").run()
     assert example.slider(key="score_threshold").value == point.score
-    assert example.slider(key="extent").value == point.extent
+    assert example.slider(key="mask_threshold").value == point.mask_threshold
 
 
 def test_the_extent_changes_the_share_of_the_film(example):
-    example.slider(key="extent").set_value(0.05).run()
+    example.slider(key="mask_threshold").set_value(0.05).run()
     wide = words_of(example)
-    example.slider(key="extent").set_value(0.95).run()
+    example.slider(key="mask_threshold").set_value(0.95).run()
     assert "of the film" in wide
     assert wide != words_of(example)
 

@@ -112,7 +112,7 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
         page.toggle(key="heat").set_value(True)
         page.segmented_control(key="outline").set_value("Fill")
         page.slider(key="score_threshold").set_value(0.0)
-        page.slider(key="extent").set_value(0.05)
+        page.slider(key="mask_threshold").set_value(0.05)
         page.run()
         for file in ("overlay.png", "mask.png", "result.json"):
             before = len(sent)

@@ -22,7 +22,7 @@ import pydicom
 from pydicom import uid
 
 from ptx_app.errors import FilmError
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 from tests.support.films import ct_slice, dicom_of
 
 SECONDS = 10.0
@@ -113,7 +113,7 @@ def fuzz(count: int, seed: int) -> dict[str, object]:
     files, outcomes = whole_files(), collections.Counter[str]()
     bad_pixels, slowest, lost = 0, 0.0, []
     started = time.monotonic()
-    with GuardedReader(workers=1, seconds=SECONDS, memory_bytes=MEMORY_BYTES) as reader:
+    with SandboxedReader(workers=1, seconds=SECONDS, memory_bytes=MEMORY_BYTES) as reader:
         for number in range(count):
             data = damaged(files, Random(f"{seed}/{number}"))
             begun = time.monotonic()

@@ -3,9 +3,6 @@
 python -m tools.make_picture            needs Chromium and the packages of requirements-dev.txt
 """
 
-import sys
-from pathlib import Path
-
 from tests.support.serving import running_browser, running_server
 
 

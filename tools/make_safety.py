@@ -17,7 +17,7 @@ from typing import Any
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.check.frontal import check
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 
 
 def cases(folder: Path) -> tuple[str, str]:
@@ -25,7 +25,7 @@ def cases(folder: Path) -> tuple[str, str]:
     with (folder / "cases.csv").open() as file:
         expected = {row["case"]: row["expected"].split(";")[0] for row in csv.DictReader(file)}
     rows, slowest, counts = [], 0.0, dict.fromkeys(("accepted", "refused", "failed"), 0)
-    with GuardedReader(workers=1) as reader:
+    with SandboxedReader(workers=1) as reader:
         reader.read((folder / "chest_cr_siim_jpegbaseline.dcm").read_bytes())  # a warm worker, as the app has
         for name, wanted in sorted(expected.items()):
             started = time.perf_counter()
@@ -36,9 +36,9 @@ def cases(folder: Path) -> tuple[str, str]:
             except FilmError as error:
                 outcome, why = "failed", error.code
             else:
-                objections = check(film)
-                outcome = "refused" if objections else "accepted"
-                why = ", ".join(remark.code for remark in objections or film.remarks)
+                rejections = check(film)
+                outcome = "refused" if rejections else "accepted"
+                why = ", ".join(warning.code for warning in rejections or film.warnings)
             seconds = time.perf_counter() - started
             slowest = max(slowest, seconds)
             counts[outcome] += 1

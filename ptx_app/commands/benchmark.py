@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from ptx_app.film import read_film
 from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import example_bytes
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import predict
 from ptx_app.model.manifest import ROOT, Weights, load_manifest
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = arguments.film.read_bytes() if arguments.film else _film_1024()
     weights, path = resolve(load_manifest(), arguments.weights)
     network, module = TorchNetwork(weights, path), _plain_module(weights, path)
-    with GuardedReader(workers=1) as reader:
+    with SandboxedReader(workers=1) as reader:
         ways = (_app_way(weights, network, reader, data), _plain_way(weights, module, data))
         app, plain = _timed_in_turns(*ways, arguments.rounds)
         guarded, unguarded = _timed_in_turns(lambda: reader.read(data), lambda: read_film(data), arguments.rounds)
@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _app_way(weights: Weights, network: TorchNetwork, reader: GuardedReader, data: bytes) -> Callable[[], object]:
-    thresholds = Thresholds(0.0, weights.operating_point().extent, 0.0)
+def _app_way(weights: Weights, network: TorchNetwork, reader: SandboxedReader, data: bytes) -> Callable[[], object]:
+    thresholds = Thresholds(0.0, weights.operating_point().mask_threshold, 0.0)
 
     def once() -> bytes:
         film = reader.read(data)
@@ -112,7 +112,7 @@ def _plain_way(weights: Weights, module: torch.nn.Module, data: bytes) -> Callab
         with torch.no_grad():
             mask, _ = module(batch)
         probability = torch.sigmoid(mask)[0, 0].numpy()
-        full = cv2.resize(probability, grey.shape[::-1]) >= weights.operating_point().extent
+        full = cv2.resize(probability, grey.shape[::-1]) >= weights.operating_point().mask_threshold
         contours, _ = cv2.findContours(full.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         picture = cv2.cvtColor((grey * 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
         cv2.drawContours(picture, contours, -1, (0, 176, 255), 2)

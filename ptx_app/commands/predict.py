@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
 from ptx_app.film.check.frontal import require_frontal_film
 from ptx_app.film.limits import Limits
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Finding, Thresholds, decide
 from ptx_app.inference.predict import Prediction, predict
 from ptx_app.model.manifest import Weights, load_manifest
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         require_apart(arguments.films, files, arguments.output)
         arguments.output.mkdir(parents=True, exist_ok=True)
-        with GuardedReader(workers=1) as reader:
+        with SandboxedReader(workers=1) as reader:
             examiner = Examiner(reader, weights, TorchNetwork(weights, path), thresholds, not arguments.all)
             failed = _write_all(files, arguments.output, examiner, arguments.probability)
     except OSError as error:
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 class Examiner:
     """Everything that turns a file into a finding at fixed thresholds."""
 
-    reader: GuardedReader
+    reader: SandboxedReader
     weights: Weights
     network: Network
     thresholds: Thresholds

@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     _say(f"score = sigmoid(logit / {fitted.temperature} + {fitted.mask_weight} * mask's evidence + {fitted.bias})")
     for point in weights.operating_points:
         _say(
-            f"{point.name}: score {point.score}, extent {point.extent}, smallest region {point.smallest_region}: "
-            f"sensitivity {point.sensitivity}, specificity {point.specificity}"
+            f"{point.name}: score {point.score}, mask threshold {point.mask_threshold}, "
+            f"smallest region {point.smallest_region}: sensitivity {point.sensitivity}, specificity {point.specificity}"
         )
     for measured_on, figures in weights.figures.items():
         _say(

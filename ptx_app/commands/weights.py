@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, OperatingPoint, Weights, load_manifest, parse_manifest
 from ptx_app.model.manifest_editing import read_document, with_entry, with_identity, with_source, write_document
-from ptx_app.weights.add import BUNDLED, MOST_BYTES, describe, keep, obtained, try_out
+from ptx_app.weights.add import BUNDLED, MOST_BYTES, entry_to_add, keep, obtained, try_out
 from ptx_app.weights.download import Progress
 from ptx_app.weights.fetch import cached_path, local_path, locate, named_sources
 from ptx_app.weights.verify import check_file, digest
@@ -117,7 +117,7 @@ def _add(arguments: argparse.Namespace) -> int:
     document = read_document(MANIFEST_PATH)
     parse_manifest(document)
     description = {key: getattr(arguments, key) for key in ("entry", "like", "title", "provenance", "terms")}
-    draft = describe(document, arguments.name, **description)
+    draft = entry_to_add(document, arguments.name, **description)
     with _bar(arguments.name) as progress:
         sources = named_sources(file=arguments.file, drive=arguments.drive, url=arguments.url)
         with obtained(sources[0], arguments.name, progress) as (path, source):

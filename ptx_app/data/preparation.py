@@ -17,7 +17,7 @@ from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, 
 from ptx_app.data.index import COLUMNS, MaskKind
 from ptx_app.data.store import SIDE
 from ptx_app.errors import FilmError, SettingsError
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.output.pictures import grey_picture
 
 _QUALITY = 90  # of WebP
@@ -60,7 +60,7 @@ def prepare_folder(
     try:
         for name in ("images", "masks"):
             (output / name).mkdir(parents=True, exist_ok=True)
-        with GuardedReader(workers=_WORKERS) as reader, ThreadPoolExecutor(_WORKERS) as pool:
+        with SandboxedReader(workers=_WORKERS) as reader, ThreadPoolExecutor(_WORKERS) as pool:
 
             def prepared(uid: str) -> Row | str:
                 try:
@@ -112,10 +112,10 @@ def split_by_patient(rows: Sequence[Row], validation: float, seed: int) -> list[
     return [row | {"split": split[group]} for group, own in groups.items() for row in own]
 
 
-def _prepare(reader: GuardedReader, file: Path, runs: Sequence[str], output: Path) -> Row:
+def _prepare(reader: SandboxedReader, file: Path, runs: Sequence[str], output: Path) -> Row:
     radiograph = reader.read(file.read_bytes())
-    for objection in radiograph.objections:
-        raise FilmError(objection.code, objection.message)
+    for rejection in radiograph.rejections:
+        raise FilmError(rejection.code, rejection.message)
     shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
     uid, positive = file.stem, is_positive(runs)
     small = cv2.resize(radiograph.pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)

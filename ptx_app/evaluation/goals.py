@@ -2,11 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.metrics import WANTED_SPECIFICITY
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -15,12 +13,14 @@ class Goal:
 
     figure: str
     least: float
-    measured: Callable[[Document], Document]
+    measured: Callable[[EvaluationDocument], EvaluationDocument]
 
 
-def _best_challenge_dice(document: Document) -> Document:
+def _best_challenge_dice(document: EvaluationDocument) -> EvaluationDocument:
     points = document["operating_points"].values()
-    best: Document = max((point["challenge_dice"] for point in points), key=lambda measured: float(measured["value"]))
+    best: EvaluationDocument = max(
+        (point["challenge_dice"] for point in points), key=lambda measured: float(measured["value"])
+    )
     return best
 
 
@@ -36,7 +36,7 @@ GOALS = (
 )
 
 
-def against_goals(document: Document) -> list[Document]:
+def against_goals(document: EvaluationDocument) -> list[EvaluationDocument]:
     """A row for each goal: figure, goal, what was measured of it with its interval, and by how much it is missed,
     0 where it is met and None where nothing could be measured.
     """

@@ -13,7 +13,7 @@ from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, 
 from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import as_pixels, read_picture
 from ptx_app.film.radiograph import View
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.predict import Prediction, calibrated_score, predict
 from ptx_app.model.manifest import Calibration, Weights
 from ptx_app.model.network import Network, NetworkOutput
@@ -41,7 +41,7 @@ class KnownFilm:
 
 
 @dataclass(frozen=True)
-class Examined:
+class PredictedFilm:
     """A film without its pixels, and what the network says of it.
 
     Attributes:
@@ -76,20 +76,20 @@ class _Listening:
         return output
 
 
-def examine(
-    network: Network, weights: Weights, films: Iterable[KnownFilm], total: int | None = None, what: str = "examine"
-) -> list[Examined]:
+def predict_films(
+    network: Network, weights: Weights, films: Iterable[KnownFilm], total: int | None = None, what: str = "predict"
+) -> list[PredictedFilm]:
     """Run films through the app's `predict`, with a progress bar of `total` films."""
     listening = _Listening(network)
-    examined = []
+    predicted = []
     for film in tqdm(films, what, total, unit="film"):
         prediction = predict(listening, film.pixels, weights)
-        examined.append(
-            Examined(
+        predicted.append(
+            PredictedFilm(
                 film.name, film.group, film.positive, film.view, film.truth, listening.logit, prediction.probability
             )
         )
-    return examined
+    return predicted
 
 
 def prepared_films(films: Sequence[LabelledFilm]) -> Iterator[KnownFilm]:
@@ -111,7 +111,7 @@ def dicom_films(folder: Path) -> Iterator[KnownFilm]:
     """
     runs = read_run_lengths(folder / "train-rle.csv")
     patients = _patients(folder / "cases.csv")
-    with GuardedReader(workers=1) as reader:
+    with SandboxedReader(workers=1) as reader:
         for uid, path in find_films(folder).items():
             if uid not in runs:
                 continue

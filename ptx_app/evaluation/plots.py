@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.evaluation.known_films import Examined, KnownFilm
+from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
 from ptx_app.evaluation.results import Results
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.model.manifest import Weights
@@ -74,7 +74,7 @@ def _draw_dice_by_size(axis: Axes, results: Results, weights: Weights) -> None:
 
 
 def draw_films(
-    films: Sequence[KnownFilm], examined: Sequence[Examined], results: Results, weights: Weights, folder: Path
+    films: Sequence[KnownFilm], predicted: Sequence[PredictedFilm], results: Results, weights: Weights, folder: Path
 ) -> None:
     """Draw film, truth and prediction of the best, middle and worst positive films, and of the surest false alarms at
     the default operating point.
@@ -82,7 +82,7 @@ def draw_films(
     The pictures show films. They are for a folder that is not published.
 
     Args:
-        films: those that `examined` and `results` tell of, in their order.
+        films: those that `predicted` and `results` tell of, in their order.
         folder: is made where it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,9 +100,9 @@ def draw_films(
         figure, axes = plt.subplots(max(len(rows), 1), 3, figsize=(9, 3 * max(len(rows), 1)), squeeze=False)
         for line, row in zip(axes, rows, strict=False):
             height, width = films[row].pixels.shape
-            prediction = examined[row].prediction(weights.calibration)
-            thresholds = Thresholds(0.0, weights.operating_point().extent, 0.0)
-            masks = (None, examined[row].truth, decide(prediction, examined[row].truth.shape, thresholds).mask)
+            prediction = predicted[row].prediction(weights.calibration)
+            thresholds = Thresholds(0.0, weights.operating_point().mask_threshold, 0.0)
+            masks = (None, predicted[row].truth, decide(prediction, predicted[row].truth.shape, thresholds).mask)
             for axis, mask in zip(line, masks, strict=True):
                 axis.imshow(films[row].pixels, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
                 if mask is not None:

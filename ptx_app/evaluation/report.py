@@ -1,10 +1,7 @@
 """The evaluation as Markdown, from the same document that the JSON report holds."""
 
-from typing import Any
-
+from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.metrics import WANTED_SPECIFICITY
-
-Document = dict[str, Any]
 
 _NAMES = {
     "auc": "AUC",
@@ -27,7 +24,7 @@ _NAMES = {
 }
 
 
-def markdown(document: Document, figures: dict[str, str]) -> str:
+def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
     """The report's text.
 
     Args:
@@ -46,7 +43,8 @@ def markdown(document: Document, figures: dict[str, str]) -> str:
         "",
         "## All films",
         "",
-        f"Dice and IoU on the positive films at extent {document['extent']}, before any gate by the score.",
+        "Dice and IoU on the positive films, whatever their score, at a mask threshold of "
+        f"{document['mask_threshold']}.",
         "",
         *_list(document["overall"]),
         "",
@@ -82,7 +80,7 @@ def markdown(document: Document, figures: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def value(measured: Document) -> str:
+def value(measured: EvaluationDocument) -> str:
     """A measured figure with its interval, in words."""
     if measured["value"] is None:
         return "–"
@@ -91,15 +89,15 @@ def value(measured: Document) -> str:
     return f"{measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})"
 
 
-def _shown(part: Document) -> dict[str, Document]:
+def _shown(part: EvaluationDocument) -> dict[str, EvaluationDocument]:
     return {name: measured for name, measured in part.items() if name in _NAMES}
 
 
-def _list(part: Document) -> list[str]:
+def _list(part: EvaluationDocument) -> list[str]:
     return [f"- {_NAMES[name]}: {value(measured)}" for name, measured in part.items()]
 
 
-def _table(parts: dict[str, dict[str, Document]], what: str) -> list[str]:
+def _table(parts: dict[str, dict[str, EvaluationDocument]], what: str) -> list[str]:
     columns = list(next(iter(parts.values()))) if parts else []
     rows = [f"| {what} | {' | '.join(_NAMES[name] for name in columns)} |", "| --- " * (len(columns) + 1) + "|"]
     for name, part in parts.items():
@@ -107,7 +105,7 @@ def _table(parts: dict[str, dict[str, Document]], what: str) -> list[str]:
     return rows
 
 
-def _goals(goals: list[Document]) -> list[str]:
+def _goals(goals: list[EvaluationDocument]) -> list[str]:
     rows = ["| Figure | Goal | Measured | Missed by |", "| --- | --- | --- | --- |"]
     for row in goals:
         missed = "–" if row["missed_by"] is None else f"{row['missed_by']:.3f}" if row["missed_by"] else "met"
@@ -115,7 +113,7 @@ def _goals(goals: list[Document]) -> list[str]:
     return rows
 
 
-def _hard_cases(cases: Document) -> list[str]:
+def _hard_cases(cases: EvaluationDocument) -> list[str]:
     rows = [
         f"{cases['films']} of the films, {cases['positives']} positive, drawn by lot, changed in three strengths.",
         "",

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.evaluation.figures import PLACES, mean_known, positives_of, scores_of
+from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.goals import against_goals
-from ptx_app.evaluation.known_films import Examined
+from ptx_app.evaluation.known_films import PredictedFilm
+from ptx_app.evaluation.manifest_figures import PLACES, mean_known, positives_of, scores_of
 from ptx_app.evaluation.metrics import (
     Bools,
     Floats,
@@ -24,12 +24,11 @@ from ptx_app.evaluation.metrics import (
     sensitivity_at_specificity,
     specificity,
 )
-from ptx_app.inference.decide import Thresholds, decide, extent_mask
+from ptx_app.inference.decide import Thresholds, binary_mask, decide
 from ptx_app.model.manifest import Calibration, Weights
 
 Rows = NDArray[np.intp]
 Statistic = Callable[[Rows], float]
-Document = dict[str, Any]
 
 # Pixels by what was said and what is true.
 _HIT, _FALSE, _MISSED, _SPARED = range(4)
@@ -58,7 +57,7 @@ class Results:
         names, groups, views: of the films.
         positive, area: truth; the area is a share of the film.
         raw, score: image-level score before and after calibration.
-        dice, iou: at the default extent before any gate by the score; NaN for negative films.
+        dice, iou: at the default mask_threshold before any gate by the score; NaN for negative films.
         points: by operating point.
     """
 
@@ -74,11 +73,11 @@ class Results:
     points: dict[str, AtPoint]
 
 
-def results_of(films: Sequence[Examined], weights: Weights) -> Results:
+def results_of(films: Sequence[PredictedFilm], weights: Weights) -> Results:
     """Decide on every film as the app does."""
     positive = positives_of(films)
-    extent = weights.operating_point().extent
-    overlaps = [_overlap(film, extent) if film.positive else (np.nan, np.nan) for film in films]
+    mask_threshold = weights.operating_point().mask_threshold
+    overlaps = [_overlap(film, mask_threshold) if film.positive else (np.nan, np.nan) for film in films]
     points = {}
     for point in weights.operating_points:
         thresholds = Thresholds.of(point)
@@ -99,20 +98,20 @@ def results_of(films: Sequence[Examined], weights: Weights) -> Results:
     )
 
 
-def _overlap(film: Examined, extent: float) -> tuple[float, float]:
+def _overlap(film: PredictedFilm, mask_threshold: float) -> tuple[float, float]:
     height, width = film.truth.shape
-    mask = extent_mask(film.probability, (height, width), extent)
+    mask = binary_mask(film.probability, (height, width), mask_threshold)
     return dice(mask, film.truth), iou(mask, film.truth)
 
 
-def _decided(film: Examined, calibration: Calibration, thresholds: Thresholds) -> tuple[float, list[float]]:
+def _decided(film: PredictedFilm, calibration: Calibration, thresholds: Thresholds) -> tuple[float, list[float]]:
     height, width = film.truth.shape
     mask = decide(film.prediction(calibration), (height, width), thresholds).mask
     hit, marked, true = (float(what.mean()) for what in (mask & film.truth, mask, film.truth))
     return dice(mask, film.truth), [hit, marked - hit, true - hit, 1 - marked - true + hit]
 
 
-def evaluate(results: Results, weights: Weights) -> Document:
+def evaluate(results: Results, weights: Weights) -> EvaluationDocument:
     """All figures, as the JSON report holds them; each {"value", "low", "high"} with its 95 % interval."""
     everyone = np.arange(len(results.names))
     default = results.points[weights.default_operating_point]
@@ -123,7 +122,7 @@ def evaluate(results: Results, weights: Weights) -> Document:
         "films": len(everyone),
         "positives": int(results.positive.sum()),
         "patients": len(np.unique(results.groups)),
-        "extent": weights.operating_point().extent,
+        "mask_threshold": weights.operating_point().mask_threshold,
         "default_operating_point": weights.default_operating_point,
         "overall": _measure(_overall(results), everyone, results.groups),
         "calibration": _measure(_calibration(results), everyone, results.groups),
@@ -146,7 +145,7 @@ def evaluate(results: Results, weights: Weights) -> Document:
     return document | {"goals": against_goals(document)}
 
 
-def differences(results: Results, base: Results) -> Document:
+def differences(results: Results, base: Results) -> EvaluationDocument:
     """What two models' figures of the same films differ by, film for film, each with its 95 % interval by patient.
 
     Raises:
@@ -173,11 +172,11 @@ def thirds_by_size(results: Results) -> dict[str, Rows]:
     }
 
 
-def _measure(statistics: dict[str, Statistic], rows: Rows, groups: NDArray[np.str_]) -> Document:
+def _measure(statistics: dict[str, Statistic], rows: Rows, groups: NDArray[np.str_]) -> EvaluationDocument:
     return {name: interval(statistic, rows, groups) for name, statistic in statistics.items()}
 
 
-def interval(statistic: Statistic, rows: Rows, groups: NDArray[np.str_]) -> Document:
+def interval(statistic: Statistic, rows: Rows, groups: NDArray[np.str_]) -> EvaluationDocument:
     """A statistic of the films in `rows` with its interval; None for what is not a number."""
     low, high = bootstrap(lambda chosen: statistic(rows[chosen]), list(groups[rows]))
     named = {"value": statistic(rows), "low": low, "high": high}

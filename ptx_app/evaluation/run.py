@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ptx_app.data.index import LabelledFilm, read_index
 from ptx_app.data.split import validation_films
-from ptx_app.evaluation.figures import manifest_figures
+from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.hard_cases import CASES, harder
-from ptx_app.evaluation.known_films import examine, prepared_films
+from ptx_app.evaluation.known_films import predict_films, prepared_films
+from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.plots import draw_figures, draw_films
 from ptx_app.evaluation.report import markdown
-from ptx_app.evaluation.results import Document, evaluate, results_of
+from ptx_app.evaluation.results import evaluate, results_of
 from ptx_app.model.manifest import Weights
 from ptx_app.model.network import Network, TorchNetwork
 
@@ -49,15 +50,15 @@ def write_evaluation(
         weights = replace(weights, flip_averaging=flip_averaging)
     network = TorchNetwork(weights, file)
     films = validation_films(read_index(data))
-    examined = examine(network, weights, prepared_films(films), len(films), "validation films")
-    results = results_of(examined, weights)
+    predicted = predict_films(network, weights, prepared_films(films), len(films), "validation films")
+    results = results_of(predicted, weights)
     document = evaluate(results, weights)
     if hard_films:
         document["hard_cases"] = hard_case_rows(network, weights, drawn(films, hard_films))
     output.mkdir(parents=True, exist_ok=True)
     figures = draw_figures(results, weights, output)
     if pictures is not None:
-        draw_films(list(prepared_films(films)), examined, results, weights, pictures)
+        draw_films(list(prepared_films(films)), predicted, results, weights, pictures)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     (output / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     report = output / "evaluation.md"
@@ -72,15 +73,15 @@ def drawn(films: Sequence[LabelledFilm], count: int, seed: int = 1) -> list[Labe
     return [film for own in by_label for film in chance.sample(own, min(len(own), (count + 1) // 2))]
 
 
-def hard_case_rows(network: Network, weights: Weights, films: Sequence[LabelledFilm]) -> Document:
+def hard_case_rows(network: Network, weights: Weights, films: Sequence[LabelledFilm]) -> EvaluationDocument:
     """AUC and mean Dice of films as they are and in every case and strength of `CASES`."""
     known = list(prepared_films(films))
     rows = []
     for case, strength in _cases():
         changed = known if strength is None else harder(known, case, strength)
         what = case if strength is None else f"{case} {strength:g}"
-        examined = examine(network, weights, changed, len(known), what)
-        figures = manifest_figures(examined, weights.calibration, weights.operating_point().extent)
+        predicted = predict_films(network, weights, changed, len(known), what)
+        figures = manifest_figures(predicted, weights.calibration, weights.operating_point().mask_threshold)
         kept = {
             name: dict(zip(("value", "low", "high"), (figures[name], *figures[f"{name}_interval"]), strict=True))
             for name in ("auc", "dice_positive")

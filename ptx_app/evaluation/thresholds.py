@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize
 
 from ptx_app.errors import SettingsError
-from ptx_app.evaluation.known_films import Examined
+from ptx_app.evaluation.known_films import PredictedFilm
 from ptx_app.evaluation.metrics import Bools, Floats, dice
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import mask_evidence
 from ptx_app.model.manifest import Calibration
 
-EXTENTS = tuple(round(0.05 * step, 2) for step in range(2, 19))
+MASK_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
 SMALLEST_REGIONS = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005)  # shares of the film; 0.001 is 32 px square of 1024
 _FLATTEST, _STEEPEST, _HEAVIEST = 20.0, 0.05, 20.0  # temperatures and weight beyond which a fit means nothing
 
@@ -49,7 +49,7 @@ class Choice:
     films: int
 
 
-def choose(held_out: Sequence[Examined], section: PublishingSection) -> Choice:
+def choose(held_out: Sequence[PredictedFilm], section: PublishingSection) -> Choice:
     """Choose everything on films held out. Raises SettingsError TOO_FEW_FILMS where a class is missing."""
     positive = np.asarray([film.positive for film in held_out], np.bool_)
     if positive.all() or not positive.any():
@@ -58,9 +58,9 @@ def choose(held_out: Sequence[Examined], section: PublishingSection) -> Choice:
     evidence = np.asarray([mask_evidence(film.probability) if section.mask_evidence else 0.0 for film in held_out])
     calibration = fit_calibration(logits, evidence, positive, section.prevalence)
     scores = np.asarray([film.prediction(calibration).score for film in held_out])
-    extent, smallest = best_extent([film for film in held_out if film.positive])
+    mask_threshold, smallest = best_mask_threshold([film for film in held_out if film.positive])
     points = {
-        name: Thresholds(score, extent, smallest)
+        name: Thresholds(score, mask_threshold, smallest)
         for name, score in score_thresholds(scores, positive, section.sensitivity, section.specificity).items()
     }
     return Choice(calibration, points, len(held_out))
@@ -91,18 +91,18 @@ def fit_calibration(logits: Floats, evidence: Floats, positive: Bools, prevalenc
     return Calibration(round(1 / steepness, 4), round(bias, 4), round(mask_weight, 4))
 
 
-def best_extent(positives: Sequence[Examined]) -> tuple[float, float]:
-    """The extent threshold, then the smallest region, with the best mean Dice on positive films at the size of their
+def best_mask_threshold(positives: Sequence[PredictedFilm]) -> tuple[float, float]:
+    """The mask threshold, then the smallest region, with the best mean Dice on positive films at the size of their
     masks, whatever their score. Of equal smallest regions the largest, which leaves the fewest specks.
     """
 
-    def mean_dice(extent: float, smallest: float) -> float:
-        thresholds = Thresholds(0.0, extent, smallest)
+    def mean_dice(mask_threshold: float, smallest: float) -> float:
+        thresholds = Thresholds(0.0, mask_threshold, smallest)
         masks = (decide(film.prediction(Calibration()), film.truth.shape, thresholds).mask for film in positives)
         return float(np.mean([dice(mask, film.truth) for mask, film in zip(masks, positives, strict=True)]))
 
-    extent = max(EXTENTS, key=lambda extent: mean_dice(extent, 0.0))
-    return extent, max(reversed(SMALLEST_REGIONS), key=lambda smallest: mean_dice(extent, smallest))
+    mask_threshold = max(MASK_THRESHOLDS, key=lambda mask_threshold: mean_dice(mask_threshold, 0.0))
+    return mask_threshold, max(reversed(SMALLEST_REGIONS), key=lambda smallest: mean_dice(mask_threshold, smallest))
 
 
 def score_thresholds(scores: Floats, positive: Bools, sensitivity: float, specificity: float) -> dict[str, float]:

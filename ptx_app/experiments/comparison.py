@@ -6,22 +6,20 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ptx_app.data.index import LabelledFilm, read_index
 from ptx_app.data.split import validation_films
 from ptx_app.errors import SettingsError
 from ptx_app.evaluation.cost import Cost, measure_cost
+from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.report import value
 from ptx_app.evaluation.results import Results, differences, evaluate, results_of
-from ptx_app.experiments.publishing import DEFAULT_POINT, chosen_and_seen, describe, measured_points
+from ptx_app.experiments.publishing import DEFAULT_POINT, chosen_and_seen, draft_entry, measured_points
 from ptx_app.model.manifest import InputSpec, NetworkSpec, Weights
 from ptx_app.model.network import TorchNetwork
 from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
-
-Document = dict[str, Any]
 
 _STATE = "last"
 _COLUMNS = {
@@ -42,11 +40,11 @@ class Comparison:
 
     name: str
     configurations: Sequence[Configuration]
-    remarks: Sequence[str]
+    notes: Sequence[str]
 
 
 def read_comparison(path: Path) -> Comparison:
-    """A comparison's file: a `base` table, what each of `variants` changes in it, and `remarks`.
+    """A comparison's file: a `base` table, what each of `variants` changes in it, and `notes`.
 
     Every variant has the base's schedule, so that the budget is one for all.
 
@@ -67,10 +65,10 @@ def read_comparison(path: Path) -> Comparison:
     ]
     if len({configuration.schedule for configuration in found}) > 1:
         raise SettingsError("COMPARISON_UNFAIR", "The variants' schedules differ. Give all the base's.")
-    return Comparison(path.stem, found, document.get("remarks", ()))
+    return Comparison(path.stem, found, document.get("notes", ()))
 
 
-def merged(base: Document, changes: Document) -> Document:
+def merged(base: EvaluationDocument, changes: EvaluationDocument) -> EvaluationDocument:
     """A document with changes made in it, table by table."""
     both = {
         key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
@@ -98,9 +96,9 @@ def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Pat
                 return None
             trained[_training_of(configuration)] = training.folder, training.held_out
     validation = validation_films(read_index(data))
-    rows: list[Document] = []
+    rows: list[EvaluationDocument] = []
     costs: dict[tuple[NetworkSpec, InputSpec, bool], Cost] = {}
-    base, document = None, Document()
+    base, document = None, EvaluationDocument()
     output.mkdir(parents=True, exist_ok=True)
     table = output / f"{comparison.name}.md"
     for configuration in comparison.configurations:
@@ -117,12 +115,12 @@ def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Pat
             "validation_positives": sum(film.positive for film in validation),
             "held_out_films": len(held_out),
             "load_average": round(max(os.getloadavg()[0], document.get("load_average", 0.0)), 1),
-            "remarks": list(comparison.remarks),
+            "notes": list(comparison.notes),
             "rows": rows,
         }
         text = json.dumps(document, indent=2, allow_nan=False)
         table.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-        table.write_text(markdown(document), encoding="utf-8")
+        table.write_text(comparison_table(document), encoding="utf-8")
     return table
 
 
@@ -136,13 +134,13 @@ def measured(
     run: RunFolder,
     held_out: Sequence[LabelledFilm],
     validation: Sequence[LabelledFilm],
-) -> tuple[Document, Results, Weights]:
+) -> tuple[EvaluationDocument, Results, Weights]:
     """One row, the films behind it, and the entry: a finished run's last weights, thresholds from the films held out,
     figures from the validation films.
 
     The last weights and not the best: which validation was the best is luck on a small budget.
     """
-    draft = replace(describe(run, _STATE, configuration.publishing.flip_averaging), title=configuration.title)
+    draft = replace(draft_entry(run, _STATE, configuration.publishing.flip_averaging), title=configuration.title)
     network = TorchNetwork(draft, run.weights_path(_STATE))
     choice, seen = chosen_and_seen(configuration.publishing, draft, network, held_out, validation)
     weights = replace(draft, calibration=choice.calibration, operating_points=measured_points(choice, seen))
@@ -158,7 +156,7 @@ def measured(
     return row | {name: figures[name] for name in _COLUMNS}, results, weights
 
 
-def markdown(document: Document) -> str:
+def comparison_table(document: EvaluationDocument) -> str:
     """The comparison as a table, with 95 % intervals by patient."""
     heads = ["Model", "Side", *_COLUMNS.values(), *_DIFFERENCES.values(), *_COSTS]
     lines = [
@@ -179,6 +177,6 @@ def markdown(document: Document) -> str:
         cells += [f"{cost['parameters'] / 1e6:.1f} M", f"{cost['multiply_adds'] / 1e9:.1f} G"]
         cells += [f"{cost['seconds']:.2f}", f"{cost['peak_mib']:.0f}", f"{row['training_minutes']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    for remark in document["remarks"]:
-        lines += ["", remark]
+    for note in document["notes"]:
+        lines += ["", note]
     return "\n".join(lines) + "\n"

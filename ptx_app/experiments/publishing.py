@@ -9,12 +9,12 @@ from typing import Any
 
 from ptx_app.data.index import LabelledFilm
 from ptx_app.errors import SettingsError
-from ptx_app.evaluation.figures import PLACES, manifest_figures, positives_of, scores_of
-from ptx_app.evaluation.known_films import Examined, dicom_films, examine, prepared_films
+from ptx_app.evaluation.known_films import PredictedFilm, dicom_films, predict_films, prepared_films
+from ptx_app.evaluation.manifest_figures import PLACES, manifest_figures, positives_of, scores_of
 from ptx_app.evaluation.metrics import sensitivity, specificity
 from ptx_app.evaluation.thresholds import Choice, PublishingSection, choose
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Calibration, OperatingPoint, Source, Weights
-from ptx_app.model.manifest_editing import Document, read_document, with_entry, write_document
+from ptx_app.model.manifest_editing import ManifestDocument, read_document, with_entry, write_document
 from ptx_app.model.network import TorchNetwork
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.weights.add import BUNDLED, try_out
@@ -71,14 +71,14 @@ def publish(
     file = run.weights_path(state)
     if not file.exists():
         raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Let it train until a validation.")
-    draft = describe(run, state, flip_averaging)
+    draft = draft_entry(run, state, flip_averaging)
     network = TorchNetwork(draft, file)
     choice, seen = chosen_and_seen(run.configuration().publishing, draft, network, held_out, validation)
-    extent = choice.points[DEFAULT_POINT].extent
-    figures = {"validation_films": manifest_figures(seen, choice.calibration, extent)}
+    mask_threshold = choice.points[DEFAULT_POINT].mask_threshold
+    figures = {"validation_films": manifest_figures(seen, choice.calibration, mask_threshold)}
     if dicoms is not None:
-        as_they_came = examine(network, draft, dicom_films(dicoms), None, "validation DICOMs")
-        figures["validation_dicoms"] = manifest_figures(as_they_came, choice.calibration, extent)
+        as_they_came = predict_films(network, draft, dicom_films(dicoms), None, "validation DICOMs")
+        figures["validation_dicoms"] = manifest_figures(as_they_came, choice.calibration, mask_threshold)
     weights = replace(
         draft, calibration=choice.calibration, operating_points=measured_points(choice, seen), figures=figures
     )
@@ -86,7 +86,7 @@ def publish(
     return weights
 
 
-def describe(run: RunFolder, state: str, flip_averaging: bool | None) -> Weights:
+def draft_entry(run: RunFolder, state: str, flip_averaging: bool | None) -> Weights:
     """The entry of a run's weights, "best" or "last", before anything is chosen or measured."""
     configuration = run.configuration()
     file = run.weights_path(state)
@@ -115,20 +115,20 @@ def chosen_and_seen(
     network: TorchNetwork,
     held_out: Sequence[LabelledFilm],
     validation: Sequence[LabelledFilm],
-) -> tuple[Choice, list[Examined]]:
+) -> tuple[Choice, list[PredictedFilm]]:
     """Thresholds chosen on the films held out, and what the network says of the validation films, in this order."""
-    choice = choose(examine(network, draft, prepared_films(held_out), len(held_out), "films held out"), section)
-    return choice, examine(network, draft, prepared_films(validation), len(validation), "validation films")
+    choice = choose(predict_films(network, draft, prepared_films(held_out), len(held_out), "films held out"), section)
+    return choice, predict_films(network, draft, prepared_films(validation), len(validation), "validation films")
 
 
-def measured_points(choice: Choice, films: Sequence[Examined]) -> tuple[OperatingPoint, ...]:
+def measured_points(choice: Choice, films: Sequence[PredictedFilm]) -> tuple[OperatingPoint, ...]:
     """The operating points with sensitivity and specificity on the validation films."""
     scores, positive = scores_of(films, choice.calibration), positives_of(films)
     return tuple(
         OperatingPoint(
             name,
             thresholds.score,
-            thresholds.extent,
+            thresholds.mask_threshold,
             thresholds.smallest_region,
             round(sensitivity(scores, positive, thresholds.score), PLACES),
             round(specificity(scores, positive, thresholds.score), PLACES),
@@ -140,7 +140,7 @@ def measured_points(choice: Choice, films: Sequence[Examined]) -> tuple[Operatin
     )
 
 
-def as_entry(weights: Weights) -> Document:
+def as_entry(weights: Weights) -> ManifestDocument:
     """The manifest's entry of weights, as plain data."""
     entry: dict[str, Any] = json.loads(json.dumps(asdict(weights)))
     return entry

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ptx_app.errors import FilmError
-from ptx_app.film.radiograph import Radiograph, Remark
+from ptx_app.film.radiograph import FilmNote, Radiograph
 from ptx_app.film.simulate import simulate_pneumothorax
 
 FILE_NAME = "RG1_UNCR.dcm"
@@ -44,8 +44,8 @@ class Example:
         if not self.simulated:
             return film
         pixels, _ = simulate_pneumothorax(film.pixels, _CHEST_WALL, _PLEURA)
-        remark = Remark("SIMULATED", "The pneumothorax on this film was drawn by code. It is no patient's.")
-        return replace(film, pixels=pixels, remarks=(*film.remarks, remark))
+        warning = FilmNote("SIMULATED", "The pneumothorax on this film was drawn by code. It is no patient's.")
+        return replace(film, pixels=pixels, warnings=(*film.warnings, warning))
 
 
 EXAMPLES = (

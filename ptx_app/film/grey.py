@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.film.codestream import broken
-from ptx_app.film.radiograph import Remark
+from ptx_app.film.radiograph import FilmNote
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -76,13 +76,13 @@ class GreyScale:
     inverted: bool = False
 
 
-_BITS_STORED_WRONG = Remark(
+_BITS_STORED_WRONG = FilmNote(
     "BITS_STORED_WRONG", "The pixels use more bits than the header states. All of them were read."
 )
-_WINDOW_IGNORED = Remark(
+_WINDOW_IGNORED = FilmNote(
     "WINDOW_IGNORED", "The header's window would show a blank picture. The film is shown over its own range of greys."
 )
-_BLANK = Remark("BLANK_PICTURE", "The picture is blank: every pixel has the same grey.")
+_BLANK = FilmNote("BLANK_PICTURE", "The picture is blank: every pixel has the same grey.")
 
 # Where the header has neither window nor LUT: one pixel in 200 at either end may be clipped, as letters and edges are.
 _CLIPPED = 0.005
@@ -91,7 +91,7 @@ _LEAST_BETWEEN = 0.02
 
 def show(
     stored: NDArray[np.uint8] | NDArray[np.uint16], scale: GreyScale
-) -> tuple[NDArray[np.float32], list[Remark], list[Remark]]:
+) -> tuple[NDArray[np.float32], list[FilmNote], list[FilmNote]]:
     """Run stored values through modality LUT, VOI LUT and polarity.
 
     Args:
@@ -99,22 +99,22 @@ def show(
         scale: what the header says.
 
     Returns:
-        (H, W) float32 in [0, 1], 1 = white, padding black; remarks; objections.
+        (H, W) float32 in [0, 1], 1 = white, padding black; warnings; rejections.
 
     Raises:
         FilmError: what the header says gives no shades.
     """
     levels = 256 if stored.dtype == np.uint8 else 65536
     counts = cv2.calcHist([stored], [0], None, [levels], [0, levels]).ravel().astype(np.float64)
-    remarks: list[Remark] = []
-    objections: list[Remark] = []
+    warnings: list[FilmNote] = []
+    rejections: list[FilmNote] = []
 
     bits = scale.bits_stored
     values, fits = _stored_values(levels, bits, scale.shift, scale.signed)
     if not scale.bits_above and counts[~fits].any():
         bits = levels.bit_length() - 1
         values, _ = _stored_values(levels, bits, 0, scale.signed)
-        remarks.append(_BITS_STORED_WRONG)
+        warnings.append(_BITS_STORED_WRONG)
 
     padding = np.zeros(levels, dtype=bool)
     if scale.padding is not None:
@@ -126,7 +126,7 @@ def show(
     if shades is not None:
         film = counts.sum()
         if film and counts[(shades > 0) & (shades < 1)].sum() < _LEAST_BETWEEN * film and np.ptp(real[counts > 0]) > 1:
-            remarks.append(_WINDOW_IGNORED)
+            warnings.append(_WINDOW_IGNORED)
             shades = None
     if shades is None:
         shades = full_range(real) if bits <= 8 else percentile_range(real, counts)
@@ -136,8 +136,8 @@ def show(
         shades = 1 - shades
     shades[padding] = 0
     if np.count_nonzero(counts) < 2:
-        objections.append(_BLANK)
-    return cv2.LUT(stored, shades.astype(np.float32)[None]).astype(np.float32, copy=False), remarks, objections
+        rejections.append(_BLANK)
+    return cv2.LUT(stored, shades.astype(np.float32)[None]).astype(np.float32, copy=False), warnings, rejections
 
 
 def _stored_values(levels: int, bits: int, shift: int, signed: bool) -> tuple[Values, NDArray[np.bool_]]:

@@ -14,17 +14,17 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.codestream import broken, check_scans, jpeg_facts, truncated
 from ptx_app.film.grey import full_range, percentile_range
 from ptx_app.film.limits import Limits
-from ptx_app.film.radiograph import Radiograph, Remark
+from ptx_app.film.radiograph import FilmNote, Radiograph
 
 # Pillow's debug log quotes EXIF, which may hold names. A filter holds at whatever level somebody sets the logger to.
 for _name in ("PIL.TiffImagePlugin", "PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.Image"):
     logging.getLogger(_name).addFilter(lambda _record: False)
 
-_COLOUR = Remark("COLOUR_PICTURE", "This picture is in colour; its brightness alone was read.")
-_STRETCHED = Remark(
+_COLOUR = FilmNote("COLOUR_PICTURE", "This picture is in colour; its brightness alone was read.")
+_STRETCHED = FilmNote(
     "GREY_RANGE_STRETCHED", "This 16-bit picture uses few of its greys. They were stretched from black to white."
 )
-_BLANK = Remark("BLANK_PICTURE", "The picture is blank: every pixel has the same grey.")
+_BLANK = FilmNote("BLANK_PICTURE", "The picture is blank: every pixel has the same grey.")
 
 # A pixel is coloured where its channels are this far apart (of 255), a picture where this share of its pixels is.
 _COLOURED_APART = 24
@@ -59,22 +59,22 @@ def read_picture(data: bytes, limits: Limits) -> Radiograph:
         raise FilmError("TOO_LARGE", "This picture has more pixels than any film. It was not read.") from None
     except Exception:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and more on damaged files
         raise broken() from None
-    remarks = [_COLOUR] if coloured else []
-    objections = [_BLANK] if channels.min() == channels.max() else []
+    warnings = [_COLOUR] if coloured else []
+    rejections = [_BLANK] if channels.min() == channels.max() else []
     bits = channels.dtype.itemsize * 8
     levels = np.arange(1 << bits, dtype=np.float64)
     shades = full_range(levels)
     if bits == 16 and channels.max() < _FEW_GREYS:
         counts = cv2.calcHist([channels], [0], None, [65536], [0, 65536]).ravel().astype(np.float64)
         shades = percentile_range(levels, counts)
-        remarks.append(_STRETCHED)
+        warnings.append(_STRETCHED)
     rows, columns = channels.shape
     return Radiograph(
         pixels=cv2.LUT(channels, shades.astype(np.float32)[None]).astype(np.float32, copy=False),
         tags={"Size": f"{columns} × {rows} px", "Grey levels": f"{bits} bit"},
         source_format=f"{kind}, {bits} bit",
-        remarks=tuple(remarks),
-        objections=tuple(objections),
+        warnings=tuple(warnings),
+        rejections=tuple(rejections),
     )
 
 

@@ -27,7 +27,7 @@ class PixelSpacing:
 
 
 @dataclass(frozen=True)
-class Remark:
+class FilmNote:
     """Something the reader of the film should know. `code` is stable; `message` may be shown as it is."""
 
     code: str
@@ -45,8 +45,8 @@ class Radiograph:
         tags: technical header values that may be shown, label to text, in the order to show them. Never a name,
             an identifier, a date or free text.
         source_format: what the file is, in words: "DICOM, JPEG Baseline", "PNG, 16 bit".
-        remarks: what was found odd and was read all the same.
-        objections: why the header says that this is no frontal chest film; empty for a film.
+        warnings: what was found odd and was read all the same.
+        rejections: why the header says that this is no frontal chest film; empty for a film.
     """
 
     pixels: NDArray[np.float32]
@@ -54,5 +54,5 @@ class Radiograph:
     spacing: PixelSpacing | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     source_format: str = ""
-    remarks: tuple[Remark, ...] = ()
-    objections: tuple[Remark, ...] = ()
+    warnings: tuple[FilmNote, ...] = ()
+    rejections: tuple[FilmNote, ...] = ()

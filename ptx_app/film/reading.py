@@ -29,7 +29,7 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
     """Read a film from the bytes of a DICOM, PNG or JPEG file.
 
     A pure function: nothing is logged, nothing is written, no warning is printed. It trusts the limits, not the file,
-    but a decoder may still be led to use much memory or time; `guard` bounds both.
+    but a decoder may still be led to use much memory or time; `SandboxedReader` bounds both.
 
     Args:
         data: the file's bytes.

@@ -23,13 +23,13 @@ class Thresholds:
     """Where the decision lies; see OperatingPoint. All in [0, 1]."""
 
     score: float
-    extent: float
+    mask_threshold: float
     smallest_region: float
 
     @classmethod
     def of(cls, point: OperatingPoint) -> "Thresholds":
         """The thresholds of an operating point of the manifest."""
-        return cls(point.score, point.extent, point.smallest_region)
+        return cls(point.score, point.mask_threshold, point.smallest_region)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Finding:
         flagged: the score reaches the score threshold.
         score: calibrated image-level probability in [0, 1].
         mask: (H, W) bool at the film's own size; all False where the film is not flagged.
-        regions: the mask's connected regions, largest first; empty where no pixel reaches the extent threshold.
+        regions: the mask's connected regions, largest first; empty where no pixel reaches the mask threshold.
         thresholds: those that decided.
     """
 
@@ -71,7 +71,7 @@ class Finding:
 
 
 def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds) -> Finding:
-    """Whether there is a pneumothorax (score threshold), and how far it reaches (extent, smallest region).
+    """Whether there is a pneumothorax (score threshold), and where it lies (mask threshold, smallest region).
 
     Args:
         prediction: the network's answer for the film.
@@ -81,17 +81,19 @@ def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Threshold
     flagged = prediction.score >= thresholds.score
     if not flagged:
         return Finding(False, prediction.score, np.zeros(shape, dtype=np.bool_), (), thresholds)
-    mask, regions = _regions(extent_mask(prediction.probability, shape, thresholds.extent), thresholds.smallest_region)
+    mask, regions = _regions(
+        binary_mask(prediction.probability, shape, thresholds.mask_threshold), thresholds.smallest_region
+    )
     return Finding(True, prediction.score, mask, regions, thresholds)
 
 
-def extent_mask(probability: NDArray[np.float32], shape: tuple[int, int], extent: float) -> NDArray[np.bool_]:
-    """The pixels, at the film's own size (H, W), whose probability is at least `extent`.
+def binary_mask(probability: NDArray[np.float32], shape: tuple[int, int], mask_threshold: float) -> NDArray[np.bool_]:
+    """The pixels, at the film's own size (H, W), whose probability is at least `mask_threshold`.
 
     The probability is scaled, not the thresholded mask, so that edges stay smooth on large films.
     """
     full = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return full >= np.float32(extent)
+    return full >= np.float32(mask_threshold)
 
 
 def _regions(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:

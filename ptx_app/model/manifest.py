@@ -78,7 +78,7 @@ class OperatingPoint:
     Attributes:
         name: such as "balanced".
         score: a film is flagged where its calibrated score is at least this, in [0, 1].
-        extent: a pixel belongs to the mask where its probability is at least this, in [0, 1].
+        mask_threshold: a pixel belongs to the mask where its probability is at least this, in [0, 1].
         smallest_region: regions smaller than this share of the film are dropped, in [0, 1].
         sensitivity, specificity: measured on `films` films of which `positives` have a pneumothorax.
         measured_on: which films, in words. These five are all there, or all None where nobody has measured.
@@ -86,7 +86,7 @@ class OperatingPoint:
 
     name: str
     score: float
-    extent: float
+    mask_threshold: float
     smallest_region: float
     sensitivity: float | None = None
     specificity: float | None = None

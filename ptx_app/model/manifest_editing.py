@@ -10,10 +10,10 @@ from ptx_app.model.manifest import MANIFEST_PATH, Manifest, Source, Weights, par
 
 _WIDTH = 120
 
-Document = dict[str, Any]
+ManifestDocument = dict[str, Any]
 
 
-def read_document(path: Path = MANIFEST_PATH) -> Document:
+def read_document(path: Path = MANIFEST_PATH) -> ManifestDocument:
     """A manifest, or one entry of it, as plain data. Raises WeightsError MANIFEST_UNREADABLE."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -26,7 +26,7 @@ def read_document(path: Path = MANIFEST_PATH) -> Document:
     return document
 
 
-def write_document(document: Document, path: Path = MANIFEST_PATH) -> Manifest:
+def write_document(document: ManifestDocument, path: Path = MANIFEST_PATH) -> Manifest:
     """Check a manifest, then put it in place in one step.
 
     Returns:
@@ -49,12 +49,12 @@ def write_document(document: Document, path: Path = MANIFEST_PATH) -> Manifest:
     return manifest
 
 
-def format_document(document: Document) -> str:
+def format_document(document: ManifestDocument) -> str:
     """JSON with two blanks of indent, in which whatever fits a line of 120 characters stands on one."""
     return _layout(document, 0, 0) + "\n"
 
 
-def with_entry(document: Document, entry: Document) -> Document:
+def with_entry(document: ManifestDocument, entry: ManifestDocument) -> ManifestDocument:
     """The manifest with `entry` in the place of the one of its name, else at the end."""
     names = [other["name"] for other in document["weights"]]
     entries = list(document["weights"])
@@ -67,14 +67,14 @@ def with_entry(document: Document, entry: Document) -> Document:
     return document | {"weights": entries}
 
 
-def with_source(entry: Document, source: Source) -> Document:
+def with_source(entry: ManifestDocument, source: Source) -> ManifestDocument:
     """The entry with one more source, or as it is where it has that source already."""
     plain = {"kind": source.kind, "location": source.location}
     sources = entry.get("sources", [])
     return entry if plain in sources else entry | {"sources": [*sources, plain]}
 
 
-def with_identity(entry: Document, size: int, sha256: str) -> Document:
+def with_identity(entry: ManifestDocument, size: int, sha256: str) -> ManifestDocument:
     """The entry with size in bytes and hash of its file.
 
     Raises:
@@ -89,13 +89,13 @@ def with_identity(entry: Document, size: int, sha256: str) -> Document:
     return entry | {"bytes": size, "sha256": sha256}
 
 
-def entry_like(existing: Document, name: str, title: str, provenance: str, terms: str) -> Document:
+def entry_like(existing: ManifestDocument, name: str, title: str, provenance: str, terms: str) -> ManifestDocument:
     """An entry for other weights of the same network, input and thresholds.
 
     What was measured or fitted for the existing weights says nothing about these: figures, calibration and the
     sensitivity and specificity of the operating points are left out.
     """
-    thresholds = ("name", "score", "extent", "smallest_region")
+    thresholds = ("name", "score", "mask_threshold", "smallest_region")
     return {
         "name": name,
         "title": title,

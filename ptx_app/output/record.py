@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ptx_app import __version__
-from ptx_app.film.radiograph import Remark, View
+from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding, Side
 from ptx_app.model.manifest import Weights
 
@@ -26,8 +26,8 @@ def finding_json(
     *,
     view: View,
     source_format: str,
-    remarks: Iterable[Remark] = (),
-    overruled: Iterable[Remark] = (),
+    warnings: Iterable[FilmNote] = (),
+    overruled: Iterable[FilmNote] = (),
 ) -> str:
     """The result of one film as JSON text.
 
@@ -36,8 +36,8 @@ def finding_json(
         weights: the manifest's entry that decided.
         view: the film's view position.
         source_format: what the file was, in words.
-        remarks: what was odd about the film; their codes are kept.
-        overruled: the objections that the reader overruled; their codes are kept.
+        warnings: what was odd about the film; their codes are kept.
+        overruled: the rejections that the reader overruled; their codes are kept.
     """
     height, width = finding.mask.shape
     record: dict[str, Any] = {
@@ -48,13 +48,13 @@ def finding_json(
             "height": height,
             "view": str(view),
             "format": source_format,
-            "remarks": [remark.code for remark in remarks],
-            "overruled": [objection.code for objection in overruled],
+            "warnings": [warning.code for warning in warnings],
+            "overruled": [rejection.code for rejection in overruled],
         },
         "weights": {"name": weights.name, "sha256": weights.sha256},
         "thresholds": {
             "score": finding.thresholds.score,
-            "extent": finding.thresholds.extent,
+            "mask_threshold": finding.thresholds.mask_threshold,
             "smallest_region": finding.thresholds.smallest_region,
         },
         "flagged": finding.flagged,

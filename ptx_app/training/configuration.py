@@ -98,25 +98,25 @@ class LossSection(_Section):
 
 
 class OptimizerSection(_Section):
-    """`rate` is the decoder's and the heads'; the encoder's is `encoder_rate` times that."""
+    """`learning_rate` is the decoder's and the heads'; the encoder's is `encoder_learning_rate_factor` times that."""
 
     name: Literal["adam", "adamw"] = "adamw"
-    rate: Annotated[float, Field(gt=0)] = 1e-3
-    encoder_rate: Annotated[float, Field(gt=0)] = 1.0
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    encoder_learning_rate_factor: Annotated[float, Field(gt=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
 
 
 class ScheduleSection(_Section):
-    """How long, and how the rate changes.
+    """How long, and how the learning rate changes.
 
     Attributes:
         films: films seen by the whole run.
         name: "cosine" (to zero) or "plateau" (times 0.3 when the held-out Dice has not risen for 2 validations).
-        warm_up: share of the run in which the rate rises from zero.
+        warm_up: share of the run in which the learning rate rises from zero.
         sides: pairs (share of the run, side): from there on films are prepared at that side; empty for the
             network's own side throughout. The last should be the network's own.
-        frozen_encoder: share of the run in which the encoder is held still.
+        frozen_encoder: share of the run in which the encoder is frozen.
     """
 
     films: Annotated[int, Field(gt=0)]
@@ -134,7 +134,7 @@ class TrainingSection(_Section):
         precision: "bf16", "fp16" (CUDA alone) or "fp32".
         ema: decay of the weights' moving average, 0 for none.
         batch_norm_momentum: of all batch norms, or None for the network's own.
-        still: modules of the encoder, by the beginning of their names, that are held still throughout.
+        frozen: modules of the encoder, by the beginning of their names, that stay frozen throughout.
         validate_every: films between validations.
         patience: validations without a better held-out Dice after which the run stops, 0 for never.
         checkpoint_minutes: minutes between checkpoints.
@@ -145,7 +145,7 @@ class TrainingSection(_Section):
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch_norm_momentum: Annotated[float | None, Field(gt=0, le=1)] = None
-    still: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
     validate_every: Annotated[int, Field(ge=1)] = 2000
     patience: Annotated[int, Field(ge=0)] = 0
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 10

@@ -23,11 +23,11 @@ from ptx_app.training.dataset import Example, FilmDataset, training_films
 from ptx_app.training.depthwise import quicken_depthwise
 from ptx_app.training.losses import MASK_LOSSES, total_loss
 from ptx_app.training.optimisation import (
-    RateSchedule,
+    LearningRateSchedule,
     build_average,
     build_optimizer,
     set_batch_norm_momentum,
-    set_rates,
+    set_learning_rates,
     set_training,
 )
 from ptx_app.training.run_folder import RunFolder
@@ -44,9 +44,9 @@ class TrainingRun:
     """A run of one configuration, from its last checkpoint to the end of its schedule.
 
     With a time limit the rest of the schedule is driven by whichever is further, films seen or time gone, so that the
-    rate has fallen to its end when the time is up. A run without one is repeatable, where `training.workers` is 0:
-    it goes on after a kill exactly as if there had been none. Workers fetch films ahead, by the share of positives and
-    the side of that moment.
+    learning rate has fallen to its end when the time is up. A run without one is repeatable where `training.workers`
+    is 0: it goes on after a kill exactly as if there had been none. Workers fetch films ahead, by the share of
+    positives and the side of that moment.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TrainingRun:
         self._average = build_average(self._module, configuration.training.ema)
         self._optimizer = build_optimizer(self._module, configuration.optimizer)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision is torch.float16)
-        self._schedule = RateSchedule(configuration.schedule)
+        self._schedule = LearningRateSchedule(configuration.schedule)
         self._dealt: dict[str, int] = {}
         self._best, self._since_best, self._seconds = -1.0, 0, 0.0
         self._unlogged: tuple[list[float], list[float]] = [], []
@@ -203,7 +203,7 @@ class TrainingRun:
         """One step of the optimizer. Returns the loss and the soft Dice of the positive films whose mask is known."""
         section = self._c.training
         set_training(self._module, section, self.progress < self._c.schedule.frozen_encoder)
-        set_rates(self._optimizer, self._schedule.factor(self.progress))
+        set_learning_rates(self._optimizer, self._schedule.factor(self.progress))
         films = batch["film"].to(self.device, memory_format=torch.channels_last)
         mask, weight, label = (batch[key].to(self.device) for key in ("mask", "mask_weight", "label"))
         with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
@@ -241,13 +241,13 @@ class TrainingRun:
         return result
 
     def _log(self, loss: float, dice: float, result: Validation | None) -> None:
-        measured = asdict(result) if result else dict.fromkeys(("dice", "iou", "extent", "auc"), "")
+        measured = asdict(result) if result else dict.fromkeys(("dice", "iou", "mask_threshold", "auc"), "")
         self.folder.append_log(
             {
                 "films": self.films_seen,
                 "progress": round(self.progress, 4),
                 "minutes": round(self._seconds / 60, 2),
-                "rate": self._optimizer.param_groups[-1]["lr"],
+                "learning_rate": self._optimizer.param_groups[-1]["lr"],
                 "loss": round(loss, 5),
                 "dice": round(dice, 5),
             }

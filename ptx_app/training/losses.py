@@ -10,12 +10,12 @@ MaskLoss = Callable[[Tensor, Tensor], Tensor]
 _SMOOTH = 1.0  # pixels; keeps an empty prediction's gradient finite
 
 
-def bce(logits: Tensor, truth: Tensor) -> Tensor:
+def bce_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Binary cross-entropy, mean over the pixels of a film."""
     return binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((1, 2, 3))
 
 
-def dice(logits: Tensor, truth: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """1 - soft Dice of a film; 0 where the truth is empty, since overlap with nothing says nothing."""
     probability = logits.sigmoid()
     overlap = (probability * truth).sum((1, 2, 3))
@@ -23,7 +23,7 @@ def dice(logits: Tensor, truth: Tensor) -> Tensor:
     return (1 - (2 * overlap + _SMOOTH) / (area + true_area + _SMOOTH)) * (true_area > 0)
 
 
-def focal_tversky(logits: Tensor, truth: Tensor, miss: float = 0.7, exponent: float = 0.75) -> Tensor:
+def focal_tversky_loss(logits: Tensor, truth: Tensor, miss: float = 0.7, exponent: float = 0.75) -> Tensor:
     """(1 - Tversky index) ** exponent, 0 where the truth is empty (Abraham and Khan 2019).
 
     Args:
@@ -41,9 +41,9 @@ def focal_tversky(logits: Tensor, truth: Tensor, miss: float = 0.7, exponent: fl
 
 
 MASK_LOSSES: dict[str, MaskLoss] = {
-    "bce": bce,
-    "bce+dice": lambda logits, truth: bce(logits, truth) + dice(logits, truth),
-    "focal-tversky+bce": lambda logits, truth: bce(logits, truth) + focal_tversky(logits, truth),
+    "bce": bce_loss,
+    "bce+dice": lambda logits, truth: bce_loss(logits, truth) + dice_loss(logits, truth),
+    "focal-tversky+bce": lambda logits, truth: bce_loss(logits, truth) + focal_tversky_loss(logits, truth),
 }
 
 

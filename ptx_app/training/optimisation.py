@@ -1,4 +1,4 @@
-"""What moves the weights: optimizer, rate, what is held still, and their moving average."""
+"""What moves the weights: optimizer, learning rate, what is frozen, and their moving average."""
 
 import math
 
@@ -12,20 +12,20 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def build_optimizer(module: nn.Module, section: OptimizerSection) -> torch.optim.Optimizer:
-    """Adam or AdamW with two groups, encoder and the rest; each group's "peak" is the rate that the schedule scales."""
+    """Adam or AdamW with two groups, encoder and the rest; the schedule scales each group's "peak" learning rate."""
     encoder = list(module.get_submodule("encoder").parameters())
     inside = {id(parameter) for parameter in encoder}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in inside]
     groups = [
-        {"params": encoder, "peak": section.rate * section.encoder_rate},
-        {"params": rest, "peak": section.rate},
+        {"params": encoder, "peak": section.learning_rate * section.encoder_learning_rate_factor},
+        {"params": rest, "peak": section.learning_rate},
     ]
     kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[section.name]
-    return kind(groups, lr=section.rate, weight_decay=section.weight_decay)
+    return kind(groups, lr=section.learning_rate, weight_decay=section.weight_decay)
 
 
-class RateSchedule:
-    """The factor on each group's peak rate: a warm-up, then a cosine to zero or steps at plateaus of the Dice."""
+class LearningRateSchedule:
+    """The factor on each group's peak learning rate: a warm-up, then a cosine to zero or steps where Dice stalls."""
 
     def __init__(self, section: ScheduleSection, wait: int = 2, step: float = 0.3) -> None:
         """`wait`: validations without a better Dice before a step; `step`: the factor of each."""
@@ -51,8 +51,8 @@ class RateSchedule:
             self.state |= {"since": 0, "factor": self.state["factor"] * self._step}
 
 
-def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's rate to `factor` times its peak."""
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's learning rate to `factor` times its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
 
@@ -65,12 +65,12 @@ def set_batch_norm_momentum(module: nn.Module, momentum: float | None) -> None:
 
 
 def set_training(module: nn.Module, section: TrainingSection, encoder_frozen: bool) -> None:
-    """Put the network into training, but what is held still: no gradient there, and batch norms as they were learnt."""
+    """Put the network into training, except what is frozen: no gradient there, and batch norms as they were."""
     module.train()
     encoder = module.get_submodule("encoder")
     module.requires_grad_(True)
     for name, part in encoder.named_modules():
-        if encoder_frozen or any(f"{name}.".startswith(f"{still}.") for still in section.still):
+        if encoder_frozen or any(f"{name}.".startswith(f"{frozen}.") for frozen in section.frozen):
             part.eval()
             part.requires_grad_(False)
 

@@ -53,7 +53,7 @@ def teacher_mask(network: Network, weights: Weights, film: Picture) -> tuple[Pic
     """
     point = weights.operating_point()
     prediction = predict(network, as_pixels(film), weights)
-    mask = decide(prediction, (SIDE, SIDE), Thresholds(0.0, point.extent, point.smallest_region)).mask
+    mask = decide(prediction, (SIDE, SIDE), Thresholds(0.0, point.mask_threshold, point.smallest_region)).mask
     probability = cv2.resize(prediction.probability, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     confidence = float(probability[mask].mean()) if mask.any() else 0.0
     return mask.astype(np.uint8) * np.uint8(255), confidence

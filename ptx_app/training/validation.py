@@ -13,16 +13,16 @@ from ptx_app.evaluation.metrics import auc, dice, iou
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import InputSpec
 
-EXTENTS = (0.2, 0.3, 0.4, 0.5, 0.6)
+_MASK_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Means over the films held out: Dice and IoU on positive films at the best of `EXTENTS`, no gate by the score."""
+    """Means over the films held out: Dice and IoU of positive films at the best of `_MASK_THRESHOLDS`, and AUC."""
 
     dice: float
     iou: float
-    extent: float
+    mask_threshold: float
     auc: float
 
 
@@ -50,8 +50,10 @@ def validate(
         for film, probability in zip(part, probabilities, strict=True):
             if film.positive:
                 truth = resize_mask(store.mask(film), spec.side).astype(bool)
-                overlaps.append([(dice(probability >= e, truth), iou(probability >= e, truth)) for e in EXTENTS])
+                overlaps.append(
+                    [(dice(probability >= e, truth), iou(probability >= e, truth)) for e in _MASK_THRESHOLDS]
+                )
     means = np.asarray(overlaps).mean(0)
     best = int(means[:, 0].argmax())
     area = auc(np.asarray(scores), np.asarray([film.positive for film in films]))
-    return Validation(float(means[best, 0]), float(means[best, 1]), EXTENTS[best], area)
+    return Validation(float(means[best, 0]), float(means[best, 1]), _MASK_THRESHOLDS[best], area)

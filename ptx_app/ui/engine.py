@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
+from ptx_app.fair_queue import FairQueue
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.model.network import Network, TorchNetwork
 from ptx_app.output.pictures import encoded, grey_picture, shrunk
 from ptx_app.settings import Settings, read_settings
-from ptx_app.turnstile import Turnstile
 from ptx_app.ui.data_url import data_url
 from ptx_app.weights.fetch import resolve
 
@@ -26,7 +26,7 @@ class Engine:
 
     weights: Weights
     network: Network
-    turnstile: Turnstile
+    fair_queue: FairQueue
 
 
 def settings() -> Settings:
@@ -46,17 +46,17 @@ def engine(progress: Callable[[int, int], None]) -> Engine:
 @st.cache_resource(show_spinner=False)
 def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
     weights, path = resolve(load_manifest(), wanted.weights, given=wanted.weights_sources, progress=_progress)
-    return Engine(weights, TorchNetwork(weights, path), Turnstile())
+    return Engine(weights, TorchNetwork(weights, path), FairQueue())
 
 
 def read(data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
-    """Read a file as the app does: in a child process, under limits; `on_wait` as for `Turnstile.turn`."""
+    """Read a file as the app does: in a child process, under limits; `on_wait` as for `FairQueue.turn`."""
     return _reader().read(data, on_wait)
 
 
 @st.cache_resource(show_spinner=False)
-def _reader() -> GuardedReader:
-    return GuardedReader()
+def _reader() -> SandboxedReader:
+    return SandboxedReader()
 
 
 @st.cache_data(show_spinner=False)

@@ -12,7 +12,7 @@ from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.inference.predict import predict
 from ptx_app.ui.engine import Engine, engine, read
-from ptx_app.ui.letting_go import let_go
+from ptx_app.ui.session_cleanup import release_upload
 from ptx_app.ui.visit import MOST_FILMS, Film, Visit
 from ptx_app.unexpected import unexpected
 
@@ -31,7 +31,7 @@ def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
                 continue
             outcome = _outcome(visit, partial(read, file.getvalue(), progress.waiting), progress)
             visit.keep(file.name, outcome, file_id=file.file_id, in_round=in_round)
-            let_go(file)
+            release_upload(file)
     if visit.round == in_round:
         visit.new_round()
     st.rerun()
@@ -88,7 +88,7 @@ def _outcome(visit: Visit, load: Callable[[], Radiograph], progress: _Progress) 
 
 
 def _examine(shared: Engine, radiograph: Radiograph, progress: _Progress) -> Film:
-    with shared.turnstile.turn(progress.waiting):
+    with shared.fair_queue.turn(progress.waiting):
         progress.say("Looking at the film")
         prediction = predict(shared.network, radiograph.pixels, shared.weights)
     return Film.of(radiograph, check(radiograph), prediction)

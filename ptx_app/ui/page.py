@@ -14,12 +14,12 @@ from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import Finding, decide
 from ptx_app.output.pictures import coloured_layer, contour, encoded, heat_layer, shrunk_mask
 from ptx_app.output.record import NOTICE
-from ptx_app.ui import panel, words
+from ptx_app.ui import messages, panel
 from ptx_app.ui.data_url import data_url
 from ptx_app.ui.engine import engine, example_thumbnails, on_public_host
 from ptx_app.ui.film_view import Layer, film_view
 from ptx_app.ui.intake import take_example, take_files
-from ptx_app.ui.letting_go import end_with_the_page, let_go_of_all
+from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
 from ptx_app.ui.visit import DISPLAY_PX, Case, Film, Visit, this_visit
 
@@ -31,7 +31,7 @@ def show() -> None:
     st.set_page_config(page_title="Pneumothorax on chest films", layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
     visit = this_visit()
-    end_with_the_page(visit)
+    end_session_with_page(visit)
     try:
         if visit.cases:
             _show_reading(visit)
@@ -68,7 +68,7 @@ def _pick_example() -> str | None:
 def _show_reading(visit: Visit) -> None:
     def clear() -> None:
         visit.clear()
-        let_go_of_all()
+        release_all_uploads()
 
     stage, side = st.columns([2, 1], gap="small")
     progress = stage.container()
@@ -105,9 +105,9 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
         panel.show_verdict(finding, point, case)
     outline, heat, opacity = panel.choose_layers()
     with stage:
-        alt = words.alt_text(finding, film.shape)
+        alt = messages.alt_text(finding, film.shape)
         film_view(str(case.number), film.display, alt, _layers(film, finding, outline, heat, opacity))
-    panel.show_remarks(film.remarks)
+    panel.show_warnings(film.warnings)
     panel.show_header(film)
     panel.offer_files(case, film, finding, weights)
 
@@ -118,8 +118,8 @@ def _show_withheld(stage: DeltaGenerator, case: Case, film: Film) -> None:
 
     with stage:
         film_view(str(case.number), film.display, "A picture that was not judged", [], sides=False)
-    reasons = " ".join(objection.message for objection in film.objections)
-    st.html(_problem(reasons, film.objections[0].code, "Not judged"))
+    reasons = " ".join(rejection.message for rejection in film.rejections)
+    st.html(_problem(reasons, film.rejections[0].code, "Not judged"))
     st.button("Judge it all the same", key=f"overrule-{case.number}", on_click=overrule)
     panel.show_header(film)
 

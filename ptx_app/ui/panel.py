@@ -5,13 +5,13 @@ from html import escape
 
 import streamlit as st
 
-from ptx_app.film.radiograph import Remark
+from ptx_app.film.radiograph import FilmNote
 from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.model.manifest import OperatingPoint, Weights
 from ptx_app.output.pictures import decoded_grey, encoded, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
-from ptx_app.ui import words
-from ptx_app.ui.take_away import Offer, take_away
+from ptx_app.ui import messages
+from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.visit import Case, Film
 
 OUTLINES = ("Contour", "Fill", "Off")
@@ -24,13 +24,13 @@ def show_name(case: Case) -> None:
 
 def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
     """The verdict, the score as a bar with the threshold marked on it, side and size; first, what was overruled."""
-    overruled = case.film.objections if case.film and case.overruled else ()
-    for objection in overruled:
-        st.html(f'<p class="small remark">Judged against the check. {escape(objection.message)}</p>')
-    said = words.NOT_MEASURED_ON_SUCH if overruled else words.measured(point, finding.thresholds)
+    overruled = case.film.rejections if case.film and case.overruled else ()
+    for rejection in overruled:
+        st.html(f'<p class="small warning">Judged against the check. {escape(rejection.message)}</p>')
+    said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.measured(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
     kind = "flagged" if finding.flagged else "clear"
-    sentence = f"<h2>{words.verdict(finding)}</h2><p>{words.where(finding)}</p>"
+    sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>"
     st.html(
         f'<div class="verdict {kind}" role="status">{sentence}</div>'
         f'<div class="score" role="img" aria-label="Score {finding.score:.2f}, threshold {threshold / 100:.2f}">'
@@ -49,9 +49,9 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
 
     def follow_point() -> None:
         chosen = points[state["operating_point"]]
-        state["score_threshold"], state["extent"] = chosen.score, chosen.extent
+        state["score_threshold"], state["mask_threshold"] = chosen.score, chosen.mask_threshold
 
-    if "extent" not in state:
+    if "mask_threshold" not in state:
         follow_point()
     st.segmented_control(
         "Setting",
@@ -73,18 +73,18 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         help="Flag a film from this score on.",
     )
     right.slider(
-        "Extent threshold",
+        "Mask threshold threshold",
         0.01,
         0.99,
         step=0.01,
-        key="extent",
+        key="mask_threshold",
         persist_state="session",
         help="Outline pixels from this probability on.",
     )
     point = points[state["operating_point"]]
-    if (state["score_threshold"], state["extent"]) != (point.score, point.extent):
+    if (state["score_threshold"], state["mask_threshold"]) != (point.score, point.mask_threshold):
         st.button(f"Back to {point.name}", key="back", on_click=follow_point, type="tertiary", icon=":material/undo:")
-    return point, Thresholds(state["score_threshold"], state["extent"], point.smallest_region)
+    return point, Thresholds(state["score_threshold"], state["mask_threshold"], point.smallest_region)
 
 
 def score_threshold(weights: Weights) -> float:
@@ -109,10 +109,10 @@ def choose_layers() -> tuple[str, bool, float]:
     return outline, heat, opacity
 
 
-def show_remarks(remarks: Iterable[Remark]) -> None:
+def show_warnings(warnings: Iterable[FilmNote]) -> None:
     """What was found odd about the film."""
-    for remark in remarks:
-        st.html(f'<p class="small remark">{escape(remark.message)}</p>')
+    for warning in warnings:
+        st.html(f'<p class="small warning">{escape(warning.message)}</p>')
 
 
 def show_header(film: Film) -> None:
@@ -133,19 +133,19 @@ def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> N
         return encoded(mask_picture(finding))
 
     def result() -> bytes:
-        overruled = film.objections if case.overruled else ()
+        overruled = film.rejections if case.overruled else ()
         return finding_json(
             finding,
             weights,
             view=film.view,
             source_format=film.source_format,
-            remarks=film.remarks,
+            warnings=film.warnings,
             overruled=overruled,
         ).encode()
 
     stem = f"film-{case.number}"
     size = "PNG at the film's own size"
-    take_away(
+    downloads(
         [
             Offer("Overlay PNG", f"The film with the contour, {size}", f"{stem}-overlay.png", "image/png", overlay),
             Offer("Mask PNG", f"0 or 255, {size}", f"{stem}-mask.png", "image/png", mask),

@@ -7,7 +7,7 @@ from threading import Lock
 import streamlit as st
 
 from ptx_app.errors import PtxError
-from ptx_app.film.radiograph import Radiograph, Remark, View
+from ptx_app.film.radiograph import FilmNote, Radiograph, View
 from ptx_app.inference.predict import Prediction
 from ptx_app.output.pictures import encoded, grey_picture, shrunk
 from ptx_app.ui.data_url import data_url
@@ -35,12 +35,12 @@ class Film:
     view: View
     source_format: str
     tags: Mapping[str, str]
-    remarks: tuple[Remark, ...]
-    objections: tuple[Remark, ...]
+    warnings: tuple[FilmNote, ...]
+    rejections: tuple[FilmNote, ...]
     prediction: Prediction
 
     @classmethod
-    def of(cls, radiograph: Radiograph, objections: tuple[Remark, ...], prediction: Prediction) -> "Film":
+    def of(cls, radiograph: Radiograph, rejections: tuple[FilmNote, ...], prediction: Prediction) -> "Film":
         """Encode what the page needs of a film and its prediction."""
         grey = grey_picture(radiograph.pixels)
         return cls(
@@ -51,8 +51,8 @@ class Film:
             view=radiograph.view,
             source_format=radiograph.source_format,
             tags=radiograph.tags,
-            remarks=radiograph.remarks,
-            objections=objections,
+            warnings=radiograph.warnings,
+            rejections=rejections,
             prediction=prediction,
         )
 
@@ -73,8 +73,8 @@ class Case:
 
     @property
     def withheld(self) -> bool:
-        """True where there are objections that the reader has not overruled."""
-        return self.film is not None and bool(self.film.objections) and not self.overruled
+        """True where there are rejections that the reader has not overruled."""
+        return self.film is not None and bool(self.film.rejections) and not self.overruled
 
 
 @dataclass

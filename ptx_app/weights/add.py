@@ -10,7 +10,7 @@ import numpy as np
 
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import ROOT, Source, Weights
-from ptx_app.model.manifest_editing import Document, entry_like, read_document
+from ptx_app.model.manifest_editing import ManifestDocument, entry_like, read_document
 from ptx_app.weights.download import Progress, download, plain_disk_errors
 from ptx_app.weights.fetch import cache_folder, cached_path, local_path
 from ptx_app.weights.verify import check_head, digest, read_head
@@ -19,8 +19,8 @@ BUNDLED = Path("ptx_app/weights/bundled")
 MOST_BYTES = 2 * 1024**3  # for a file of which nothing is known yet
 
 
-def describe(
-    document: Document,
+def entry_to_add(
+    document: ManifestDocument,
     name: str,
     *,
     entry: Path | None,
@@ -28,7 +28,7 @@ def describe(
     title: str | None,
     provenance: str | None,
     terms: str | None,
-) -> Document:
+) -> ManifestDocument:
     """The manifest entry as far as it is known before the file: the existing one of that name, or a new one.
 
     Args:
@@ -41,7 +41,7 @@ def describe(
     Raises:
         WeightsError: WEIGHTS_NAME_TAKEN, WEIGHTS_UNDESCRIBED, WEIGHTS_UNKNOWN, MANIFEST_UNREADABLE.
     """
-    entries: dict[str, Document] = {other["name"]: other for other in document["weights"]}
+    entries: dict[str, ManifestDocument] = {other["name"]: other for other in document["weights"]}
     if name in entries:
         if entry or like:
             raise WeightsError(

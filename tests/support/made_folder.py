@@ -68,7 +68,7 @@ def configuration(**sections: object) -> Configuration:
         "network": {"encoder": "mobilenet_v2"},
         "input": {"side": 64},
         "data": {"held_out_positives": 4, "held_out_negatives": 4, "augmentation": "none"},
-        "optimizer": {"rate": 3e-3},
+        "optimizer": {"learning_rate": 3e-3},
         "schedule": {"films": 160},
         "training": {"precision": "fp32", "validate_every": 80},
     }

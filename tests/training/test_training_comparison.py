@@ -16,7 +16,7 @@ from tests.support import made_folder
 PROJECT = Path(__file__).resolve().parents[2]
 
 SMALL = """
-remarks = ["Made films say little."]
+notes = ["Made films say little."]
 [base]
 title = "All"
 provenance = "Made films."

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ptx_app.evaluation.hard_cases import CASES, harder
-from ptx_app.evaluation.known_films import Examined, KnownFilm
+from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
 from ptx_app.evaluation.report import markdown
 from ptx_app.evaluation.results import differences, evaluate, results_of, thirds_by_size
 from ptx_app.evaluation.run import drawn, write_evaluation
@@ -36,11 +36,11 @@ WEIGHTS = Weights(
 )
 
 
-def film(number: int, logit: float, truth: int, marked: int, view: View = View.PA) -> Examined:
+def film(number: int, logit: float, truth: int, marked: int, view: View = View.PA) -> PredictedFilm:
     """A film of 10 by 10 px whose first `truth` pixels are true and whose first `marked` ones are marked."""
     masks = [(np.arange(100) < count).reshape(10, 10) for count in (truth, marked)]
     probability = np.where(masks[1], 0.9, 0.1).astype(np.float32)
-    return Examined(f"film-{number}", f"patient-{number}", truth > 0, view, masks[0], logit, probability)
+    return PredictedFilm(f"film-{number}", f"patient-{number}", truth > 0, view, masks[0], logit, probability)
 
 
 @pytest.fixture(scope="module")

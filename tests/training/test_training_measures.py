@@ -10,12 +10,12 @@ from sklearn.metrics import roc_auc_score
 from ptx_app.data.challenge import decode_run_lengths, is_positive, read_run_lengths
 from ptx_app.errors import SettingsError
 from ptx_app.evaluation import metrics
-from ptx_app.evaluation.figures import manifest_figures
-from ptx_app.evaluation.known_films import Examined
+from ptx_app.evaluation.known_films import PredictedFilm
+from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.thresholds import (
-    EXTENTS,
+    MASK_THRESHOLDS,
     PublishingSection,
-    best_extent,
+    best_mask_threshold,
     choose,
     fit_calibration,
     score_thresholds,
@@ -55,9 +55,9 @@ def test_empty_films_are_finite_and_pull_the_mask_down(name):
 
 def test_known_values():
     truth, undecided = square(), torch.zeros(1, 1, 8, 8)
-    assert float(losses.dice(undecided, truth)) == pytest.approx(1 - (2 * 8 + 1) / (32 + 16 + 1))
+    assert float(losses.dice_loss(undecided, truth)) == pytest.approx(1 - (2 * 8 + 1) / (32 + 16 + 1))
     index = (8 + 1) / (8 + 0.7 * 8 + 0.3 * 24 + 1)
-    assert float(losses.focal_tversky(undecided, truth)) == pytest.approx((1 - index) ** 0.75)
+    assert float(losses.focal_tversky_loss(undecided, truth)) == pytest.approx((1 - index) ** 0.75)
 
 
 def test_a_film_without_a_known_mask_moves_the_image_level_head_alone():
@@ -231,7 +231,7 @@ def test_operating_points_reach_their_targets(pairs):
     assert low <= points["balanced"] <= high
 
 
-def examined(number: int, positive: bool, logit: float, height: float = 0.7, speck: bool = False) -> Examined:
+def predicted(number: int, positive: bool, logit: float, height: float = 0.7, speck: bool = False) -> PredictedFilm:
     """A film whose map is right above the threshold of `height` alone, with a halo that is wrong."""
     truth, probability = np.zeros((64, 64), bool), np.zeros((64, 64), np.float32)
     if positive:
@@ -240,22 +240,22 @@ def examined(number: int, positive: bool, logit: float, height: float = 0.7, spe
         probability[20:40, 20:40] = height
     if speck:
         probability[0:2, 0:2] = 1
-    return Examined(f"film-{number}", f"p{number}", positive, View.PA, truth, logit, probability)
+    return PredictedFilm(f"film-{number}", f"p{number}", positive, View.PA, truth, logit, probability)
 
 
 def test_the_extent_is_where_the_overlap_is_best_and_specks_go():
-    extent, smallest = best_extent([examined(number, True, 2.0, speck=True) for number in range(3)])
-    assert extent in EXTENTS
-    assert 0.5 < extent <= 0.7
+    mask_threshold, smallest = best_mask_threshold([predicted(number, True, 2.0, speck=True) for number in range(3)])
+    assert mask_threshold in MASK_THRESHOLDS
+    assert 0.5 < mask_threshold <= 0.7
     assert smallest > 4 / 64**2
 
 
 def test_everything_is_chosen_together_and_measured_on_other_films():
-    held = [examined(n, n % 2 == 0, 2.0 if n % 2 == 0 else -2.0) for n in range(20)]
+    held = [predicted(n, n % 2 == 0, 2.0 if n % 2 == 0 else -2.0) for n in range(20)]
     choice = choose(held, PublishingSection())
     assert set(choice.points) == {"sensitive", "balanced", "specific"}
     assert choice.films == 20
-    figures = manifest_figures(held, choice.calibration, choice.points["balanced"].extent)
+    figures = manifest_figures(held, choice.calibration, choice.points["balanced"].mask_threshold)
     assert (figures["films"], figures["positives"], figures["auc"]) == (20, 10, 1.0)
     assert figures["dice_positive"] > 0.99
     assert figures["auc_interval"] == [1.0, 1.0]
@@ -264,7 +264,7 @@ def test_everything_is_chosen_together_and_measured_on_other_films():
 
 
 def test_the_masks_evidence_counts_only_where_it_is_asked_for():
-    films = [examined(f"{n}", bool(n % 2), (n % 5) / 5, 0.9 if n % 2 else 0.2) for n in range(40)]
+    films = [predicted(f"{n}", bool(n % 2), (n % 5) / 5, 0.9 if n % 2 else 0.2) for n in range(40)]
     without, heeded = (choose(films, PublishingSection(mask_evidence=asked)) for asked in (False, True))
     assert without.calibration.mask_weight == 0
     assert heeded.calibration.mask_weight > 0
@@ -272,4 +272,4 @@ def test_the_masks_evidence_counts_only_where_it_is_asked_for():
 
 def test_films_of_one_label_choose_nothing():
     with pytest.raises(SettingsError):
-        choose([examined(n, True, 1.0) for n in range(3)], PublishingSection())
+        choose([predicted(n, True, 1.0) for n in range(3)], PublishingSection())

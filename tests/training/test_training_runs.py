@@ -68,7 +68,7 @@ def test_a_run_learns(done):
     assert float(log[-1]["loss"]) < 0.8 * float(log[0]["loss"])
     assert [int(row["films"]) for row in log] == list(range(16, 161, 16))
     assert [bool(row["held_out_dice"]) for row in log] == [number % 5 == 4 for number in range(10)]
-    assert float(log[-1]["rate"]) < 1e-4 < float(log[1]["rate"])
+    assert float(log[-1]["learning_rate"]) < 1e-4 < float(log[1]["learning_rate"])
 
 
 def test_a_run_keeps_what_tells_how_it_was_made(done):
@@ -187,7 +187,7 @@ def test_a_time_limit_ends_the_schedule_too(data, tmp_path):
 
 def test_patience_ends_a_run_and_it_stays_ended(data, tmp_path):
     impatient = {
-        "optimizer": {"rate": 1e-12},
+        "optimizer": {"learning_rate": 1e-12},
         "schedule": {"films": 10**4},
         "training": {"precision": "fp32", "validate_every": 8, "patience": 1, "ema": 0.999},
     }

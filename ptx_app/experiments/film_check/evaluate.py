@@ -13,7 +13,7 @@ import numpy as np
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.experiments.film_check.pictures import Picture
 from ptx_app.film import read_film
-from ptx_app.film.check.classifier import Appearance, Layers, look_at
+from ptx_app.film.check.classifier import Appearance, Layers, classify
 
 # How films are laid wrong: name, degrees clockwise, inverted.
 _WAYS = (
@@ -118,7 +118,7 @@ def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
 
     def look(path: Path, turned: int = 0, inverted: bool = False) -> Appearance:
         film = grey_picture(path)
-        return look_at(np.rot90(1 - film if inverted else film, -turned // 90), layers)
+        return classify(np.rot90(1 - film if inverted else film, -turned // 90), layers)
 
     films = {path.stem: look(path) for path in pictures.validation}
     elsewhere = {path.stem: look(path) for path in pictures.elsewhere}
@@ -132,21 +132,21 @@ def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
         rows.append(_row(f"SIIM-ACR validation films {way}", laid, wanted=True, right=right))
     for split, folds in splits.items():
         others = [(pictures.others[index], own) for own, unseen in folds for index in unseen]
-        seen = {path.stem: look_at(grey_picture(path), own) for path, own in others}
+        seen = {path.stem: classify(grey_picture(path), own) for path, own in others}
         rows.append(_row(f"other pictures, {split}", seen, wanted=True, right=_is_none))
     films_in_dicom = sorted(path.name for path in pictures.cases.glob("chest_*"))
     rows.append(
-        _row("DICOM cases that are films", _look_at_cases(layers, pictures.cases, films_in_dicom), wanted=False)
+        _row("DICOM cases that are films", _classify_cases(layers, pictures.cases, films_in_dicom), wanted=False)
     )
     rows.append(
         _row(
             "DICOM cases of other things",
-            _look_at_cases(layers, pictures.cases, _NO_FILMS),
+            _classify_cases(layers, pictures.cases, _NO_FILMS),
             wanted=True,
             right=_is_none,
         )
     )
-    turned_case = _look_at_cases(layers, pictures.cases, [_TURNED_CASE])
+    turned_case = _classify_cases(layers, pictures.cases, [_TURNED_CASE])
     right = partial(_lies, turned=90, inverted=False)
     rows.append(_row("DICOM case that lies 90° clockwise", turned_case, wanted=True, right=right))
     return rows
@@ -191,11 +191,11 @@ def _row(
     return Row(group, wanted, sum(refused.values()), len(seen), named, odd)
 
 
-def _look_at_cases(layers: Layers, folder: Path, names: Sequence[str]) -> dict[str, Appearance]:
+def _classify_cases(layers: Layers, folder: Path, names: Sequence[str]) -> dict[str, Appearance]:
     seen = {}
     for name in names:
         with suppress(FilmError):  # refused by the reader, before there is a picture
-            seen[name] = look_at(read_film((folder / name).read_bytes()).pixels, layers)
+            seen[name] = classify(read_film((folder / name).read_bytes()).pixels, layers)
     return seen
 
 

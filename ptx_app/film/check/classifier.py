@@ -51,7 +51,7 @@ class Appearance:
     inverted: bool = False
 
 
-def look_at(pixels: NDArray[np.floating], layers: Layers | None = None) -> Appearance:
+def classify(pixels: NDArray[np.floating], layers: Layers | None = None) -> Appearance:
     """Tell what a picture looks like.
 
     A picture that is not taken for an upright film is turned and inverted in every way, and the way that makes the
@@ -62,7 +62,7 @@ def look_at(pixels: NDArray[np.floating], layers: Layers | None = None) -> Appea
         layers: networks to use instead of the app's.
 
     Raises:
-        WeightsError: LIKENESS_DAMAGED where the network's file is missing or damaged.
+        WeightsError: FRONTAL_CLASSIFIER_DAMAGED where the network's file is missing or damaged.
     """
     thumbnail = reduce(pixels)
     if np.ptp(np.percentile(thumbnail, (1, 99))) < _BLANK_RANGE:
@@ -83,7 +83,7 @@ def look_at(pixels: NDArray[np.floating], layers: Layers | None = None) -> Appea
 
 
 def reduce(pixels: NDArray[np.floating]) -> Floats:
-    """The picture stretched to a thumbnail, (SIDE, SIDE) float32 in [0, 1]. `pixels` as for `look_at`."""
+    """The picture stretched to a thumbnail, (SIDE, SIDE) float32 in [0, 1]. `pixels` as for `classify`."""
     small = cv2.resize(np.ascontiguousarray(pixels, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return np.clip(np.nan_to_num(small, nan=0.0), 0, 1).astype(np.float32)
 
@@ -146,7 +146,7 @@ def load_layers(path: Path) -> Layers:
     """The networks' weights (members, in, out) and biases (members, out), layer by layer.
 
     Raises:
-        WeightsError: LIKENESS_DAMAGED.
+        WeightsError: FRONTAL_CLASSIFIER_DAMAGED.
     """
     try:
         stored = load_file(path)
@@ -158,6 +158,6 @@ def load_layers(path: Path) -> Layers:
         _forward(layers, np.zeros((1, FEATURES), np.float32))
     except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
         raise WeightsError(
-            "LIKENESS_DAMAGED", "The check for chest films is not installed rightly. Install the app anew."
+            "FRONTAL_CLASSIFIER_DAMAGED", "The check for chest films is not installed rightly. Install the app anew."
         ) from error
     return layers

@@ -9,40 +9,40 @@ from ptx_app.errors import FilmError
 from ptx_app.film.dicom.header import code, integer, number, numbers, text
 from ptx_app.film.dicom.stored_pixels import StoredForm
 from ptx_app.film.grey import GreyScale, Lut, Window
-from ptx_app.film.radiograph import Remark
+from ptx_app.film.radiograph import FilmNote
 
-_WINDOW_IGNORED = Remark(
+_WINDOW_IGNORED = FilmNote(
     "WINDOW_IGNORED", "The header's window cannot be used. The film is shown over its own range of greys."
 )
-_VOI_LUT_IGNORED = Remark(
+_VOI_LUT_IGNORED = FilmNote(
     "VOI_LUT_IGNORED", "The header's VOI LUT is damaged. The film is shown over its own range of greys."
 )
-_RESCALE_IGNORED = Remark("RESCALE_IGNORED", "The header's rescale slope makes no sense and was left out.")
+_RESCALE_IGNORED = FilmNote("RESCALE_IGNORED", "The header's rescale slope makes no sense and was left out.")
 # No unit of a film spans more; beyond, floating point no longer tells one stored value from the next.
 _LARGEST, _SMALLEST = 1e9, 1e-9
-_POLARITY_UNCLEAR = Remark(
+_POLARITY_UNCLEAR = FilmNote(
     "POLARITY_UNCLEAR",
     "The header contradicts itself on whether low values are black or white. Check that bones are white.",
 )
 
 
-def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Remark]]:
+def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[FilmNote]]:
     """Collect everything that turns stored values into shades.
 
     Raises:
         FilmError: a modality LUT that cannot be read; without it the values have no meaning.
     """
-    remarks: list[Remark] = []
+    warnings: list[FilmNote] = []
     # Colour was turned into 8-bit grey already; no LUT of a grey picture applies to it.
     if form.photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        return GreyScale(bits_stored=8), remarks
+        return GreyScale(bits_stored=8), warnings
 
     modality_lut = _lut(dataset, "ModalityLUTSequence", form.signed)
     if modality_lut is None and "ModalityLUTSequence" in dataset and _length(dataset, "ModalityLUTSequence"):
         raise FilmError("MODALITY_LUT_BROKEN", "This film's modality LUT is damaged. Export the film anew.")
     rescale = _rescale(dataset, form)
     if rescale is None:
-        remarks.append(_RESCALE_IGNORED)
+        warnings.append(_RESCALE_IGNORED)
     slope, intercept = rescale or (1.0, 0.0)
 
     lowest = -(1 << form.bits_stored - 1) if form.signed else 0
@@ -50,16 +50,16 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Rema
     voi: Lut | Window | None = _lut(dataset, "VOILUTSequence", reaches_below_zero)
     if voi is None:
         if _length(dataset, "VOILUTSequence"):
-            remarks.append(_VOI_LUT_IGNORED)
+            warnings.append(_VOI_LUT_IGNORED)
         voi = _window(dataset)
         if voi is None and "WindowWidth" in dataset and dataset.get("WindowWidth") not in (None, ""):
-            remarks.append(_WINDOW_IGNORED)
+            warnings.append(_WINDOW_IGNORED)
 
     inverted = form.photometric == "MONOCHROME1"
     shape = code(dataset, "PresentationLUTShape")
     # The shape repeats what the photometric interpretation says (PS3.3 C.8.11.3.1.2); it does not turn the film again.
     if shape in ("IDENTITY", "INVERSE") and inverted != (shape == "INVERSE"):
-        remarks.append(_POLARITY_UNCLEAR)
+        warnings.append(_POLARITY_UNCLEAR)
     scale = GreyScale(
         bits_stored=form.bits_stored,
         shift=form.shift,
@@ -72,7 +72,7 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Rema
         voi=voi,
         inverted=inverted,
     )
-    return scale, remarks
+    return scale, warnings
 
 
 def _rescale(dataset: Dataset, form: StoredForm) -> tuple[float, float] | None:

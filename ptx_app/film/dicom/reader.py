@@ -4,13 +4,13 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.dicom.header import damaged, has_mark, parse
 from ptx_app.film.dicom.presentation import grey_scale
 from ptx_app.film.dicom.stored_pixels import decode, stored_form
-from ptx_app.film.dicom.suitability import class_name, is_film_class, objections_to, remarks_on, view_of
+from ptx_app.film.dicom.suitability import class_name, header_rejections, header_warnings, is_film_class, view_of
 from ptx_app.film.dicom.tags import shown_tags, spacing_of, syntax_in_words
 from ptx_app.film.grey import show
 from ptx_app.film.limits import Limits
-from ptx_app.film.radiograph import Radiograph, Remark
+from ptx_app.film.radiograph import FilmNote, Radiograph
 
-_FOREIGN_PREAMBLE = Remark(
+_FOREIGN_PREAMBLE = FilmNote(
     "FOREIGN_PREAMBLE",
     "This file can also be opened as a program or an archive. It was read as DICOM; do not start or unpack it.",
 )
@@ -20,7 +20,7 @@ _DANGEROUS_STARTS = (b"MZ", b"PK", b"\x7fELF", b"#!", b"\xca\xfe\xba\xbe", b"\xc
 def read_dicom(data: bytes, limits: Limits) -> Radiograph:
     """Read a DICOM file as a film.
 
-    A single-frame picture that the header calls something else is read too, with objections.
+    A single-frame picture that the header calls something else is read too, with rejections.
 
     Raises:
         NotAFilmError: no picture within, or many, or one that no film could be.
@@ -45,10 +45,10 @@ def _read(data: bytes, limits: Limits) -> Radiograph:
     if "PixelData" not in dataset and not is_film_class(dataset):
         raise NotAFilmError("NO_PICTURE", f"This DICOM file holds no film: it is a {class_name(dataset)}.")
     form = stored_form(dataset, limits)
-    scale, remarks = grey_scale(dataset, form)
-    pixels, remarks_on_pixels, objections = show(decode(dataset, syntax, form), scale)
+    scale, warnings = grey_scale(dataset, form)
+    pixels, pixel_warnings, rejections = show(decode(dataset, syntax, form), scale)
     if has_mark(data) and data.startswith(_DANGEROUS_STARTS):
-        remarks.append(_FOREIGN_PREAMBLE)
+        warnings.append(_FOREIGN_PREAMBLE)
     grey = form.photometric.startswith("MONOCHROME")
     view, spacing = view_of(dataset), spacing_of(dataset, form)
     return Radiograph(
@@ -57,6 +57,6 @@ def _read(data: bytes, limits: Limits) -> Radiograph:
         spacing=spacing,
         tags=shown_tags(dataset, syntax, form, scale, view, spacing),
         source_format=f"DICOM, {syntax_in_words(syntax)}",
-        remarks=(*remarks_on(dataset), *remarks, *remarks_on_pixels),
-        objections=(*objections_to(dataset, grey), *objections),
+        warnings=(*header_warnings(dataset), *warnings, *pixel_warnings),
+        rejections=(*header_rejections(dataset, grey), *rejections),
     )

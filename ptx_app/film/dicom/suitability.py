@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from ptx_app.film.dicom.header import code, text, texts
-from ptx_app.film.radiograph import Remark, View
+from ptx_app.film.radiograph import FilmNote, View
 
 _FILM_MODALITIES = ("CR", "DX", "RG")
 _MODALITIES = {
@@ -101,29 +101,29 @@ _VIEW_CODES = {
     "399067008": View.LATERAL,
 }
 
-_LATERAL_VIEW = Remark("LATERAL_VIEW", "The header says that this is a lateral film. Only frontal films are read.")
-_NOT_FRONTAL_VIEW = Remark(
+_LATERAL_VIEW = FilmNote("LATERAL_VIEW", "The header says that this is a lateral film. Only frontal films are read.")
+_NOT_FRONTAL_VIEW = FilmNote(
     "NOT_FRONTAL_VIEW", "The header names an oblique, decubitus or other special view. Only frontal films are read."
 )
-_VIEW_UNKNOWN = Remark("VIEW_UNKNOWN", "The header does not say whether the film is frontal. Check that it is.")
-_BURNED_IN = Remark(
+_VIEW_UNKNOWN = FilmNote("VIEW_UNKNOWN", "The header does not say whether the film is frontal. Check that it is.")
+_BURNED_IN = FilmNote(
     "BURNED_IN_ANNOTATION",
     "The header says that text is burned into this picture. It may say who the patient is: look first.",
 )
-_SECONDARY_CAPTURE = Remark(
+_SECONDARY_CAPTURE = FilmNote(
     "SECONDARY_CAPTURE",
     "The header calls this picture a scan, drawing or video copy of a film. Read the result with care.",
 )
-_UNPROCESSED = Remark(
+_UNPROCESSED = FilmNote(
     "UNPROCESSED", "The header says that this is the detector's raw picture. The model knows processed films only."
 )
-_MIRRORED = Remark(
+_MIRRORED = FilmNote(
     "MIRRORED",
     "The header says that the patient's left is at the left of the picture, so this film is mirrored and the sides "
     "named would be exchanged. Turn it over and open it again.",
 )
-_TURNED = Remark("TURNED", "The header says that the patient does not stand upright in this picture.")
-_COLOUR = Remark("COLOUR_PICTURE", "This is a colour picture. A chest film has shades of grey.")
+_TURNED = FilmNote("TURNED", "The header says that the patient does not stand upright in this picture.")
+_COLOUR = FilmNote("COLOUR_PICTURE", "This is a colour picture. A chest film has shades of grey.")
 
 
 def class_name(dataset: Dataset) -> str:
@@ -158,51 +158,51 @@ def view_of(dataset: Dataset) -> View:
     return View.LATERAL if row_towards in (["A"], ["P"]) else View.UNKNOWN
 
 
-def objections_to(dataset: Dataset, grey: bool) -> list[Remark]:
+def header_rejections(dataset: Dataset, grey: bool) -> list[FilmNote]:
     """Why the header says that this is no frontal chest film."""
-    objections: list[Remark] = []
+    rejections: list[FilmNote] = []
     modality = code(dataset, "Modality")
     if modality not in _FILM_MODALITIES:
         known = _MODALITIES.get(modality)
         stated = f"names the modality {modality} ({known})" if known else "does not name a modality of radiographs"
-        objections.append(Remark("WRONG_MODALITY", f"The header {stated}. A chest film is CR or DX."))
+        rejections.append(FilmNote("WRONG_MODALITY", f"The header {stated}. A chest film is CR or DX."))
     if not is_film_class(dataset):
-        objections.append(
-            Remark("WRONG_SOP_CLASS", f"The header calls this a {class_name(dataset)}, not a radiograph.")
+        rejections.append(
+            FilmNote("WRONG_SOP_CLASS", f"The header calls this a {class_name(dataset)}, not a radiograph.")
         )
     body_part = code(dataset, "BodyPartExamined")
     if body_part and not _CHEST.intersection(re.split(r"[^A-Z]+", body_part)):
         named = body_part if body_part in _BODY_PARTS else "another part of the body"
-        objections.append(Remark("WRONG_BODY_PART", f"The header names {named}, not the chest."))
+        rejections.append(FilmNote("WRONG_BODY_PART", f"The header names {named}, not the chest."))
     if view_of(dataset) == View.LATERAL:
-        objections.append(_LATERAL_VIEW)
+        rejections.append(_LATERAL_VIEW)
     elif code(dataset, "ViewPosition") in _NOT_FRONTAL:
-        objections.append(_NOT_FRONTAL_VIEW)
+        rejections.append(_NOT_FRONTAL_VIEW)
     if _directions(dataset) == ("R", "F"):
-        objections.append(_MIRRORED)
+        rejections.append(_MIRRORED)
     if not grey:
-        objections.append(_COLOUR)
-    return objections
+        rejections.append(_COLOUR)
+    return rejections
 
 
-def remarks_on(dataset: Dataset) -> list[Remark]:
+def header_warnings(dataset: Dataset) -> list[FilmNote]:
     """What else the reader of the film should know. Rare enough to be read: ordinary films get none."""
-    remarks: list[Remark] = []
+    warnings: list[FilmNote] = []
     if code(dataset, "BurnedInAnnotation") == "YES":
-        remarks.append(_BURNED_IN)
+        warnings.append(_BURNED_IN)
     # Workstations and research collections write WSD or nothing on films that are as good as the original.
     if code(dataset, "ConversionType") in ("DV", "DI", "DF", "DRW", "SI", "SYN"):
-        remarks.append(_SECONDARY_CAPTURE)
+        warnings.append(_SECONDARY_CAPTURE)
     if code(dataset, "PresentationIntentType") == "FOR PROCESSING" or text(dataset, "SOPClassUID").endswith(
         ".1.1.1.1.1"
     ):
-        remarks.append(_UNPROCESSED)
+        warnings.append(_UNPROCESSED)
     if view_of(dataset) == View.UNKNOWN:
-        remarks.append(_VIEW_UNKNOWN)
+        warnings.append(_VIEW_UNKNOWN)
     row, column = _directions(dataset)
     if row and (row in "HF" or column in "HLRAP"):
-        remarks.append(_TURNED)
-    return remarks
+        warnings.append(_TURNED)
+    return warnings
 
 
 def _directions(dataset: Dataset) -> tuple[str, str]:

@@ -17,15 +17,15 @@ from types import TracebackType
 from typing import BinaryIO, cast
 
 from ptx_app.errors import FilmError
+from ptx_app.fair_queue import FairQueue
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.film.sandbox.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, receive, send, understood
-from ptx_app.turnstile import Turnstile
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-class GuardedReader:
+class SandboxedReader:
     """A pool of reading processes. May be used by many threads at once; those that find no worker free wait."""
 
     def __init__(self, workers: int = 2, seconds: float = 10.0, memory_bytes: int = 768 << 20) -> None:
@@ -37,7 +37,7 @@ class GuardedReader:
             memory_bytes: what one file may take beside the worker itself (on Linux).
         """
         self._seconds, self._memory_bytes = seconds, memory_bytes
-        self._turnstile = Turnstile(workers)
+        self._fair_queue = FairQueue(workers)
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         for _ in range(workers):
             self._idle.put(None)
@@ -52,7 +52,7 @@ class GuardedReader:
         Raises:
             FilmError: also TOO_SLOW and READER_LOST, where the limits or a crash ended the reading.
         """
-        with self._turnstile.turn(on_wait):
+        with self._fair_queue.turn(on_wait):
             return self._read(data)
 
     def _read(self, data: bytes) -> Radiograph:
@@ -117,7 +117,7 @@ class GuardedReader:
             _ended(process)
             self._idle.put(None)
 
-    def __enter__(self) -> "GuardedReader":
+    def __enter__(self) -> "SandboxedReader":
         return self
 
     def __exit__(

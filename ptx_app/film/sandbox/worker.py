@@ -17,7 +17,7 @@ import numpy as np
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import read_film
 from ptx_app.film.limits import Limits
-from ptx_app.film.radiograph import PixelSpacing, Radiograph, Remark, View
+from ptx_app.film.radiograph import FilmNote, PixelSpacing, Radiograph, View
 
 LENGTH = struct.Struct("!Q")
 # The longest part each side takes: a length that a damaged process sends is no reason to set memory aside.
@@ -71,8 +71,8 @@ def answer(data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
         "spacing": film.spacing and [film.spacing.row_mm, film.spacing.column_mm, film.spacing.believable],
         "tags": dict(film.tags),
         "source_format": film.source_format,
-        "remarks": [[remark.code, remark.message] for remark in film.remarks],
-        "objections": [[remark.code, remark.message] for remark in film.objections],
+        "warnings": [[warning.code, warning.message] for warning in film.warnings],
+        "rejections": [[warning.code, warning.message] for warning in film.rejections],
     }
     return facts, np.ascontiguousarray(film.pixels).data.cast("B")
 
@@ -92,8 +92,8 @@ def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
         spacing=PixelSpacing(*spacing) if spacing else None,
         tags=facts["tags"],
         source_format=facts["source_format"],
-        remarks=tuple(Remark(*remark) for remark in facts["remarks"]),
-        objections=tuple(Remark(*remark) for remark in facts["objections"]),
+        warnings=tuple(FilmNote(*warning) for warning in facts["warnings"]),
+        rejections=tuple(FilmNote(*warning) for warning in facts["rejections"]),
     )
 
 

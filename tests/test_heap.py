@@ -10,7 +10,7 @@ from ptx_app.ui import freed_memory
 
 _PRELUDE = """
 import threading
-from ptx_app.ui.freed_memory import give_back, keep_little
+from ptx_app.ui.heap import trim_heap, limit_free_heap
 
 def resident_mib():
     pages = int(open("/proc/self/statm").read().split()[1])
@@ -38,7 +38,7 @@ before = resident_mib()
 in_a_thread(lambda: [b"x" * (1 << 20) for _ in range(40)])
 print(resident_mib() - before)
 """
-    assert printed("assert keep_little()" + use)[0] <= 10 < 30 <= printed(use)[0]
+    assert printed("assert limit_free_heap()" + use)[0] <= 10 < 30 <= printed(use)[0]
 
 
 @needs_glibc
@@ -48,7 +48,7 @@ blocks = []
 in_a_thread(lambda: blocks.extend(b"x" * (100 << 10 if number % 2 else 1000) for number in range(800)))
 del blocks[1::2]
 print(resident_mib())
-give_back()
+trim_heap()
 print(resident_mib())
 """)
     assert before - after > 20
@@ -56,5 +56,5 @@ print(resident_mib())
 
 def test_nothing_is_done_where_there_is_no_glibc(monkeypatch):
     monkeypatch.setattr(freed_memory.sys, "platform", "darwin")
-    assert not freed_memory.keep_little()
-    freed_memory.give_back()
+    assert not freed_memory.limit_free_heap()
+    freed_memory.trim_heap()

@@ -6,32 +6,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.evaluation.known_films import Examined
+from ptx_app.evaluation.known_films import PredictedFilm
 from ptx_app.evaluation.metrics import auc, bootstrap, dice
-from ptx_app.inference.decide import extent_mask
+from ptx_app.inference.decide import binary_mask
 from ptx_app.model.manifest import Calibration
 
 PLACES = 4  # of what is measured
 
 
-def scores_of(films: Sequence[Examined], calibration: Calibration) -> NDArray[np.float64]:
+def scores_of(films: Sequence[PredictedFilm], calibration: Calibration) -> NDArray[np.float64]:
     """The films' calibrated scores, (N,)."""
     return np.asarray([film.prediction(calibration).score for film in films])
 
 
-def positives_of(films: Sequence[Examined]) -> NDArray[np.bool_]:
+def positives_of(films: Sequence[PredictedFilm]) -> NDArray[np.bool_]:
     """Which films are positive, (N,)."""
     return np.asarray([film.positive for film in films], np.bool_)
 
 
-def manifest_figures(films: Sequence[Examined], calibration: Calibration, extent: float) -> dict[str, Any]:
+def manifest_figures(films: Sequence[PredictedFilm], calibration: Calibration, mask_threshold: float) -> dict[str, Any]:
     """What the manifest says of a set of films: AUC, and mean Dice on positives before any gate by the score.
 
     Each with its 95 % interval by patient.
     """
     scores, positive = scores_of(films, calibration), positives_of(films)
-    overlap = np.asarray([ungated_dice(film, extent) if film.positive else np.nan for film in films])
-    figures: dict[str, Any] = {"films": len(films), "positives": int(positive.sum()), "extent": extent}
+    overlap = np.asarray([ungated_dice(film, mask_threshold) if film.positive else np.nan for film in films])
+    figures: dict[str, Any] = {"films": len(films), "positives": int(positive.sum()), "mask_threshold": mask_threshold}
     measured: dict[str, Callable[[NDArray[np.intp]], float]] = {
         "auc": lambda chosen: auc(scores[chosen], positive[chosen]),
         "dice_positive": lambda chosen: mean_known(overlap[chosen]),
@@ -43,10 +43,10 @@ def manifest_figures(films: Sequence[Examined], calibration: Calibration, extent
     return figures
 
 
-def ungated_dice(film: Examined, extent: float) -> float:
+def ungated_dice(film: PredictedFilm, mask_threshold: float) -> float:
     """Dice of a film at the size of its truth, whatever its score and however small its regions."""
     height, width = film.truth.shape
-    return dice(extent_mask(film.probability, (height, width), extent), film.truth)
+    return dice(binary_mask(film.probability, (height, width), mask_threshold), film.truth)
 
 
 def mean_known(values: NDArray[np.float64]) -> float:

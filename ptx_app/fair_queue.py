@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Turnstile:
+class FairQueue:
     """A fair queue for a shared resource. On two cores, two films at once take longer than one after the other."""
 
     def __init__(self, places: int = 1) -> None:

@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from ptx_app.turnstile import Turnstile
+from ptx_app.fair_queue import FairQueue
 
 
 def test_one_at_a_time_in_the_order_of_arrival():
-    turnstile, order, inside = Turnstile(), [], []
+    fair_queue, order, inside = FairQueue(), [], []
 
     def work(number: int) -> None:
-        with turnstile.turn():
+        with fair_queue.turn():
             inside.append(number)
             assert len(inside) == 1
             time.sleep(0.01)
@@ -20,11 +20,11 @@ def test_one_at_a_time_in_the_order_of_arrival():
             inside.remove(number)
 
     threads = []
-    with turnstile.turn():
+    with fair_queue.turn():
         for number in range(6):
             threads.append(threading.Thread(target=work, args=(number,)))
             threads[-1].start()
-            while len(turnstile._queue) < number + 2:
+            while len(fair_queue._queue) < number + 2:
                 time.sleep(0.001)
     for thread in threads:
         thread.join(5)
@@ -32,9 +32,9 @@ def test_one_at_a_time_in_the_order_of_arrival():
 
 
 def test_whoever_waits_is_told_how_many_are_before():
-    turnstile, places = Turnstile(), []
-    with turnstile.turn():
-        thread = threading.Thread(target=lambda: turnstile.turn(places.append, every=0.01).__enter__())
+    fair_queue, places = FairQueue(), []
+    with fair_queue.turn():
+        thread = threading.Thread(target=lambda: fair_queue.turn(places.append, every=0.01).__enter__())
         thread.start()
         while not places:
             time.sleep(0.001)
@@ -43,34 +43,34 @@ def test_whoever_waits_is_told_how_many_are_before():
 
 
 def test_whoever_gives_up_waiting_gives_up_the_place():
-    turnstile = Turnstile()
+    fair_queue = FairQueue()
 
     def give_up(place: int) -> None:
         raise InterruptedError
 
-    with turnstile.turn(), pytest.raises(InterruptedError), turnstile.turn(give_up):
+    with fair_queue.turn(), pytest.raises(InterruptedError), fair_queue.turn(give_up):
         pass
-    with turnstile.turn(lambda place: pytest.fail("nobody is before us")):
+    with fair_queue.turn(lambda place: pytest.fail("nobody is before us")):
         pass
 
 
 def test_an_error_inside_lets_the_next_one_in():
-    turnstile = Turnstile()
-    with pytest.raises(ValueError, match="broken"), turnstile.turn():
+    fair_queue = FairQueue()
+    with pytest.raises(ValueError, match="broken"), fair_queue.turn():
         raise ValueError("broken")
-    with turnstile.turn(lambda place: pytest.fail("nobody is before us")):
+    with fair_queue.turn(lambda place: pytest.fail("nobody is before us")):
         pass
 
 
 def test_as_many_as_there_are_places_are_inside_at_once():
-    turnstile, told, entered = Turnstile(places=2), [], threading.Event()
+    fair_queue, told, entered = FairQueue(places=2), [], threading.Event()
 
     def third() -> None:
-        with turnstile.turn(told.append, every=0.01):
+        with fair_queue.turn(told.append, every=0.01):
             entered.set()
 
-    with turnstile.turn(lambda place: pytest.fail("a place is free")):
-        with turnstile.turn(lambda place: pytest.fail("a place is free")):
+    with fair_queue.turn(lambda place: pytest.fail("a place is free")):
+        with fair_queue.turn(lambda place: pytest.fail("a place is free")):
             thread = threading.Thread(target=third)
             thread.start()
             while not told:

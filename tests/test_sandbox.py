@@ -16,19 +16,19 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
 from ptx_app.film.examples import example_bytes
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.sandbox.reader import GuardedReader
+from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.film.sandbox.worker import LENGTH, send
 from tests.support.films import broken_dicom, ct_slice, dicom_of
 
 
 @pytest.fixture
 def reader():
-    with GuardedReader(workers=1, seconds=5) as reader:
+    with SandboxedReader(workers=1, seconds=5) as reader:
         yield reader
 
 
 def same(first: Radiograph, second: Radiograph) -> bool:
-    facts = ("view", "spacing", "source_format", "remarks", "objections")
+    facts = ("view", "spacing", "source_format", "warnings", "rejections")
     return (
         np.array_equal(first.pixels, second.pixels)
         and list(first.tags.items()) == list(second.tags.items())
@@ -40,7 +40,7 @@ def film(seed: int, height: int = 200, width: int = 160) -> bytes:
     return dicom_of(np.random.default_rng(seed).random((height, width), dtype=np.float32))
 
 
-def worker_of(reader: GuardedReader) -> int:
+def worker_of(reader: SandboxedReader) -> int:
     process = reader._idle.get()
     reader._idle.put(process)
     return process.pid
@@ -95,7 +95,7 @@ def test_a_worker_that_died_while_idle_is_replaced_unseen(reader):
 
 
 def test_a_file_that_takes_too_long_is_ended_and_the_next_film_works():
-    with GuardedReader(workers=1, seconds=1) as reader:
+    with SandboxedReader(workers=1, seconds=1) as reader:
         reader.read(film(1))
         os.kill(worker_of(reader), signal.SIGSTOP)
         started = time.monotonic()
@@ -109,17 +109,17 @@ def test_a_file_that_takes_too_long_is_ended_and_the_next_film_works():
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
 def test_a_film_over_the_memory_limit_is_refused_and_the_next_film_works():
     large = dicom_of(np.zeros((3000, 3000), np.float32))
-    with GuardedReader(workers=1, memory_bytes=16 << 20) as reader:
+    with SandboxedReader(workers=1, memory_bytes=16 << 20) as reader:
         with pytest.raises(FilmError) as raised:
             reader.read(large)
         assert raised.value.code in {"TOO_MUCH_MEMORY", "READER_LOST"}
         assert reader.read(film(1)).pixels.shape == (200, 160)
-    with GuardedReader(workers=1) as reader:
+    with SandboxedReader(workers=1) as reader:
         assert reader.read(large).pixels.shape == (3000, 3000)
 
 
 def test_many_at_once_each_get_their_own_film():
-    with GuardedReader(workers=2) as reader:
+    with SandboxedReader(workers=2) as reader:
         seen: dict[int, tuple[int, ...]] = {}
 
         def read(number: int) -> None:
@@ -141,7 +141,7 @@ def test_greedy_readers_let_a_third_one_in():
             reader.read(large)
             done.append(None)
 
-    with GuardedReader(workers=1) as reader:
+    with SandboxedReader(workers=1) as reader:
         threads = [threading.Thread(target=greedy) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -256,7 +256,7 @@ def test_a_jpeg_cut_short_and_ended_is_refused(reader):
 
 
 def test_closing_ends_every_worker_and_leaves_the_reader_usable():
-    reader = GuardedReader(workers=2)
+    reader = SandboxedReader(workers=2)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda seed: reader.read(film(seed, 1500, 1500)), range(6)))
     workers = [process.pid for process in reader._idle.queue if process is not None]

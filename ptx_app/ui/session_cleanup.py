@@ -14,28 +14,28 @@ from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileMan
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from ptx_app.ui.freed_memory import give_back, keep_little
+from ptx_app.ui.heap import limit_free_heap, trim_heap
 from ptx_app.ui.visit import Visit
 
 # Streamlit bounds an upload's size; this alone is what would bring it to the disk.
 MultiPartParser.spool_max_size = sys.maxsize
-keep_little()
+limit_free_heap()
 
 
-def let_go(file: UploadedFile) -> None:
+def release_upload(file: UploadedFile) -> None:
     """Drop a file that was read from the server's memory."""
     uploads, session = _uploads()
     uploads.remove_file(session, file.file_id)
 
 
-def let_go_of_all() -> None:
+def release_all_uploads() -> None:
     """Drop every file that this session has uploaded, read or not."""
     uploads, session = _uploads()
     uploads.remove_session_files(session)
-    give_back()
+    trim_heap()
 
 
-def end_with_the_page(visit: Visit) -> None:
+def end_session_with_page(visit: Visit) -> None:
     """See to it that this session goes once its page is closed; called at each run.
 
     A page that only lost its connection finds its films again for as long as `server.disconnectedSessionTTL` allows.
@@ -63,7 +63,7 @@ def _watch(server: Runtime, session: str, visit: Visit, away: int) -> None:
     visit.clear()  # now, not when Python next looks for what nobody holds
     server.close_session(session)
     _watched.discard(session)
-    give_back()
+    trim_heap()
 
 
 @st.cache_resource(scope="session", on_release=_leave, show_spinner=False)

@@ -14,7 +14,7 @@ _MOST_FREE_AT_END = 8 << 20
 _LARGEST_IN_HEAP = 32 << 20
 
 
-def keep_little() -> bool:
+def limit_free_heap() -> bool:
     """Let each heap keep at most 8 MiB at its end; True where that was possible.
 
     From then on glibc adapts neither threshold by itself. Blocks above 32 MiB are mapped one by one, as far as it would
@@ -26,7 +26,7 @@ def keep_little() -> bool:
     )
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Give back what lies free between blocks in use, in every heap."""
     libc = _glibc()
     if libc is not None:

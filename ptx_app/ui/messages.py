@@ -22,7 +22,7 @@ def where(finding: Finding) -> str:
     if not finding.flagged:
         return "The score is under the threshold, so nothing is outlined."
     if not finding.regions:
-        return "No region reaches the extent threshold. Lower it, or look at the heat map."
+        return "No region reaches the mask threshold. Lower it, or look at the heat map."
     sides = " and ".join(SIDE_WORDS[side] for side in finding.sides)
     return f"{sides[0].upper()}{sides[1:]}, {share(finding.share)} of the film."
 

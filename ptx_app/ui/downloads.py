@@ -13,7 +13,7 @@ import streamlit as st
 from ptx_app.ui.component import component
 from ptx_app.ui.data_url import data_url
 
-_mount = component("take_away")
+_mount = component("downloads")
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Offer:
     make: Callable[[], bytes]
 
 
-def take_away(offers: list[Offer]) -> None:
+def downloads(offers: list[Offer]) -> None:
     """Draw a button for each offer, and hand over what was just asked for."""
 
     def remember() -> None:
-        st.session_state["wanted"] = st.session_state["take_away"].want
+        st.session_state["wanted"] = st.session_state["downloads"].want
 
     wanted = st.session_state.pop("wanted", None)
     data: dict[str, Any] = {"offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers]}
@@ -39,4 +39,4 @@ def take_away(offers: list[Offer]) -> None:
         if wanted and wanted["name"] == offer.file_name:
             # The serial number is the browser's own: a page drawn twice hands the file over once.
             data["file"] = wanted | {"url": data_url(offer.make(), offer.mime)}
-    _mount(key="take_away", data=data, on_want_change=remember)
+    _mount(key="downloads", data=data, on_want_change=remember)
