@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ptx_app.ui import freed_memory
+from ptx_app.ui import heap
 
 _PRELUDE = """
 import threading
@@ -55,6 +55,6 @@ print(resident_mib())
 
 
 def test_nothing_is_done_where_there_is_no_glibc(monkeypatch):
-    monkeypatch.setattr(freed_memory.sys, "platform", "darwin")
-    assert not freed_memory.limit_free_heap()
-    freed_memory.trim_heap()
+    monkeypatch.setattr(heap.sys, "platform", "darwin")
+    assert not heap.limit_free_heap()
+    heap.trim_heap()

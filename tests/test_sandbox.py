@@ -199,7 +199,8 @@ def test_an_answer_without_sense_is_a_lost_reader(reader, monkeypatch, answer):
 @pytest.mark.skipif(not hasattr(signal, "alarm"), reason="this system has no alarm")
 def test_a_worker_ends_itself_where_nobody_else_does():
     code = (
-        "import time, ptx_app.film.sandbox.worker as worker; worker._GRACE = 0.5; worker.answer = lambda _: time.sleep(60);"
+        "import time, ptx_app.film.sandbox.worker as worker;"
+        "worker._GRACE = 0.5; worker.answer = lambda _: time.sleep(60);"
         "worker.main(768 << 20, 0.5)"
     )
     worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -3,6 +3,8 @@
 python -m tools.make_picture            needs Chromium and the packages of requirements-dev.txt
 """
 
+from pathlib import Path
+
 from tests.support.serving import running_browser, running_server
 
 
@@ -14,7 +16,7 @@ def main() -> None:
         page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
         page.locator("img.layer").last.wait_for()
         page.wait_for_timeout(1000)
-        page.screenshot(path=HERE / "page.png")
+        page.screenshot(path=Path("docs/page.png"))
 
 
 if __name__ == "__main__":

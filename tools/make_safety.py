@@ -124,7 +124,7 @@ Browser pages that each drop films of sizes no other film has, look at what they
 
 {round_by_round(again["rounds"])}
 """
-    (ROOT / "docs" / "safety.md").write_text(page, encoding="utf-8")
+    Path("docs/safety.md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
