@@ -184,7 +184,7 @@ def server(home) -> Iterator[Server]:
 
 
 # What the server caches holds no film of a visitor.
-_SHARED = ("engine.example_thumbnails", "engine._build", "engine._reader", "letting_go._presence")
+_SHARED = ("engine.example_thumbnails", "engine._build", "engine._reader", "session_cleanup._presence")
 # Every element with its attributes, inside the components too.
 _WHOLE_PAGE = """() => {
   const roots = [document], pages = [document.documentElement.outerHTML, document.title];
