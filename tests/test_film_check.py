@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file, save_file
 
-from ptx_app.errors import NotAFilmError, WeightsError
+from ptx_app.errors import WeightsError
 from ptx_app.film import read_film
 from ptx_app.film.check.classifier import FEATURES, SIDE, WEIGHTS_PATH, classify, load_layers, logits
-from ptx_app.film.check.frontal import check, require_frontal_film
+from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import FilmNote, Radiograph
 
@@ -114,20 +114,11 @@ def test_the_header_is_heard_first(film):
     header = FilmNote("WRONG_MODALITY", "The header says so.")
     both = check(replace(film, pixels=1 - film.pixels, rejections=(header,)))
     assert [rejection.code for rejection in both] == ["WRONG_MODALITY", "INVERTED_FILM"]
-    with pytest.raises(NotAFilmError) as refused:
-        require_frontal_film(replace(film, rejections=(header,)))
-    assert refused.value.code == "WRONG_MODALITY"
 
 
 def test_no_reason_is_given_twice():
     reader = FilmNote("BLANK_PICTURE", "As the reader says it.")
     assert check(Radiograph(np.zeros((64, 64), np.float32), rejections=(reader,))) == (reader,)
-
-
-def test_a_picture_is_refused_with_its_own_reason():
-    with pytest.raises(NotAFilmError) as refused:
-        require_frontal_film(Radiograph(NO_FILMS["noise"].astype(np.float32)))
-    assert refused.value.code == "NOT_A_CHEST_FILM"
 
 
 @settings(max_examples=150, deadline=None)

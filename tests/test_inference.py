@@ -75,7 +75,7 @@ def test_prepare_stretches_and_does_not_turn():
 def test_predict_puts_the_answer_where_the_film_has_it():
     film = np.zeros((200, 100), np.float32)
     film[:100, :50] = 1.0
-    prediction = predict(BrightIsAir(), film, weights())
+    prediction = predict(BrightIsAir(), prepare(film, SPEC), weights())
     assert prediction.probability.shape == (64, 64)
     assert prediction.probability.dtype == np.float32
     assert prediction.probability[10, 10] > 0.99
@@ -87,10 +87,10 @@ def test_flip_averaging_gives_both_ways_to_the_network_and_turns_the_answer_back
     film = np.zeros((64, 64), np.float32)
     film[:, :20] = 1.0
     network = BrightIsAir()
-    averaged = predict(network, film, weights(flip_averaging=True))
+    averaged = predict(network, prepare(film, SPEC), weights(flip_averaging=True))
     assert network.batches[0].shape == (2, 3, 64, 64)
     assert np.array_equal(network.batches[0][0], network.batches[0][1][:, :, ::-1])
-    alone = predict(BrightIsAir(), film, weights())
+    alone = predict(BrightIsAir(), prepare(film, SPEC), weights())
     assert np.allclose(averaged.probability, alone.probability, atol=1e-6)
     assert averaged.score == pytest.approx(alone.score)
 
@@ -123,7 +123,7 @@ def prediction_with(*boxes: tuple[int, int, int, int], score: float = 0.9, side:
     probability = np.zeros((side, side), np.float32)
     for left, top, right, bottom in boxes:
         probability[top:bottom, left:right] = 0.8
-    return Prediction(score, probability)
+    return Prediction(score, probability, 0.0)
 
 
 def test_a_film_under_the_score_threshold_has_no_mask():
@@ -177,12 +177,14 @@ def test_flagged_without_any_region_is_said():
     st.floats(0, 0.2),
 )
 @settings(max_examples=60, deadline=None)
-def test_masks_shrink_as_the_extent_rises_and_regions_add_up(probability, height, width, mask_threshold, smallest):
-    low = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, mask_threshold, 0))
-    high = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, min(mask_threshold + 0.01, 1), 0))
+def test_masks_shrink_as_the_mask_threshold_rises_and_regions_add_up(
+    probability, height, width, mask_threshold, smallest
+):
+    low = decide(Prediction(1.0, probability, 0.0), (height, width), Thresholds(0.5, mask_threshold, 0))
+    high = decide(Prediction(1.0, probability, 0.0), (height, width), Thresholds(0.5, min(mask_threshold + 0.01, 1), 0))
     assert low.mask.shape == (height, width)
     assert not (high.mask & ~low.mask).any()
-    kept = decide(Prediction(1.0, probability), (height, width), Thresholds(0.5, mask_threshold, smallest))
+    kept = decide(Prediction(1.0, probability, 0.0), (height, width), Thresholds(0.5, mask_threshold, smallest))
     assert sum(region.share for region in kept.regions) == pytest.approx(kept.share, abs=1e-6)
     assert all(region.share >= smallest for region in kept.regions)
     for region in kept.regions:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import ROOT, NetworkSpec, Weights, load_manifest
-from ptx_app.model.network import TorchNetwork, build_module
+from ptx_app.model.torch_network import TorchNetwork, build_module
 from ptx_app.model.torchvision_ops import declare_missing_operators
 
 SMALL = NetworkSpec("Unet", "mobilenet_v2")

@@ -21,7 +21,7 @@ def finding(*boxes, score=0.9, shape=(120, 100)):
     probability = np.zeros((64, 64), np.float32)
     for left, top, right, bottom in boxes:
         probability[top:bottom, left:right] = 0.9
-    return decide(Prediction(score, probability), shape, Thresholds(0.5, 0.5, 0))
+    return decide(Prediction(score, probability, 0.0), shape, Thresholds(0.5, 0.5, 0))
 
 
 @given(arrays(np.float32, (7, 9), elements=st.floats(-0.5, 1.5, width=32)))

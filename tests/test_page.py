@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from ptx_app.errors import FilmError, WeightsError
 from ptx_app.film.examples import example_bytes
 from ptx_app.model.manifest import ROOT, load_manifest
+from ptx_app.pipeline import Detector
 from ptx_app.ui import engine
 from tests.support.films import broken_dicom, ct_slice
 
@@ -64,7 +65,7 @@ def test_an_unknown_example_changes_nothing(page):
 
 
 def test_moving_a_threshold_decides_anew_without_the_network(example, monkeypatch):
-    monkeypatch.setattr("ptx_app.ui.intake.predict", lambda *_: pytest.fail("inferred again"))
+    monkeypatch.setattr(Detector, "predict", lambda *_: pytest.fail("inferred again"))
     score = visit(example).current.film.prediction.score
     example.slider(key="score_threshold").set_value(1.0).run()
     said = words_of(example)
@@ -98,8 +99,10 @@ def test_a_broken_file_gets_a_sentence_and_a_code_and_the_next_film_is_read(page
     assert "flagged" in words_of(page.run())
 
 
-def test_a_film_of_another_kind_is_withheld_until_it_is_overruled(page):
-    drop(page, ("x", ct_slice()))
+def test_a_film_of_another_kind_is_not_judged_until_its_reader_asks(page, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(Detector, "predict", lambda *_: pytest.fail("a rejected film was inferred"))
+        drop(page, ("x", ct_slice()))
     said = words_of(page)
     assert "Not judged" in said
     assert "WRONG_MODALITY" in said
@@ -145,7 +148,7 @@ def test_missing_weights_are_said_and_nothing_else_breaks(page, monkeypatch):
         raise WeightsError("WEIGHTS_UNAVAILABLE", "The weights cannot be had.")
 
     engine._build.clear()
-    monkeypatch.setattr("ptx_app.ui.engine.resolve", missing)
+    monkeypatch.setattr("ptx_app.pipeline.resolve", missing)
     page.query_params["example"] = "plain"
     said = words_of(page.run())
     assert "WEIGHTS_UNAVAILABLE" in said

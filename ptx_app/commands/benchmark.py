@@ -23,21 +23,16 @@ import torch
 from safetensors.torch import load_file
 
 from ptx_app.film import read_film
-from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import example_bytes
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.inference.decide import Thresholds, decide
-from ptx_app.inference.predict import predict
+from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import ROOT, Weights, load_manifest
-from ptx_app.model.network import TorchNetwork, build_module
-from ptx_app.output.pictures import coloured_layer, contour, encoded, grey_picture
-from ptx_app.peak_memory import peak_memory
-from ptx_app.ui.visit import Film
+from ptx_app.model.torch_network import build_module
+from ptx_app.output.pictures import coloured_layer, contour, encoded, film_pictures, grey_picture
+from ptx_app.pipeline import Detector, required_prediction
 from ptx_app.weights.fetch import resolve
 
 GOAL_SECONDS = 1.5
-GOAL_BYTES = 1.0e9
-_MODULES_KEPT_OUT = ("albumentations", "matplotlib", "ptx_app.training")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print both ways' times and their ratio, and the memory of the app's process with one film done."""
     data = arguments.film.read_bytes() if arguments.film else _film_1024()
     weights, path = resolve(load_manifest(), arguments.weights)
-    network, module = TorchNetwork(weights, path), _plain_module(weights, path)
+    module = _plain_module(weights, path)
     with SandboxedReader(workers=1) as reader:
-        ways = (_app_way(weights, network, reader, data), _plain_way(weights, module, data))
+        detector = Detector.of(weights, path, reader.read)
+        ways = (_app_way(detector, data), _plain_way(weights, module, data))
         app, plain = _timed_in_turns(*ways, arguments.rounds)
         guarded, unguarded = _timed_in_turns(lambda: reader.read(data), lambda: read_film(data), arguments.rounds)
-    fast, eager = _timed_in_turns(*_network_alone(weights, network, module), arguments.rounds)
+    fast, eager = _timed_in_turns(*_network_alone(detector, module), arguments.rounds)
     _say(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     _say(f"From bytes to contour, warm, {arguments.rounds} rounds, seconds:")
     _say(f"  app    median {statistics.median(app):.3f}  worst {max(app):.3f}  (goal {GOAL_SECONDS})")
@@ -69,14 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _app_way(weights: Weights, network: TorchNetwork, reader: SandboxedReader, data: bytes) -> Callable[[], object]:
-    thresholds = Thresholds(0.0, weights.operating_point().mask_threshold, 0.0)
+def _app_way(detector: Detector, data: bytes) -> Callable[[], object]:
+    thresholds = Thresholds(0.0, detector.weights.operating_point().mask_threshold, 0.0)
 
     def once() -> bytes:
-        film = reader.read(data)
-        prediction = predict(network, film.pixels, weights)
-        kept = Film.of(film, check(film), prediction)
-        return encoded(coloured_layer(contour(decide(prediction, kept.shape, thresholds).mask)))
+        examination = detector.examine(detector.read(data), overrule=True)
+        film_pictures(examination.radiograph.pixels)
+        finding = detector.decide(required_prediction(examination), examination.radiograph.shape, thresholds)
+        return encoded(coloured_layer(contour(finding.mask)))
 
     return once
 
@@ -87,17 +83,16 @@ def _plain_module(weights: Weights, path: Path) -> torch.nn.Module:
     return module.eval()
 
 
-def _network_alone(
-    weights: Weights, network: TorchNetwork, module: torch.nn.Module
-) -> tuple[Callable[[], object], Callable[[], object]]:
-    shape = (1, weights.input.channels, weights.input.side, weights.input.side)
+def _network_alone(detector: Detector, module: torch.nn.Module) -> tuple[Callable[[], object], Callable[[], object]]:
+    spec = detector.weights.input
+    shape = (1, spec.channels, spec.side, spec.side)
     batch = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
     def plain() -> object:
         with torch.no_grad():
             return module(torch.from_numpy(batch))
 
-    return (lambda: network(batch)), plain
+    return (lambda: detector.network(batch)), plain
 
 
 def _plain_way(weights: Weights, module: torch.nn.Module, data: bytes) -> Callable[[], object]:
@@ -158,7 +153,7 @@ def _film_1024() -> bytes:
 def _memory_of_the_page() -> str:
     """Run the page in a process of its own until the example's verdict stands, and ask what it took."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "ptx_app.commands.benchmark"],
+        [sys.executable, "-W", "ignore", "-m", "ptx_app.ui.page_memory"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -167,22 +162,5 @@ def _memory_of_the_page() -> str:
     return done.stdout.strip()
 
 
-def _page_once() -> None:
-    from streamlit.testing.v1 import AppTest
-
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    page.query_params["example"] = "simulated"
-    page.run()
-    if not page.session_state["visit"].cases[0].film:
-        raise SystemExit("The example was not read.")
-    extra = [name for name in _MODULES_KEPT_OUT if name in sys.modules]
-    _say(f"Memory of the page's process with one film done: {peak_memory() / 1e6:.0f} MB (goal {GOAL_BYTES / 1e6:.0f})")
-    _say(f"Imported there though it should not: {', '.join(extra) or 'nothing'}")
-
-
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
-
-
-if __name__ == "__main__":
-    _page_once()

@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
-from ptx_app.film.check.frontal import require_frontal_film
 from ptx_app.film.limits import Limits
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.inference.decide import Finding, Thresholds, decide
-from ptx_app.inference.predict import Prediction, predict
-from ptx_app.model.manifest import Weights, load_manifest
-from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.inference.decide import Finding, Thresholds
+from ptx_app.model.manifest import load_manifest
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import side_code
+from ptx_app.pipeline import Detector, required_prediction
 from ptx_app.settings import read_settings
 from ptx_app.unexpected import unexpected
 from ptx_app.weights.fetch import resolve
@@ -54,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
         require_apart(arguments.films, files, arguments.output)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with SandboxedReader(workers=1) as reader:
-            examiner = Examiner(reader, weights, TorchNetwork(weights, path), thresholds, not arguments.all)
-            failed = _write_all(files, arguments.output, examiner, arguments.probability)
+            job = _Job(Detector.of(weights, path, reader.read), thresholds, arguments.all, arguments.probability)
+            failed = _write_all(files, arguments.output, job)
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE",
@@ -65,32 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class Examiner:
-    """Everything that turns a file into a finding at fixed thresholds."""
+class _Job:
+    """What is asked of every file: at which thresholds, rejected ones too or not, with the probability or without."""
 
-    reader: SandboxedReader
-    weights: Weights
-    network: Network
+    detector: Detector
     thresholds: Thresholds
-    require_film: bool
-
-    def examine(self, data: bytes) -> "Examined":
-        """Read, check, predict and decide. Raises FilmError, NotAFilmError among them."""
-        radiograph = self.reader.read(data)
-        if self.require_film:
-            require_frontal_film(radiograph)
-        prediction = predict(self.network, radiograph.pixels, self.weights)
-        shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
-        return Examined(grey_picture(radiograph.pixels), prediction, decide(prediction, shape, self.thresholds))
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A film that was looked at: `grey` (H, W) uint8, what the network said, what was decided."""
-
-    grey: NDArray[np.uint8]
-    prediction: Prediction
-    finding: Finding
+    overrule: bool
+    probability: bool
 
 
 def walk(places: Iterable[Path]) -> Iterator[Path]:
@@ -143,7 +122,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def _write_all(files: Sequence[Path], output: Path, examiner: Examiner, probability: bool) -> int:
+def _write_all(files: Sequence[Path], output: Path, job: _Job) -> int:
     failed = 0
     # Names of files need not be UTF-8.
     with (output / "results.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
@@ -151,7 +130,7 @@ def _write_all(files: Sequence[Path], output: Path, examiner: Examiner, probabil
         writer.writeheader()
         for file, stem in zip(tqdm(files, unit="film"), stems(files), strict=True):
             started = time.perf_counter()
-            row, pictures = _outcome(file, examiner, probability)
+            row, pictures = _outcome(file, job)
             for ending, content in pictures.items():
                 (output / f"{stem}{ending}").write_bytes(content)
             failed += row["status"] == "failed"
@@ -160,11 +139,16 @@ def _write_all(files: Sequence[Path], output: Path, examiner: Examiner, probabil
     return failed
 
 
-def _outcome(file: Path, examiner: Examiner, probability: bool) -> tuple[dict[str, object], dict[str, bytes]]:
+def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]]:
     """What the table says of a file, and the files to be written for it by their endings."""
     try:
-        examined = examiner.examine(_bytes_of(file))
-        return {"status": "ok"} | _facts(examined.finding), _pictures(examined, probability)
+        examination = job.detector.examine(job.detector.read(_bytes_of(file)), overrule=job.overrule)
+        prediction, radiograph = required_prediction(examination), examination.radiograph
+        finding = job.detector.decide(prediction, radiograph.shape, job.thresholds)
+        pictures = _pictures(grey_picture(radiograph.pixels), finding)
+        if job.probability:
+            pictures[_PROBABILITY] = _half_precision(prediction.probability)
+        return {"status": "ok"} | _facts(finding), pictures
     except Exception as error:  # our fault or a decoder's, where it is no PtxError
         known = error if isinstance(error, PtxError) else unexpected(error)
         return {"status": "refused" if isinstance(known, NotAFilmError) else "failed", "error_code": known.code}, {}
@@ -194,13 +178,11 @@ def _facts(finding: Finding) -> dict[str, object]:
     }
 
 
-def _pictures(examined: Examined, probability: bool) -> dict[str, bytes]:
-    pictures = {
-        _MASK: encoded(mask_picture(examined.finding)),
-        _OVERLAY: encoded(overlay_picture(examined.grey, examined.finding)),
-    }
-    if probability:
-        array = io.BytesIO()
-        np.save(array, examined.prediction.probability.astype(np.float16))
-        pictures[_PROBABILITY] = array.getvalue()
-    return pictures
+def _pictures(grey: NDArray[np.uint8], finding: Finding) -> dict[str, bytes]:
+    return {_MASK: encoded(mask_picture(finding)), _OVERLAY: encoded(overlay_picture(grey, finding))}
+
+
+def _half_precision(probability: NDArray[np.float32]) -> bytes:
+    array = io.BytesIO()
+    np.save(array, probability.astype(np.float16))
+    return array.getvalue()

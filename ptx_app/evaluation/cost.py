@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ptx_app.inference.predict import predict
 from ptx_app.model.manifest import Weights
-from ptx_app.model.network import TorchNetwork, build_module
+from ptx_app.model.torch_network import TorchNetwork, build_module
 from ptx_app.peak_memory import peak_memory
+from ptx_app.pipeline import Detector
 
 _THREADS, _TIMES = 2, 5
 
@@ -50,11 +50,11 @@ def measure_cost(weights: Weights, file: Path) -> Cost:
 
 def _run(weights: Weights, file: Path) -> tuple[float, float]:
     torch.set_num_threads(_THREADS)
-    network = TorchNetwork(weights, file, torch.device("cpu"))
+    detector = Detector(weights, TorchNetwork(weights, file, torch.device("cpu")))
     film = np.zeros((1024, 1024), np.float32)
     taken = []
     for _ in range(_TIMES + 1):
         begun = time.perf_counter()
-        predict(network, film, weights)
+        detector.predict(detector.prepare(film))
         taken.append(time.perf_counter() - begun)
     return statistics.median(taken[1:]), peak_memory() / 2**20

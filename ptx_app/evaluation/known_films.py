@@ -14,9 +14,8 @@ from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import as_pixels, read_picture
 from ptx_app.film.radiograph import View
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.inference.predict import Prediction, calibrated_score, predict
-from ptx_app.model.manifest import Calibration, Weights
-from ptx_app.model.network import Network, NetworkOutput
+from ptx_app.inference.predict import Prediction
+from ptx_app.pipeline import Detector
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ class PredictedFilm:
 
     Attributes:
         name, group, positive, view, truth: as of the KnownFilm.
-        logit: image-level, before calibration; the mean of both where flips are averaged.
-        probability: (S, S) float32 in [0, 1].
+        prediction: scored with the calibration of the weights that it was predicted with.
     """
 
     name: str
@@ -55,41 +53,29 @@ class PredictedFilm:
     positive: bool
     view: View
     truth: NDArray[np.bool_]
-    logit: float
-    probability: NDArray[np.float32]
+    prediction: Prediction
 
-    def prediction(self, calibration: Calibration) -> Prediction:
-        """What the app would say with that calibration."""
-        return Prediction(calibrated_score(self.logit, self.probability, calibration), self.probability)
-
-
-class _Listening:
-    """A network whose last image-level logit is kept: the app's prediction tells the calibrated score alone."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self.logit = float("nan")
-
-    def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
-        output = self._network(batch)
-        self.logit = float(output.score_logits.mean())
-        return output
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the truth in px."""
+        return self.truth.shape[0], self.truth.shape[1]
 
 
 def predict_films(
-    network: Network, weights: Weights, films: Iterable[KnownFilm], total: int | None = None, what: str = "predict"
+    detector: Detector, films: Iterable[KnownFilm], total: int | None = None, what: str = "predict"
 ) -> list[PredictedFilm]:
-    """Run films through the app's `predict`, with a progress bar of `total` films."""
-    listening = _Listening(network)
-    predicted = []
-    for film in tqdm(films, what, total, unit="film"):
-        prediction = predict(listening, film.pixels, weights)
-        predicted.append(
-            PredictedFilm(
-                film.name, film.group, film.positive, film.view, film.truth, listening.logit, prediction.probability
-            )
+    """Run films through the app's own way, the check aside, with a progress bar of `total` films."""
+    return [
+        PredictedFilm(
+            film.name,
+            film.group,
+            film.positive,
+            film.view,
+            film.truth,
+            detector.predict(detector.prepare(film.pixels)),
         )
-    return predicted
+        for film in tqdm(films, what, total, unit="film")
+    ]
 
 
 def prepared_films(films: Sequence[LabelledFilm]) -> Iterator[KnownFilm]:
@@ -116,7 +102,7 @@ def dicom_films(folder: Path) -> Iterator[KnownFilm]:
             if uid not in runs:
                 continue
             radiograph = reader.read(path.read_bytes())
-            shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
+            shape = radiograph.shape
             positive = is_positive(runs[uid])
             truth = decode_run_lengths(runs[uid], shape) if positive else _nothing(shape)
             yield KnownFilm(uid, patients.get(uid, uid), positive, radiograph.view, radiograph.pixels, truth)

@@ -16,7 +16,7 @@ PLACES = 4  # of what is measured
 
 def scores_of(films: Sequence[PredictedFilm], calibration: Calibration) -> NDArray[np.float64]:
     """The films' calibrated scores, (N,)."""
-    return np.asarray([film.prediction(calibration).score for film in films])
+    return np.asarray([film.prediction.calibrated(calibration).score for film in films])
 
 
 def positives_of(films: Sequence[PredictedFilm]) -> NDArray[np.bool_]:
@@ -45,8 +45,7 @@ def manifest_figures(films: Sequence[PredictedFilm], calibration: Calibration, m
 
 def ungated_dice(film: PredictedFilm, mask_threshold: float) -> float:
     """Dice of a film at the size of its truth, whatever its score and however small its regions."""
-    height, width = film.truth.shape
-    return dice(binary_mask(film.probability, (height, width), mask_threshold), film.truth)
+    return dice(binary_mask(film.prediction.probability, film.shape, mask_threshold), film.truth)
 
 
 def mean_known(values: NDArray[np.float64]) -> float:

@@ -100,9 +100,9 @@ def draw_films(
         figure, axes = plt.subplots(max(len(rows), 1), 3, figsize=(9, 3 * max(len(rows), 1)), squeeze=False)
         for line, row in zip(axes, rows, strict=False):
             height, width = films[row].pixels.shape
-            prediction = predicted[row].prediction(weights.calibration)
+            prediction = predicted[row].prediction.calibrated(weights.calibration)
             thresholds = Thresholds(0.0, weights.operating_point().mask_threshold, 0.0)
-            masks = (None, predicted[row].truth, decide(prediction, predicted[row].truth.shape, thresholds).mask)
+            masks = (None, predicted[row].truth, decide(prediction, predicted[row].shape, thresholds).mask)
             for axis, mask in zip(line, masks, strict=True):
                 axis.imshow(films[row].pixels, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
                 if mask is not None:

@@ -99,14 +99,12 @@ def results_of(films: Sequence[PredictedFilm], weights: Weights) -> Results:
 
 
 def _overlap(film: PredictedFilm, mask_threshold: float) -> tuple[float, float]:
-    height, width = film.truth.shape
-    mask = binary_mask(film.probability, (height, width), mask_threshold)
+    mask = binary_mask(film.prediction.probability, film.shape, mask_threshold)
     return dice(mask, film.truth), iou(mask, film.truth)
 
 
 def _decided(film: PredictedFilm, calibration: Calibration, thresholds: Thresholds) -> tuple[float, list[float]]:
-    height, width = film.truth.shape
-    mask = decide(film.prediction(calibration), (height, width), thresholds).mask
+    mask = decide(film.prediction.calibrated(calibration), film.shape, thresholds).mask
     hit, marked, true = (float(what.mean()) for what in (mask & film.truth, mask, film.truth))
     return dice(mask, film.truth), [hit, marked - hit, true - hit, 1 - marked - true + hit]
 

@@ -16,7 +16,7 @@ from ptx_app.evaluation.plots import draw_figures, draw_films
 from ptx_app.evaluation.report import markdown
 from ptx_app.evaluation.results import evaluate, results_of
 from ptx_app.model.manifest import Weights
-from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.pipeline import Detector
 
 
 def write_evaluation(
@@ -48,13 +48,13 @@ def write_evaluation(
     """
     if flip_averaging is not None:
         weights = replace(weights, flip_averaging=flip_averaging)
-    network = TorchNetwork(weights, file)
+    detector = Detector.of(weights, file)
     films = validation_films(read_index(data))
-    predicted = predict_films(network, weights, prepared_films(films), len(films), "validation films")
+    predicted = predict_films(detector, prepared_films(films), len(films), "validation films")
     results = results_of(predicted, weights)
     document = evaluate(results, weights)
     if hard_films:
-        document["hard_cases"] = hard_case_rows(network, weights, drawn(films, hard_films))
+        document["hard_cases"] = hard_case_rows(detector, drawn(films, hard_films))
     output.mkdir(parents=True, exist_ok=True)
     figures = draw_figures(results, weights, output)
     if pictures is not None:
@@ -73,14 +73,14 @@ def drawn(films: Sequence[LabelledFilm], count: int, seed: int = 1) -> list[Labe
     return [film for own in by_label for film in chance.sample(own, min(len(own), (count + 1) // 2))]
 
 
-def hard_case_rows(network: Network, weights: Weights, films: Sequence[LabelledFilm]) -> EvaluationDocument:
+def hard_case_rows(detector: Detector, films: Sequence[LabelledFilm]) -> EvaluationDocument:
     """AUC and mean Dice of films as they are and in every case and strength of `CASES`."""
-    known = list(prepared_films(films))
+    known, weights = list(prepared_films(films)), detector.weights
     rows = []
     for case, strength in _cases():
         changed = known if strength is None else harder(known, case, strength)
         what = case if strength is None else f"{case} {strength:g}"
-        predicted = predict_films(network, weights, changed, len(known), what)
+        predicted = predict_films(detector, changed, len(known), what)
         figures = manifest_figures(predicted, weights.calibration, weights.operating_point().mask_threshold)
         kept = {
             name: dict(zip(("value", "low", "high"), (figures[name], *figures[f"{name}_interval"]), strict=True))

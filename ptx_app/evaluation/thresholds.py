@@ -54,10 +54,11 @@ def choose(held_out: Sequence[PredictedFilm], section: PublishingSection) -> Cho
     positive = np.asarray([film.positive for film in held_out], np.bool_)
     if positive.all() or not positive.any():
         raise SettingsError("TOO_FEW_FILMS", "Thresholds need films held out with and without a pneumothorax.")
-    logits = np.asarray([film.logit for film in held_out])
-    evidence = np.asarray([mask_evidence(film.probability) if section.mask_evidence else 0.0 for film in held_out])
+    logits = np.asarray([film.prediction.logit for film in held_out])
+    maps = [film.prediction.probability for film in held_out]
+    evidence = np.asarray([mask_evidence(probability) if section.mask_evidence else 0.0 for probability in maps])
     calibration = fit_calibration(logits, evidence, positive, section.prevalence)
-    scores = np.asarray([film.prediction(calibration).score for film in held_out])
+    scores = np.asarray([film.prediction.calibrated(calibration).score for film in held_out])
     mask_threshold, smallest = best_mask_threshold([film for film in held_out if film.positive])
     points = {
         name: Thresholds(score, mask_threshold, smallest)
@@ -98,7 +99,7 @@ def best_mask_threshold(positives: Sequence[PredictedFilm]) -> tuple[float, floa
 
     def mean_dice(mask_threshold: float, smallest: float) -> float:
         thresholds = Thresholds(0.0, mask_threshold, smallest)
-        masks = (decide(film.prediction(Calibration()), film.truth.shape, thresholds).mask for film in positives)
+        masks = (decide(film.prediction, film.shape, thresholds).mask for film in positives)
         return float(np.mean([dice(mask, film.truth) for mask, film in zip(masks, positives, strict=True)]))
 
     mask_threshold = max(MASK_THRESHOLDS, key=lambda mask_threshold: mean_dice(mask_threshold, 0.0))

@@ -16,7 +16,7 @@ from ptx_app.evaluation.report import value
 from ptx_app.evaluation.results import Results, differences, evaluate, results_of
 from ptx_app.experiments.publishing import DEFAULT_POINT, chosen_and_seen, draft_entry, measured_points
 from ptx_app.model.manifest import InputSpec, NetworkSpec, Weights
-from ptx_app.model.network import TorchNetwork
+from ptx_app.pipeline import Detector
 from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
@@ -141,8 +141,8 @@ def measured(
     The last weights and not the best: which validation was the best is luck on a small budget.
     """
     draft = replace(draft_entry(run, _STATE, configuration.publishing.flip_averaging), title=configuration.title)
-    network = TorchNetwork(draft, run.weights_path(_STATE))
-    choice, seen = chosen_and_seen(configuration.publishing, draft, network, held_out, validation)
+    detector = Detector.of(draft, run.weights_path(_STATE))
+    choice, seen = chosen_and_seen(configuration.publishing, detector, held_out, validation)
     weights = replace(draft, calibration=choice.calibration, operating_points=measured_points(choice, seen))
     results = results_of(seen, weights)
     document = evaluate(results, weights)

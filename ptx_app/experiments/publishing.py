@@ -15,7 +15,7 @@ from ptx_app.evaluation.metrics import sensitivity, specificity
 from ptx_app.evaluation.thresholds import Choice, PublishingSection, choose
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Calibration, OperatingPoint, Source, Weights
 from ptx_app.model.manifest_editing import ManifestDocument, read_document, with_entry, write_document
-from ptx_app.model.network import TorchNetwork
+from ptx_app.pipeline import Detector
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.weights.add import BUNDLED, try_out
 from ptx_app.weights.verify import digest
@@ -72,12 +72,12 @@ def publish(
     if not file.exists():
         raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Let it train until a validation.")
     draft = draft_entry(run, state, flip_averaging)
-    network = TorchNetwork(draft, file)
-    choice, seen = chosen_and_seen(run.configuration().publishing, draft, network, held_out, validation)
+    detector = Detector.of(draft, file)
+    choice, seen = chosen_and_seen(run.configuration().publishing, detector, held_out, validation)
     mask_threshold = choice.points[DEFAULT_POINT].mask_threshold
     figures = {"validation_films": manifest_figures(seen, choice.calibration, mask_threshold)}
     if dicoms is not None:
-        as_they_came = predict_films(network, draft, dicom_films(dicoms), None, "validation DICOMs")
+        as_they_came = predict_films(detector, dicom_films(dicoms), None, "validation DICOMs")
         figures["validation_dicoms"] = manifest_figures(as_they_came, choice.calibration, mask_threshold)
     weights = replace(
         draft, calibration=choice.calibration, operating_points=measured_points(choice, seen), figures=figures
@@ -111,14 +111,13 @@ def draft_entry(run: RunFolder, state: str, flip_averaging: bool | None) -> Weig
 
 def chosen_and_seen(
     section: PublishingSection,
-    draft: Weights,
-    network: TorchNetwork,
+    detector: Detector,
     held_out: Sequence[LabelledFilm],
     validation: Sequence[LabelledFilm],
 ) -> tuple[Choice, list[PredictedFilm]]:
     """Thresholds chosen on the films held out, and what the network says of the validation films, in this order."""
-    choice = choose(predict_films(network, draft, prepared_films(held_out), len(held_out), "films held out"), section)
-    return choice, predict_films(network, draft, prepared_films(validation), len(validation), "validation films")
+    choice = choose(predict_films(detector, prepared_films(held_out), len(held_out), "films held out"), section)
+    return choice, predict_films(detector, prepared_films(validation), len(validation), "validation films")
 
 
 def measured_points(choice: Choice, films: Sequence[PredictedFilm]) -> tuple[OperatingPoint, ...]:

@@ -56,3 +56,8 @@ class Radiograph:
     source_format: str = ""
     warnings: tuple[FilmNote, ...] = ()
     rejections: tuple[FilmNote, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.pixels.shape[0], self.pixels.shape[1]

@@ -1,11 +1,10 @@
-"""From a film to what the network says of it."""
+"""From a prepared film to what the network says of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import Calibration, Weights
 from ptx_app.model.network import Network
 
@@ -19,28 +18,34 @@ class Prediction:
     Attributes:
         score: calibrated probability in [0, 1] that there is a pneumothorax anywhere on the film.
         probability: (S, S) float32 in [0, 1], for each pixel of the network's square, that it is pneumothorax.
+        logit: image-level, before calibration; the mean of both where flips are averaged.
     """
 
     score: float
     probability: NDArray[np.float32]
+    logit: float
+
+    def calibrated(self, calibration: Calibration) -> "Prediction":
+        """The same answer with the score that another calibration gives."""
+        return replace(self, score=calibrated_score(self.logit, self.probability, calibration))
 
 
-def predict(network: Network, pixels: NDArray[np.float32], weights: Weights) -> Prediction:
+def predict(network: Network, prepared: NDArray[np.float32], weights: Weights) -> Prediction:
     """Run one film through the network, with its mirror image where the weights ask for flip averaging.
 
     Args:
         network: numpy in, numpy out.
-        pixels: (H, W) float32 in [0, 1], 1 = white = dense.
-        weights: the manifest's entry: input, calibration, averaging.
+        prepared: (channels, S, S) float32, as `prepare` makes it.
+        weights: the manifest's entry: calibration, averaging.
     """
-    square = prepare(pixels, weights.input)
-    batch = np.stack([square, square[:, :, ::-1]]) if weights.flip_averaging else square[np.newaxis]
+    batch = np.stack([prepared, prepared[:, :, ::-1]]) if weights.flip_averaging else prepared[np.newaxis]
     output = network(np.ascontiguousarray(batch))
     probability = sigmoid(output.mask_logits)
     if weights.flip_averaging:
         probability = np.stack([probability[0], probability[1][:, ::-1]])
     mean = probability.mean(axis=0, dtype=np.float32)
-    return Prediction(calibrated_score(float(output.score_logits.mean()), mean, weights.calibration), mean)
+    logit = float(output.score_logits.mean())
+    return Prediction(calibrated_score(logit, mean, weights.calibration), mean, logit)
 
 
 def calibrated_score(logit: float, probability: NDArray[np.float32], calibration: Calibration) -> float:

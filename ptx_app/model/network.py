@@ -1,18 +1,10 @@
-"""Networks: torch is behind this module alone, the rest of the app speaks numpy."""
+"""What inference needs of a network, whatever computes it: numpy in, numpy out."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
-from ptx_app.errors import WeightsError
-from ptx_app.model.manifest import NetworkSpec, Weights
-from ptx_app.model.torchvision_ops import declare_missing_operators
 
 
 @dataclass(frozen=True)
@@ -28,76 +20,3 @@ class Network(Protocol):
 
     def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
         """Run (N, channels, S, S) float32 through the network."""
-
-
-def build_module(spec: NetworkSpec, encoder_weights: str | None = None) -> torch.nn.Module:
-    """Build the network that `spec` names, for the app and for training.
-
-    It maps (N, channels, S, S) to a pair: mask logits (N, 1, S, S) and image-level logits (N, 1).
-
-    Args:
-        spec: architecture, encoder and head.
-        encoder_weights: None, or a name that segmentation_models_pytorch downloads, such as "imagenet".
-
-    Raises:
-        WeightsError: NETWORK_UNKNOWN where segmentation_models_pytorch has no such architecture or encoder.
-    """
-    declare_missing_operators()
-    import segmentation_models_pytorch as smp
-
-    options: dict[str, Any] = {"decoder_attention_type": spec.decoder_attention} if spec.decoder_attention else {}
-    try:
-        module: torch.nn.Module = getattr(smp, spec.architecture)(
-            spec.encoder,
-            encoder_weights=encoder_weights,
-            classes=1,
-            aux_params={"classes": 1, "pooling": spec.head_pooling, "dropout": spec.head_dropout},
-            **options,
-        )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise WeightsError(
-            "NETWORK_UNKNOWN", f"There is no network {spec.architecture} with encoder {spec.encoder}. Check its entry."
-        ) from error
-    return module
-
-
-def choose_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-class TorchNetwork:
-    """A network with its weights loaded, ready to be called."""
-
-    def __init__(self, weights: Weights, path: Path, device: torch.device | None = None) -> None:
-        """Load a safetensors file into the network of a manifest entry.
-
-        Raises:
-            WeightsError: WEIGHTS_DAMAGED where the file is none, WEIGHTS_MISFIT where it belongs to another network.
-        """
-        self.device = device or choose_device()
-        module = build_module(weights.network)
-        try:
-            state = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(
-                "WEIGHTS_DAMAGED", f"The weights file of {weights.name} is damaged. Delete it and start again."
-            ) from error
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise WeightsError(
-                "WEIGHTS_MISFIT", f"The weights file of {weights.name} belongs to another network than its entry says."
-            ) from error
-        self._module = module.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-    def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
-        """Run (N, channels, S, S) float32 through the network."""
-        tensor = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.float16, enabled=self._half):
-            mask, score = self._module(tensor)
-        return NetworkOutput(mask[:, 0].float().cpu().numpy(), score[:, 0].float().cpu().numpy())
-
-    @property
-    def _half(self) -> bool:
-        return self.device.type == "cuda"

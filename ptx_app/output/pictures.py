@@ -1,5 +1,7 @@
 """Films and findings as pictures."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +9,9 @@ from numpy.typing import NDArray
 from ptx_app.inference.decide import Finding
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+DISPLAY_PX = 2048
+"""Longer side at which a film is sent to the browser; sharper than any laptop's screen, zoomed in twice."""
+THUMBNAIL_PX = 160
 FINDING_COLOUR = (255, 176, 0)
 """RGB of the one colour for the finding: an amber that stands out on grey and that colour-blind readers see."""
 
@@ -14,6 +19,22 @@ FINDING_COLOUR = (255, 176, 0)
 def grey_picture(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A film (H, W) float32 in [0, 1] as (H, W) uint8."""
     return np.asarray(np.clip(pixels, 0, 1) * 255 + 0.5, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class FilmPictures:
+    """A film as it is kept and shown: `whole` an 8-bit grey PNG of its own size, `display` and `thumbnail` JPEGs."""
+
+    whole: bytes
+    display: bytes
+    thumbnail: bytes
+
+
+def film_pictures(pixels: NDArray[np.float32]) -> FilmPictures:
+    """The pictures of a film (H, W) float32 in [0, 1]; `display` has at most DISPLAY_PX on its longer side."""
+    grey = grey_picture(pixels)
+    display, thumbnail = (encoded(shrunk(grey, longest), ".jpg") for longest in (DISPLAY_PX, THUMBNAIL_PX))
+    return FilmPictures(encoded(grey), display, thumbnail)
 
 
 def mask_picture(finding: Finding) -> NDArray[np.uint8]:

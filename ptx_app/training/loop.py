@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import FilmStore
 from ptx_app.errors import SettingsError
-from ptx_app.model.network import choose_device
+from ptx_app.model.torch_network import choose_device
 from ptx_app.training.augmentation import Augmentation
 from ptx_app.training.configuration import Configuration
 from ptx_app.training.dataset import Example, FilmDataset, training_films

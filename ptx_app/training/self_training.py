@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from ptx_app.data.index import LabelledFilm, MaskKind
 from ptx_app.data.store import SIDE, Picture, as_pixels, read_picture
-from ptx_app.inference.decide import Thresholds, decide
-from ptx_app.inference.predict import predict
-from ptx_app.model.manifest import Weights, load_manifest
-from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.inference.decide import Thresholds
+from ptx_app.model.manifest import load_manifest
+from ptx_app.model.torch_network import TorchNetwork
+from ptx_app.pipeline import Detector
 from ptx_app.weights.fetch import resolve
 
 
@@ -41,28 +41,30 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
     undrawn = [film for film in bare if film.image_id not in confidences]
     if undrawn:
         folder.mkdir(parents=True, exist_ok=True)
-        confidences |= _draw(TorchNetwork(weights, file), replace(weights, flip_averaging=True), undrawn, folder)
+        averaged = replace(weights, flip_averaging=True)
+        confidences |= _draw(Detector(averaged, TorchNetwork(weights, file)), undrawn, folder)
         drawn.write_text(json.dumps(confidences, indent=1), encoding="utf-8")
     return [_taught(film, confidences.get(film.image_id, 0.0), folder) for film in films]
 
 
-def teacher_mask(network: Network, weights: Weights, film: Picture) -> tuple[Picture, float]:
+def teacher_mask(detector: Detector, film: Picture) -> tuple[Picture, float]:
     """A teacher's mask of a positive film (H, W) uint8, whatever its score: (512, 512) uint8 in {0, 255}.
 
     The second value says how sure the teacher is, the mean probability inside the mask, in [0, 1]; 0 for an empty one.
     """
-    point = weights.operating_point()
-    prediction = predict(network, as_pixels(film), weights)
-    mask = decide(prediction, (SIDE, SIDE), Thresholds(0.0, point.mask_threshold, point.smallest_region)).mask
+    point = detector.weights.operating_point()
+    prediction = detector.predict(detector.prepare(as_pixels(film)))
+    thresholds = Thresholds(0.0, point.mask_threshold, point.smallest_region)
+    mask = detector.decide(prediction, (SIDE, SIDE), thresholds).mask
     probability = cv2.resize(prediction.probability, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     confidence = float(probability[mask].mean()) if mask.any() else 0.0
     return mask.astype(np.uint8) * np.uint8(255), confidence
 
 
-def _draw(network: Network, weights: Weights, films: Sequence[LabelledFilm], folder: Path) -> dict[str, float]:
+def _draw(detector: Detector, films: Sequence[LabelledFilm], folder: Path) -> dict[str, float]:
     confidences = {}
-    for film in tqdm(films, f"masks of {weights.name}", unit="film"):
-        mask, confidence = teacher_mask(network, weights, read_picture(film.image))
+    for film in tqdm(films, f"masks of {detector.weights.name}", unit="film"):
+        mask, confidence = teacher_mask(detector, read_picture(film.image))
         if confidence:
             cv2.imwrite(str(folder / f"{film.image_id}.png"), mask)
         confidences[film.image_id] = round(confidence, 4)

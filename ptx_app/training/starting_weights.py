@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import ROOT
-from ptx_app.model.network import build_module
+from ptx_app.model.torch_network import build_module
 from ptx_app.training.configuration import NetworkSection
 
 # The classifier's last convolution, which segmentation_models_pytorch keeps in EfficientNet's encoders and never runs.

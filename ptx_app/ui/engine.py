@@ -1,4 +1,4 @@
-"""What all sessions of the server share: the operator's settings, the weights, the network, the queue before it."""
+"""What all sessions of the server share: the operator's settings, the reader, the detector, the queue before it."""
 
 import os
 from collections.abc import Callable
@@ -12,21 +12,24 @@ from ptx_app.fair_queue import FairQueue
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.model.manifest import Weights, load_manifest
-from ptx_app.model.network import Network, TorchNetwork
+from ptx_app.model.manifest import Weights
 from ptx_app.output.pictures import encoded, grey_picture, shrunk
+from ptx_app.pipeline import Detector
 from ptx_app.settings import Settings, read_settings
 from ptx_app.ui.data_url import data_url
-from ptx_app.weights.fetch import resolve
 
 
 @dataclass(frozen=True)
 class Engine:
-    """The weights in use, their network, and the queue that leads to it."""
+    """The detector, and the queue before its network."""
 
-    weights: Weights
-    network: Network
+    detector: Detector
     fair_queue: FairQueue
+
+    @property
+    def weights(self) -> Weights:
+        """The weights in use."""
+        return self.detector.weights
 
 
 def settings() -> Settings:
@@ -45,8 +48,8 @@ def engine(progress: Callable[[int, int], None]) -> Engine:
 
 @st.cache_resource(show_spinner=False)
 def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
-    weights, path = resolve(load_manifest(), wanted.weights, given=wanted.weights_sources, progress=_progress)
-    return Engine(weights, TorchNetwork(weights, path), FairQueue())
+    detector = Detector.load(wanted.weights, given=wanted.weights_sources, progress=_progress, read=read)
+    return Engine(detector, FairQueue())
 
 
 def read(data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:

@@ -1,19 +1,18 @@
 """From dropped files and clicked examples to cases, saying where the film will appear what is being done."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ptx_app.errors import FilmError, PtxError
-from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.inference.predict import predict
-from ptx_app.ui.engine import Engine, engine, read
+from ptx_app.ui.engine import engine, read
 from ptx_app.ui.session_cleanup import release_upload
-from ptx_app.ui.visit import MOST_FILMS, Film, Visit
+from ptx_app.ui.visit import MOST_FILMS, Case, Film, Visit
 from ptx_app.unexpected import unexpected
 
 _FULL = FilmError(
@@ -49,6 +48,17 @@ def take_example(visit: Visit, name: str) -> None:
     st.rerun()
 
 
+def judge(case: Case) -> None:
+    """Run the film of a case that the check rejected, since its reader asks for it."""
+    assert case.film is not None  # noqa: S101  (only a film can be rejected)
+    progress = _Progress(1)
+    shared = engine(progress.fetched)
+    progress.say("Looking at the film")
+    with shared.fair_queue.turn(progress.waiting):
+        case.film = replace(case.film, prediction=shared.detector.predict(case.film.prepared))
+    st.rerun()
+
+
 class _Progress:
     """A bar with a sentence, over the films of one batch."""
 
@@ -78,17 +88,13 @@ def _outcome(visit: Visit, load: Callable[[], Radiograph], progress: _Progress) 
         progress.say("Reading")
         radiograph = load()
         progress.say("Loading the model")
-        return _examine(engine(progress.fetched), radiograph, progress)
+        shared = engine(progress.fetched)
+        progress.say("Looking at the film")
+        turn = partial(shared.fair_queue.turn, progress.waiting)
+        return Film.of(shared.detector.examine(radiograph, turn=turn))
     except PtxError as error:
         return error
     except Exception as error:  # our fault, or a decoder's
         return unexpected(error)
     finally:
         progress.next_film()
-
-
-def _examine(shared: Engine, radiograph: Radiograph, progress: _Progress) -> Film:
-    with shared.fair_queue.turn(progress.waiting):
-        progress.say("Looking at the film")
-        prediction = predict(shared.network, radiograph.pixels, shared.weights)
-    return Film.of(radiograph, check(radiograph), prediction)

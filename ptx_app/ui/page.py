@@ -12,16 +12,17 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import Finding, decide
-from ptx_app.output.pictures import coloured_layer, contour, encoded, heat_layer, shrunk_mask
+from ptx_app.inference.predict import Prediction
+from ptx_app.output.pictures import DISPLAY_PX, coloured_layer, contour, encoded, heat_layer, shrunk_mask
 from ptx_app.output.record import NOTICE
 from ptx_app.ui import messages, panel
 from ptx_app.ui.data_url import data_url
 from ptx_app.ui.engine import engine, example_thumbnails, on_public_host
 from ptx_app.ui.film_view import Layer, film_view
-from ptx_app.ui.intake import take_example, take_files
+from ptx_app.ui.intake import judge, take_example, take_files
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
-from ptx_app.ui.visit import DISPLAY_PX, Case, Film, Visit, this_visit
+from ptx_app.ui.visit import Case, Film, Visit, this_visit
 
 _STYLE = Path(__file__).with_name("page.css")
 
@@ -94,8 +95,8 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
         return
     film = case.film
     assert film is not None  # noqa: S101  (a case has either)
-    if case.withheld:
-        _show_withheld(stage, case, film)
+    if film.prediction is None:
+        _show_rejected(stage, case, film)
         return
     weights = engine(lambda *_: None).weights
     verdict = st.container()
@@ -106,28 +107,28 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
     outline, heat, opacity = panel.choose_layers()
     with stage:
         alt = messages.alt_text(finding, film.shape)
-        film_view(str(case.number), film.display, alt, _layers(film, finding, outline, heat, opacity))
+        film_view(str(case.number), film.display, alt, _layers(film.prediction, finding, outline, heat, opacity))
     panel.show_warnings(film.warnings)
     panel.show_header(film)
     panel.offer_files(case, film, finding, weights)
 
 
-def _show_withheld(stage: DeltaGenerator, case: Case, film: Film) -> None:
-    def overrule() -> None:
-        case.overruled = True
-
+def _show_rejected(stage: DeltaGenerator, case: Case, film: Film) -> None:
     with stage:
         film_view(str(case.number), film.display, "A picture that was not judged", [], sides=False)
     reasons = " ".join(rejection.message for rejection in film.rejections)
     st.html(_problem(reasons, film.rejections[0].code, "Not judged"))
-    st.button("Judge it all the same", key=f"overrule-{case.number}", on_click=overrule)
+    asked = st.button("Judge it anyway", key=f"overrule-{case.number}")
     panel.show_header(film)
+    if asked:
+        with stage:
+            judge(case)
 
 
-def _layers(film: Film, finding: Finding, outline: str, heat: bool, opacity: float) -> list[Layer]:
+def _layers(prediction: Prediction, finding: Finding, outline: str, heat: bool, opacity: float) -> list[Layer]:
     layers = []
     if heat:
-        layers.append(Layer(_png(heat_layer(film.prediction.probability)), opacity))
+        layers.append(Layer(_png(heat_layer(prediction.probability)), opacity))
     mask = shrunk_mask(finding.mask, DISPLAY_PX)
     if outline == "Fill":
         layers.append(Layer(_png(coloured_layer(mask)), opacity))
@@ -152,7 +153,7 @@ def _show_strip(visit: Visit) -> None:
 def _standing(case: Case) -> tuple[str, Mark]:
     if case.film is None:
         return "not read", "refused"
-    if case.withheld:
+    if case.film.prediction is None:
         return "not judged", "refused"
     threshold = panel.score_threshold(engine(lambda *_: None).weights)
     flagged = case.film.prediction.score >= threshold

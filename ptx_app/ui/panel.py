@@ -73,7 +73,7 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         help="Flag a film from this score on.",
     )
     right.slider(
-        "Mask threshold threshold",
+        "Mask threshold",
         0.01,
         0.99,
         step=0.01,

@@ -4,18 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
 from ptx_app.errors import PtxError
-from ptx_app.film.radiograph import FilmNote, Radiograph, View
+from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.predict import Prediction
-from ptx_app.output.pictures import encoded, grey_picture, shrunk
+from ptx_app.output.pictures import film_pictures
+from ptx_app.pipeline import Examination
 from ptx_app.ui.data_url import data_url
-
-DISPLAY_PX = 2048
-"""Longer side at which a film is sent to the browser; sharper than any laptop's screen, zoomed in twice."""
-
-THUMBNAIL_PX = 160
 
 MOST_FILMS = 100
 """Films that one visit holds at a time, some 2 MB each: a server of 1 GB has more than one visitor."""
@@ -25,7 +23,8 @@ MOST_FILMS = 100
 class Film:
     """What is kept of a film that was read: encoded pictures and the network's answer, not its pixels.
 
-    `picture` is the film at its own size as an 8-bit grey PNG, `display` and `thumbnail` are data URLs.
+    `picture` is the film at its own size as an 8-bit grey PNG, `display` and `thumbnail` are data URLs. A film that the
+    check rejects has no prediction until its reader asks for one; `prepared` is the network's input for that.
     """
 
     picture: bytes
@@ -37,23 +36,26 @@ class Film:
     tags: Mapping[str, str]
     warnings: tuple[FilmNote, ...]
     rejections: tuple[FilmNote, ...]
-    prediction: Prediction
+    prepared: NDArray[np.float32]
+    prediction: Prediction | None
 
     @classmethod
-    def of(cls, radiograph: Radiograph, rejections: tuple[FilmNote, ...], prediction: Prediction) -> "Film":
-        """Encode what the page needs of a film and its prediction."""
-        grey = grey_picture(radiograph.pixels)
+    def of(cls, examination: Examination) -> "Film":
+        """Encode what the page needs of a film, and keep what the network says of it."""
+        radiograph = examination.radiograph
+        pictures = film_pictures(radiograph.pixels)
         return cls(
-            picture=encoded(grey),
-            display=data_url(encoded(shrunk(grey, DISPLAY_PX), ".jpg"), "image/jpeg"),
-            thumbnail=data_url(encoded(shrunk(grey, THUMBNAIL_PX), ".jpg"), "image/jpeg"),
-            shape=(grey.shape[0], grey.shape[1]),
+            picture=pictures.whole,
+            display=data_url(pictures.display, "image/jpeg"),
+            thumbnail=data_url(pictures.thumbnail, "image/jpeg"),
+            shape=radiograph.shape,
             view=radiograph.view,
             source_format=radiograph.source_format,
             tags=radiograph.tags,
             warnings=radiograph.warnings,
-            rejections=rejections,
-            prediction=prediction,
+            rejections=examination.rejections,
+            prepared=examination.prepared,
+            prediction=examination.prediction,
         )
 
 
@@ -69,12 +71,11 @@ class Case:
     film: Film | None = None
     error: PtxError | None = None
     known: str = ""
-    overruled: bool = False
 
     @property
-    def withheld(self) -> bool:
-        """True where there are rejections that the reader has not overruled."""
-        return self.film is not None and bool(self.film.rejections) and not self.overruled
+    def overruled(self) -> bool:
+        """Whether the film was judged although the check rejects it."""
+        return self.film is not None and bool(self.film.rejections) and self.film.prediction is not None
 
 
 @dataclass

@@ -108,7 +108,7 @@ def keep(path: Path, source: Source, weights: Weights) -> None:
 
 def try_out(weights: Weights, path: Path) -> None:
     """Load a file into its network and run it once. Raises WeightsError WEIGHTS_NOT_FINITE or as TorchNetwork."""
-    from ptx_app.model.network import TorchNetwork  # torch takes seconds to import, and list needs none
+    from ptx_app.model.torch_network import TorchNetwork  # torch takes seconds to import, and list needs none
 
     spec = weights.input
     output = TorchNetwork(weights, path)(np.zeros((1, spec.channels, spec.side, spec.side), np.float32))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ptx_app.model.manifest import NetworkSpec
-from ptx_app.model.network import build_module
+from ptx_app.model.torch_network import build_module
 from ptx_app.training.depthwise import quicken_depthwise
 
 

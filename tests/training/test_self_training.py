@@ -8,6 +8,7 @@ from ptx_app.data.index import MaskKind, read_index
 from ptx_app.data.store import FilmStore
 from ptx_app.model.manifest import load_manifest
 from ptx_app.model.network import NetworkOutput
+from ptx_app.pipeline import Detector
 from ptx_app.training import self_training
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.self_training import teacher_mask, with_drawn_masks
@@ -75,7 +76,7 @@ def test_an_empty_mask_is_of_no_confidence():
     def nothing(batch):
         return NetworkOutput(np.full(batch[:, 0].shape, -9, np.float32), np.zeros(len(batch), np.float32))
 
-    mask, confidence = teacher_mask(nothing, weights, np.zeros((64, 64), np.uint8))
+    mask, confidence = teacher_mask(Detector(weights, nothing), np.zeros((64, 64), np.uint8))
     assert (mask.shape, mask.max(), confidence) == ((512, 512), 0, 0.0)
 
 

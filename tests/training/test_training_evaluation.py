@@ -13,8 +13,9 @@ from ptx_app.evaluation.report import markdown
 from ptx_app.evaluation.results import differences, evaluate, results_of, thirds_by_size
 from ptx_app.evaluation.run import drawn, write_evaluation
 from ptx_app.film.radiograph import View
+from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
-from ptx_app.model.network import build_module
+from ptx_app.model.torch_network import build_module
 from ptx_app.training.optimisation import set_batch_norm_momentum
 from tests.support.made_folder import prepared_folder
 
@@ -40,7 +41,9 @@ def film(number: int, logit: float, truth: int, marked: int, view: View = View.P
     """A film of 10 by 10 px whose first `truth` pixels are true and whose first `marked` ones are marked."""
     masks = [(np.arange(100) < count).reshape(10, 10) for count in (truth, marked)]
     probability = np.where(masks[1], 0.9, 0.1).astype(np.float32)
-    return PredictedFilm(f"film-{number}", f"patient-{number}", truth > 0, view, masks[0], logit, probability)
+    return PredictedFilm(
+        f"film-{number}", f"patient-{number}", truth > 0, view, masks[0], Prediction(0.0, probability, logit)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from ptx_app.evaluation.thresholds import (
     score_thresholds,
 )
 from ptx_app.film.radiograph import View
+from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import Calibration
 from ptx_app.training import losses
 from ptx_app.training.losses import MASK_LOSSES, total_loss
@@ -240,7 +241,7 @@ def predicted(number: int, positive: bool, logit: float, height: float = 0.7, sp
         probability[20:40, 20:40] = height
     if speck:
         probability[0:2, 0:2] = 1
-    return PredictedFilm(f"film-{number}", f"p{number}", positive, View.PA, truth, logit, probability)
+    return PredictedFilm(f"film-{number}", f"p{number}", positive, View.PA, truth, Prediction(0.0, probability, logit))
 
 
 def test_the_extent_is_where_the_overlap_is_best_and_specks_go():

@@ -1,6 +1,5 @@
 """Is it a frontal chest film? Header first, then the picture."""
 
-from ptx_app.errors import NotAFilmError
 from ptx_app.film.check.classifier import classify
 from ptx_app.film.radiograph import FilmNote, Radiograph
 
@@ -28,12 +27,6 @@ def check(radiograph: Radiograph) -> tuple[FilmNote, ...]:
         *radiograph.rejections,
         *(rejection for rejection in _picture_rejections(radiograph) if rejection.code not in known),
     )
-
-
-def require_frontal_film(radiograph: Radiograph) -> None:
-    """Raise NotAFilmError with the first rejection's code and sentence where there is one."""
-    for rejection in check(radiograph):
-        raise NotAFilmError(rejection.code, rejection.message)
 
 
 def _picture_rejections(radiograph: Radiograph) -> list[FilmNote]:
