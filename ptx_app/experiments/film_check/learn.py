@@ -226,4 +226,4 @@ def train_and_measure(data: Path, weights: Path, report: Path) -> None:
     save_file(half, weights)
     if weights == WEIGHTS_PATH:
         register()
-    report.write_text(page(measure(layers, pictures, splits)), encoding="utf-8")
+    report.write_text(page(measure(layers, pictures, splits), digest(weights)), encoding="utf-8")
