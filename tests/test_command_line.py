@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
-from ptx_app.commands.predict import COLUMNS, stems, walk
+from ptx_app.commands.predict import RESULT_COLUMNS, stems, walk
 from ptx_app.errors import SettingsError
 from ptx_app.film.examples import example_bytes
 from ptx_app.film.sandbox.reader import SandboxedReader
@@ -44,7 +44,7 @@ def test_every_file_is_a_row_and_a_failure_is_told_by_the_exit_status(done):
     status, output = done
     rows = {Path(row["file"]).name: row for row in table(output)}
     assert status == 1
-    assert tuple(table(output)[0]) == COLUMNS
+    assert tuple(table(output)[0]) == RESULT_COLUMNS
     assert len(table(output)) == 4
     assert rows["broken.dcm"]["status"] == "failed"
     assert rows["broken.dcm"]["error_code"]

@@ -7,13 +7,13 @@ from ptx_app.__main__ import main
 from ptx_app.errors import SettingsError
 from ptx_app.experiments.film_check.evaluate import Row, page, wilson
 from ptx_app.experiments.film_check.learn import Lesson, find_pictures, learn
-from ptx_app.experiments.film_check.pictures import SIDE, lay_wrong, no_film, vary_film, vary_other
+from ptx_app.experiments.film_check.pictures import PICTURE_SIDE, lay_wrong, no_film, vary_film, vary_other
 from ptx_app.film.check.classifier import FEATURES, logits
 
 
 @pytest.fixture
 def films():
-    return list(np.random.default_rng(0).random((3, SIDE, SIDE), np.float32))
+    return list(np.random.default_rng(0).random((3, PICTURE_SIDE, PICTURE_SIDE), np.float32))
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -21,11 +21,11 @@ def test_made_pictures_are_pictures_and_repeatable(films, seed):
     for make in (vary_film, vary_other, lay_wrong):
         first, again = (make(films[0].copy(), np.random.default_rng(seed)) for _ in range(2))
         assert np.array_equal(first, again)
-        assert first.shape == (SIDE, SIDE)
+        assert first.shape == (PICTURE_SIDE, PICTURE_SIDE)
         assert first.dtype == np.float32
         assert 0 <= first.min() <= first.max() <= 1
     picture = no_film(films, np.random.default_rng(seed))
-    assert picture.shape == (SIDE, SIDE)
+    assert picture.shape == (PICTURE_SIDE, PICTURE_SIDE)
     assert 0 <= picture.min() <= picture.max() <= 1
 
 

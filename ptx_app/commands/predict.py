@@ -25,7 +25,7 @@ from ptx_app.settings import read_settings
 from ptx_app.unexpected import unexpected
 from ptx_app.weights.fetch import resolve
 
-COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
+RESULT_COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
 _MASK, _OVERLAY, _PROBABILITY = "_mask.png", "_overlay.png", "_probability.npy"
 _STEM_BYTES = 200  # file systems take 255 for a whole name, with its number and ending
 
@@ -126,7 +126,7 @@ def _write_all(files: Sequence[Path], output: Path, job: _Job) -> int:
     failed = 0
     # Names of files need not be UTF-8.
     with (output / "results.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
-        writer = csv.DictWriter(table, COLUMNS)
+        writer = csv.DictWriter(table, RESULT_COLUMNS)
         writer.writeheader()
         for file, stem in zip(tqdm(files, unit="film"), stems(files), strict=True):
             started = time.perf_counter()

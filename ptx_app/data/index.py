@@ -10,7 +10,7 @@ from pathlib import Path
 from ptx_app.errors import SettingsError
 from ptx_app.film.radiograph import View
 
-COLUMNS = (
+INDEX_COLUMNS = (
     "image_id",
     "split",
     "label",

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
-from ptx_app.data.index import COLUMNS, MaskKind
-from ptx_app.data.store import SIDE
+from ptx_app.data.index import INDEX_COLUMNS, MaskKind
+from ptx_app.data.store import STORED_SIDE
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.output.pictures import grey_picture
@@ -118,7 +118,7 @@ def _prepare(reader: SandboxedReader, file: Path, runs: Sequence[str], output: P
         raise FilmError(rejection.code, rejection.message)
     shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
     uid, positive = file.stem, is_positive(runs)
-    small = cv2.resize(radiograph.pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(radiograph.pixels, (STORED_SIDE, STORED_SIDE), interpolation=cv2.INTER_AREA)
     image, mask = f"images/{uid}.webp", f"masks/{uid}.png" if positive else ""
     _write(output / image, grey_picture(np.asarray(small, np.float32)), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
     if positive:
@@ -132,7 +132,7 @@ def _prepare(reader: SandboxedReader, file: Path, runs: Sequence[str], output: P
         "image": image,
         "mask": mask,
     }
-    return dict.fromkeys(COLUMNS, "") | values
+    return dict.fromkeys(INDEX_COLUMNS, "") | values
 
 
 def _write(path: Path, picture: NDArray[np.uint8], options: list[int]) -> None:
@@ -141,6 +141,6 @@ def _write(path: Path, picture: NDArray[np.uint8], options: list[int]) -> None:
 
 def _write_index(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, INDEX_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

@@ -16,7 +16,7 @@ from ptx_app.errors import SettingsError
 
 Picture = NDArray[np.uint8]
 
-SIDE = 512  # the prepared layout's
+STORED_SIDE = 512  # the prepared layout's
 
 
 class FilmStore:
@@ -48,7 +48,7 @@ class FilmStore:
     def mask(self, film: LabelledFilm) -> Picture:
         """(512, 512) uint8 in {0, 1}; empty where the film has none."""
         row = self._mask_row.get(film.image_id)
-        return np.zeros((SIDE, SIDE), np.uint8) if row is None else np.array(self._masks[row])
+        return np.zeros((STORED_SIDE, STORED_SIDE), np.uint8) if row is None else np.array(self._masks[row])
 
 
 def _decoded(cache: Path, sources: list[Path], read: Callable[[Path], Picture], what: str) -> Picture:
@@ -56,7 +56,9 @@ def _decoded(cache: Path, sources: list[Path], read: Callable[[Path], Picture], 
     target = cache / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.{what}.npy"
     if not target.exists():
         partial = target.with_suffix(".part")
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(sources), SIDE, SIDE))
+        array = np.lib.format.open_memmap(
+            partial, mode="w+", dtype=np.uint8, shape=(len(sources), STORED_SIDE, STORED_SIDE)
+        )
         with ThreadPoolExecutor() as pool:
             for row, picture in enumerate(tqdm(pool.map(read, sources), f"decode {what}", len(sources), unit="film")):
                 array[row] = picture
@@ -78,7 +80,7 @@ def _unreadable() -> SettingsError:
     return SettingsError("FILM_UNREADABLE", "A film or mask named in index.csv cannot be read. Prepare the data again.")
 
 
-def read_picture(path: Path) -> Picture:
+def read_grey(path: Path) -> Picture:
     """A grey picture file of the prepared layout, (H, W) uint8. Raises SettingsError FILM_UNREADABLE."""
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if picture is None:
@@ -87,15 +89,15 @@ def read_picture(path: Path) -> Picture:
 
 
 def _read_film(path: Path) -> Picture:
-    picture = read_picture(path)
-    if picture.shape != (SIDE, SIDE):
-        picture = np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    picture = read_grey(path)
+    if picture.shape != (STORED_SIDE, STORED_SIDE):
+        picture = np.asarray(cv2.resize(picture, (STORED_SIDE, STORED_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
     return picture
 
 
 def _read_mask(path: Path) -> Picture:
-    mask = np.where(read_picture(path) > 0, np.uint8(255), np.uint8(0))
-    return (cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_AREA) >= 128).astype(np.uint8)
+    mask = np.where(read_grey(path) > 0, np.uint8(255), np.uint8(0))
+    return (cv2.resize(mask, (STORED_SIDE, STORED_SIDE), interpolation=cv2.INTER_AREA) >= 128).astype(np.uint8)
 
 
 def as_pixels(film: NDArray[np.uint8]) -> NDArray[np.float32]:

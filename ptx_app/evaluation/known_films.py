@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
 from ptx_app.data.index import LabelledFilm
-from ptx_app.data.store import as_pixels, read_picture
+from ptx_app.data.store import as_pixels, read_grey
 from ptx_app.film.radiograph import View
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.predict import Prediction
@@ -81,8 +81,8 @@ def predict_films(
 def prepared_films(films: Sequence[LabelledFilm]) -> Iterator[KnownFilm]:
     """Films of a prepared folder, whose masks are known. Raises SettingsError FILM_UNREADABLE."""
     for film in films:
-        pixels = as_pixels(read_picture(film.image))
-        truth = read_picture(film.mask) > 0 if film.mask else _nothing((1024, 1024))
+        pixels = as_pixels(read_grey(film.image))
+        truth = read_grey(film.mask) > 0 if film.mask else _nothing((1024, 1024))
         yield KnownFilm(film.image_id, film.group, film.positive, film.view, pixels, truth)
 
 

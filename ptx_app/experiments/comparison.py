@@ -1,4 +1,4 @@
-"""Several configurations trained on one budget and measured alike: one table."""
+"""Several configurations trained on one budget and measured_row alike: one table."""
 
 import json
 import os
@@ -103,7 +103,7 @@ def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Pat
     table = output / f"{comparison.name}.md"
     for configuration in comparison.configurations:
         run, held_out = trained[_training_of(configuration)]
-        row, results, weights = measured(configuration, run, held_out, validation)
+        row, results, weights = measured_row(configuration, run, held_out, validation)
         base = base or results
         costly = weights.network, weights.input, weights.flip_averaging
         if costly not in costs:
@@ -129,7 +129,7 @@ def _training_of(configuration: Configuration) -> str:
     return configuration.model_dump_json(exclude={"name", "title", "publishing"})
 
 
-def measured(
+def measured_row(
     configuration: Configuration,
     run: RunFolder,
     held_out: Sequence[LabelledFilm],
@@ -161,7 +161,7 @@ def comparison_table(document: EvaluationDocument) -> str:
     heads = ["Model", "Side", *_COLUMNS.values(), *_DIFFERENCES.values(), *_COSTS]
     lines = [
         f"Written by `python -m ptx_app compare`. Each model saw {document['films_seen']:,} films in training and is "
-        f"measured on the {document['validation_films']} validation films ({document['validation_positives']} "
+        f"measured_row on the {document['validation_films']} validation films ({document['validation_positives']} "
         f"positive), its thresholds chosen on {document['held_out_films']} others held out. Dice and IoU are before "
         f"any gate by the score, pixel accuracy is at the operating point {DEFAULT_POINT}. In brackets: 95 % interval "
         f"by patient; differences are from {document['rows'][0]['title']}, film for film. Time and memory: of one film "

@@ -31,7 +31,7 @@ def training_films(configuration: Configuration, data: Path) -> tuple[list[Label
     )
 
 
-class Example(TypedDict):
+class TrainingExample(TypedDict):
     """One film, or a batch of N with a leading axis.
 
     Attributes:
@@ -49,7 +49,7 @@ class Example(TypedDict):
     position: torch.Tensor
 
 
-class FilmDataset(Dataset[Example]):
+class FilmDataset(Dataset[TrainingExample]):
     """Augmented and prepared films, asked for by `Draw`."""
 
     def __init__(
@@ -64,12 +64,12 @@ class FilmDataset(Dataset[Example]):
         self._films, self._store, self._spec = films, store, spec
         self._augmentation, self._mask_weights = augmentation, mask_weights
 
-    def __getitem__(self, draw: Draw) -> Example:
+    def __getitem__(self, draw: Draw) -> TrainingExample:
         film = self._films[draw.film]
         pixels, mask = self._augmentation(self._store.film(film), self._store.mask(film), draw.seed)
         prepared = prepare(as_pixels(pixels), replace(self._spec, side=draw.side))
         weight = self._mask_weights.get(film.mask_kind, 1.0) * film.mask_confidence if film.mask_known else 0.0
-        return Example(
+        return TrainingExample(
             film=torch.from_numpy(prepared),
             mask=torch.from_numpy(resize_mask(mask, draw.side)[None].astype(np.float32)),
             mask_weight=torch.tensor(weight, dtype=torch.float32),

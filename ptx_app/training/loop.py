@@ -19,7 +19,7 @@ from ptx_app.errors import SettingsError
 from ptx_app.model.torch_network import choose_device
 from ptx_app.training.augmentation import Augmentation
 from ptx_app.training.configuration import Configuration
-from ptx_app.training.dataset import Example, FilmDataset, training_films
+from ptx_app.training.dataset import FilmDataset, TrainingExample, training_films
 from ptx_app.training.depthwise import quicken_depthwise
 from ptx_app.training.losses import MASK_LOSSES, total_loss
 from ptx_app.training.optimisation import (
@@ -172,7 +172,7 @@ class TrainingRun:
         patience = self._c.training.patience
         return patience > 0 and self._since_best >= patience
 
-    def _batches(self) -> DataLoader[Example]:
+    def _batches(self) -> DataLoader[TrainingExample]:
         data = self._c.data
         first, last = data.positive_share
         sampler = FallingShareSampler(
@@ -199,7 +199,7 @@ class TrainingRun:
         passed = [side for share, side in self._c.schedule.sides if share <= self.progress]
         return passed[-1] if passed else self._c.input.side
 
-    def _step(self, batch: Example) -> tuple[float, list[float]]:
+    def _step(self, batch: TrainingExample) -> tuple[float, list[float]]:
         """One step of the optimizer. Returns the loss and the soft Dice of the positive films whose mask is known."""
         section = self._c.training
         set_training(self._module, section, self.progress < self._c.schedule.frozen_encoder)

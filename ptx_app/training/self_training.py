@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ptx_app.data.index import LabelledFilm, MaskKind
-from ptx_app.data.store import SIDE, Picture, as_pixels, read_picture
+from ptx_app.data.store import STORED_SIDE, Picture, as_pixels, read_grey
 from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import load_manifest
 from ptx_app.model.torch_network import TorchNetwork
@@ -55,8 +55,8 @@ def teacher_mask(detector: Detector, film: Picture) -> tuple[Picture, float]:
     point = detector.weights.operating_point()
     prediction = detector.predict(detector.prepare(as_pixels(film)))
     thresholds = Thresholds(0.0, point.mask_threshold, point.smallest_region)
-    mask = detector.decide(prediction, (SIDE, SIDE), thresholds).mask
-    probability = cv2.resize(prediction.probability, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    mask = detector.decide(prediction, (STORED_SIDE, STORED_SIDE), thresholds).mask
+    probability = cv2.resize(prediction.probability, (STORED_SIDE, STORED_SIDE), interpolation=cv2.INTER_LINEAR)
     confidence = float(probability[mask].mean()) if mask.any() else 0.0
     return mask.astype(np.uint8) * np.uint8(255), confidence
 
@@ -64,7 +64,7 @@ def teacher_mask(detector: Detector, film: Picture) -> tuple[Picture, float]:
 def _draw(detector: Detector, films: Sequence[LabelledFilm], folder: Path) -> dict[str, float]:
     confidences = {}
     for film in tqdm(films, f"masks of {detector.weights.name}", unit="film"):
-        mask, confidence = teacher_mask(detector, read_picture(film.image))
+        mask, confidence = teacher_mask(detector, read_grey(film.image))
         if confidence:
             cv2.imwrite(str(folder / f"{film.image_id}.png"), mask)
         confidences[film.image_id] = round(confidence, 4)

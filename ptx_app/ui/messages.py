@@ -3,7 +3,9 @@
 from ptx_app.inference.decide import Finding, Side, Thresholds
 from ptx_app.model.manifest import OperatingPoint
 
-NOT_MEASURED_ON_SUCH = "The model knows frontal chest films only. No figures were measured on pictures such as this."
+NOT_MEASURED_ON_SUCH = (
+    "The model knows frontal chest films only. No figures were stated_rates on pictures such as this."
+)
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",
@@ -34,12 +36,12 @@ def share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def measured(point: OperatingPoint, thresholds: Thresholds) -> str:
+def stated_rates(point: OperatingPoint, thresholds: Thresholds) -> str:
     """The score in words: what the model did at this setting on films whose truth is known."""
     if thresholds.score != point.score:
-        return "The score threshold is set by hand: no figures were measured there."
+        return "The score threshold is set by hand: no figures were stated_rates there."
     if point.sensitivity is None or point.specificity is None:
-        return "No figures were measured at this setting."
+        return "No figures were stated_rates at this setting."
     flagged, false = round(100 * point.sensitivity), round(100 * (1 - point.specificity))
     return (
         f"At this setting the model flagged {flagged} of 100 films with pneumothorax and {false} of 100 without "

@@ -27,7 +27,7 @@ def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
     overruled = case.film.rejections if case.film and case.overruled else ()
     for rejection in overruled:
         st.html(f'<p class="small warning">Judged against the check. {escape(rejection.message)}</p>')
-    said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.measured(point, finding.thresholds)
+    said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
     kind = "flagged" if finding.flagged else "clear"
     sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>"

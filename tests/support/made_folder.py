@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.data.index import COLUMNS
+from ptx_app.data.index import INDEX_COLUMNS
 from ptx_app.training.configuration import Configuration, parse_configuration
 
-SIDE = 128
+STORED_SIDE = 128
 
 
-def film_and_mask(number: int, positive: bool, side: int = SIDE) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def film_and_mask(number: int, positive: bool, side: int = STORED_SIDE) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A film and its mask, both (side, side) uint8, the mask in {0, 255}."""
     chance = np.random.default_rng(number)
     film = chance.integers(40, 90, (side, side)).astype(np.uint8)
@@ -29,12 +29,12 @@ def film_and_mask(number: int, positive: bool, side: int = SIDE) -> tuple[NDArra
 def row(name: str, **values: str) -> dict[str, str]:
     """A row of index.csv, by default of an expert-labelled negative training film."""
     usual = {"split": "train", "label": "0", "mask_kind": "expert", "patient_id": f"p-{name}", "view": "PA"}
-    return dict.fromkeys(COLUMNS, "") | usual | {"image_id": name, "image": f"{name}.png"} | values
+    return dict.fromkeys(INDEX_COLUMNS, "") | usual | {"image_id": name, "image": f"{name}.png"} | values
 
 
 def write_index(folder: Path, rows: Sequence[dict[str, str]]) -> Path:
     with (folder / "index.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, INDEX_COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
     return folder

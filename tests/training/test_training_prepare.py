@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptx_app.__main__ import main
-from ptx_app.data.index import COLUMNS, read_index
+from ptx_app.data.index import INDEX_COLUMNS, read_index
 from ptx_app.data.preparation import split_by_patient
 from ptx_app.evaluation.known_films import dicom_films, prepared_films
 from ptx_app.film.radiograph import View
@@ -63,7 +63,7 @@ def test_every_readable_film_has_its_row(prepared):
     assert {film.split for film in films.values()} == {"train", "val"}
     assert sum(film.split == "val" for film in films.values()) == 2
     with (prepared / "index.csv").open() as file:
-        assert tuple(next(csv.reader(file))) == COLUMNS
+        assert tuple(next(csv.reader(file))) == INDEX_COLUMNS
 
 
 def test_films_and_masks_are_what_the_reader_saw(prepared, challenge):

@@ -69,7 +69,7 @@ class Pictures:
     cases: Path
 
 
-def grey_picture(path: Path) -> Picture:
+def grey_of_file(path: Path) -> Picture:
     """A picture file as (H, W) float32 in [0, 1]. Raises SettingsError FILM_UNREADABLE."""
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if picture is None:
@@ -117,7 +117,7 @@ def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
     """
 
     def look(path: Path, turned: int = 0, inverted: bool = False) -> Appearance:
-        film = grey_picture(path)
+        film = grey_of_file(path)
         return classify(np.rot90(1 - film if inverted else film, -turned // 90), layers)
 
     films = {path.stem: look(path) for path in pictures.validation}
@@ -132,7 +132,7 @@ def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
         rows.append(_row(f"SIIM-ACR validation films {way}", laid, wanted=True, right=right))
     for split, folds in splits.items():
         others = [(pictures.others[index], own) for own, unseen in folds for index in unseen]
-        seen = {path.stem: classify(grey_picture(path), own) for path, own in others}
+        seen = {path.stem: classify(grey_of_file(path), own) for path, own in others}
         rows.append(_row(f"other pictures, {split}", seen, wanted=True, right=_is_none))
     films_in_dicom = sorted(path.name for path in pictures.cases.glob("chest_*"))
     rows.append(

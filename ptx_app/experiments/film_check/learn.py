@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from ptx_app.data.index import excluded_films
 from ptx_app.errors import SettingsError
-from ptx_app.experiments.film_check.evaluate import Pictures, Splits, grey_picture, measure, page
-from ptx_app.experiments.film_check.pictures import SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
+from ptx_app.experiments.film_check.evaluate import Pictures, Splits, grey_of_file, measure, page
+from ptx_app.experiments.film_check.pictures import PICTURE_SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
 from ptx_app.film.check.classifier import WEIGHTS_PATH, Floats, Layers, features, logits, reduce
 from ptx_app.model.manifest import ROOT
 from ptx_app.model.manifest_editing import read_document, write_document
@@ -173,7 +173,9 @@ def _indexed(folder: Path, split: str) -> list[Path]:
 
 
 def _reduced(path: Path) -> Picture:
-    return np.asarray(cv2.resize(grey_picture(path), (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(
+        cv2.resize(grey_of_file(path), (PICTURE_SIDE, PICTURE_SIDE), interpolation=cv2.INTER_AREA), np.float32
+    )
 
 
 def _lesson(pictures: Iterable[tuple[Picture, bool]], batch: int = 1000) -> Lesson:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-SIDE = 128  # px; twice the check's thumbnail, so that a changed picture is as sharp as a reduced one
+PICTURE_SIDE = 128  # px; twice the check's thumbnail, so that a changed picture is as sharp as a reduced one
 # Turns anticlockwise in quarters, and whether inverted; the likeliest mistakes twice.
 _WRONG_WAYS = ((1, 0), (2, 0), (2, 0), (3, 0), (0, 1), (0, 1), (1, 1), (2, 1), (3, 1))
 
@@ -24,7 +24,7 @@ def vary_film(film: Picture, draw: Generator) -> Picture:
     picture = _exposed(picture, draw)
     if draw.random() < 0.3:  # a letter, a label or a blackened name
         height, width = draw.integers(3, 12), draw.integers(4, 24)
-        row, column = draw.integers(0, SIDE - height), draw.integers(0, SIDE - width)
+        row, column = draw.integers(0, PICTURE_SIDE - height), draw.integers(0, PICTURE_SIDE - width)
         picture[row : row + height, column : column + width] = draw.choice([0.0, 1.0])
     kind = draw.random()
     if kind < 0.25:
@@ -70,12 +70,16 @@ def _placed(picture: Picture, draw: Generator, turn: float, scale: float, shift:
     half = np.exp(ratio * stretch / 2)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = rotation @ np.diag([size * half, size / half])
-    centre = np.full(2, (SIDE - 1) / 2)
-    offset = centre - matrix @ centre + draw.uniform(-shift, shift, 2) * SIDE
+    centre = np.full(2, (PICTURE_SIDE - 1) / 2)
+    offset = centre - matrix @ centre + draw.uniform(-shift, shift, 2) * PICTURE_SIDE
     fill = draw.choice([0.0, 0.0, 1.0, float(np.median(picture))])
     border = cv2.BORDER_REPLICATE if draw.random() < 0.3 else cv2.BORDER_CONSTANT
     placed = cv2.warpAffine(
-        np.ascontiguousarray(picture), np.c_[matrix, offset], (SIDE, SIDE), borderMode=border, borderValue=(fill,)
+        np.ascontiguousarray(picture),
+        np.c_[matrix, offset],
+        (PICTURE_SIDE, PICTURE_SIDE),
+        borderMode=border,
+        borderValue=(fill,),
     )
     return np.asarray(placed, np.float32)
 
@@ -91,21 +95,21 @@ def _exposed(picture: Picture, draw: Generator) -> Picture:
 
 
 def _bordered(picture: Picture, draw: Generator, most: float) -> Picture:
-    top, bottom, left, right = map(int, draw.integers(0, int(most * SIDE), 4))
-    canvas = np.full((SIDE, SIDE), draw.choice([0.0, 0.0, 1.0, draw.random()]), np.float32)
-    return _pasted(canvas, picture, top, left, SIDE - top - bottom, SIDE - left - right)
+    top, bottom, left, right = map(int, draw.integers(0, int(most * PICTURE_SIDE), 4))
+    canvas = np.full((PICTURE_SIDE, PICTURE_SIDE), draw.choice([0.0, 0.0, 1.0, draw.random()]), np.float32)
+    return _pasted(canvas, picture, top, left, PICTURE_SIDE - top - bottom, PICTURE_SIDE - left - right)
 
 
 def _collimated(picture: Picture, draw: Generator) -> Picture:
     """A small child's film: a good part of the picture is black."""
-    height, width = (int(SIDE * share) for share in draw.uniform(0.5, 0.9, 2))
-    top, left = int(draw.integers(0, SIDE - height)), int(draw.integers(0, SIDE - width))
-    return _pasted(np.zeros((SIDE, SIDE), np.float32), picture, top, left, height, width)
+    height, width = (int(PICTURE_SIDE * share) for share in draw.uniform(0.5, 0.9, 2))
+    top, left = int(draw.integers(0, PICTURE_SIDE - height)), int(draw.integers(0, PICTURE_SIDE - width))
+    return _pasted(np.zeros((PICTURE_SIDE, PICTURE_SIDE), np.float32), picture, top, left, height, width)
 
 
 def _on_a_page(film: Picture, page: Picture, draw: Generator) -> Picture:
-    height, width = (int(SIDE * share) for share in draw.uniform(0.2, 0.45, 2))
-    top, left = int(draw.integers(0, SIDE - height)), int(draw.integers(0, SIDE - width))
+    height, width = (int(PICTURE_SIDE * share) for share in draw.uniform(0.2, 0.45, 2))
+    top, left = int(draw.integers(0, PICTURE_SIDE - height)), int(draw.integers(0, PICTURE_SIDE - width))
     return _pasted(_full_range(page), film, top, left, height, width)
 
 
@@ -116,16 +120,16 @@ def _pasted(canvas: Picture, picture: Picture, top: int, left: int, height: int,
 
 
 def _cropped(picture: Picture, draw: Generator, least: float, most: float) -> Picture:
-    height, width = (int(SIDE * share) for share in draw.uniform(least, most, 2))
-    top, left = draw.integers(0, SIDE - height), draw.integers(0, SIDE - width)
+    height, width = (int(PICTURE_SIDE * share) for share in draw.uniform(least, most, 2))
+    top, left = draw.integers(0, PICTURE_SIDE - height), draw.integers(0, PICTURE_SIDE - width)
     part = np.ascontiguousarray(picture[top : top + height, left : left + width])
-    return np.asarray(cv2.resize(part, (SIDE, SIDE)), np.float32)
+    return np.asarray(cv2.resize(part, (PICTURE_SIDE, PICTURE_SIDE)), np.float32)
 
 
 def _shuffled(film: Picture, other: Picture, draw: Generator) -> Picture:
     """Tiles of one film or of two, most of them out of place."""
     count = int(draw.choice([2, 2, 3, 4]))
-    side = SIDE // count
+    side = PICTURE_SIDE // count
     sources = (film, other if draw.random() < 0.5 else film)
     places = [(row * side, column * side) for row in range(count) for column in range(count)]
     order = draw.permutation(count**2)
@@ -136,7 +140,7 @@ def _shuffled(film: Picture, other: Picture, draw: Generator) -> Picture:
         top, left = places[origin]
         source = sources[draw.integers(2)]
         picture[row : row + side, column : column + side] = source[top : top + side, left : left + side]
-    return np.asarray(cv2.resize(picture, (SIDE, SIDE)), np.float32)
+    return np.asarray(cv2.resize(picture, (PICTURE_SIDE, PICTURE_SIDE)), np.float32)
 
 
 def _scrambled(film: Picture, draw: Generator) -> Picture:
@@ -148,26 +152,28 @@ def _scrambled(film: Picture, draw: Generator) -> Picture:
 
 def _noise(draw: Generator) -> Picture:
     """Noise whose spectrum falls with a power of the frequency, from white noise to clouds."""
-    frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None])
+    frequency = np.hypot(np.fft.fftfreq(PICTURE_SIDE)[:, None], np.fft.rfftfreq(PICTURE_SIDE)[None])
     frequency[0, 0] = 1
     waves = draw.normal(size=(2, *frequency.shape))
     spectrum = (waves[0] + 1j * waves[1]) / frequency ** draw.uniform(0, 2.5)
-    return _full_range(np.fft.irfft2(spectrum, s=(SIDE, SIDE)))
+    return _full_range(np.fft.irfft2(spectrum, s=(PICTURE_SIDE, PICTURE_SIDE)))
 
 
 def _drawing(draw: Generator) -> Picture:
     """Ellipses, boxes, lines and polygons, sharp or soft, clean or grained; often on an outline, as a slice is."""
-    picture = np.full((SIDE, SIDE), draw.choice([0.0, 1.0, draw.random()]), np.float32)
+    picture = np.full((PICTURE_SIDE, PICTURE_SIDE), draw.choice([0.0, 1.0, draw.random()]), np.float32)
 
     def point() -> tuple[int, int]:
-        return int(draw.integers(SIDE)), int(draw.integers(SIDE))
+        return int(draw.integers(PICTURE_SIDE)), int(draw.integers(PICTURE_SIDE))
 
     def ellipse(centre: tuple[int, int], least: int, most: int, thickness: int) -> None:
         axes = int(draw.integers(least, most)), int(draw.integers(least, most))
         cv2.ellipse(picture, centre, axes, draw.uniform(0, 180), 0, 360, draw.random(), thickness)
 
     if draw.random() < 0.5:
-        ellipse((int(SIDE / 2 + draw.integers(-15, 15)), int(SIDE / 2 + draw.integers(-15, 15))), 20, 64, -1)
+        ellipse(
+            (int(PICTURE_SIDE / 2 + draw.integers(-15, 15)), int(PICTURE_SIDE / 2 + draw.integers(-15, 15))), 20, 64, -1
+        )
     for _ in range(draw.integers(1, 14)):
         thickness = int(draw.choice([-1, -1, 1, 2, 4]))
         match draw.integers(4):
@@ -178,7 +184,7 @@ def _drawing(draw: Generator) -> Picture:
             case 2:
                 cv2.line(picture, point(), point(), draw.random(), int(draw.integers(1, 12)))
             case _:
-                corners = draw.integers(0, SIDE, (int(draw.integers(3, 7)), 2)).astype(np.int32)
+                corners = draw.integers(0, PICTURE_SIDE, (int(draw.integers(3, 7)), 2)).astype(np.int32)
                 cv2.fillPoly(picture, [corners], draw.random())
     if draw.random() < 0.6:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), draw.uniform(0.5, 4)), np.float32)
@@ -188,8 +194,8 @@ def _drawing(draw: Generator) -> Picture:
 
 
 def _text(draw: Generator) -> Picture:
-    page = np.full((SIDE, SIDE), draw.integers(150, 256), np.uint8)
-    for line in range(int(draw.integers(5, 15)), SIDE, int(draw.integers(5, 16))):
+    page = np.full((PICTURE_SIDE, PICTURE_SIDE), draw.integers(150, 256), np.uint8)
+    for line in range(int(draw.integers(5, 15)), PICTURE_SIDE, int(draw.integers(5, 16))):
         words = "".join(map(chr, draw.integers(65, 122, draw.integers(3, 26))))
         start, font, size = int(draw.integers(0, 20)), int(draw.integers(0, 7)), draw.uniform(0.2, 0.8)
         cv2.putText(page, words, (start, line), font, size, int(draw.integers(0, 100)), 1)
@@ -199,7 +205,7 @@ def _text(draw: Generator) -> Picture:
 
 def _pattern(draw: Generator) -> Picture:
     """A ramp, a spot, a grating or a chequerboard, with a little noise."""
-    down, right = (grid.astype(np.float32) for grid in np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j])
+    down, right = (grid.astype(np.float32) for grid in np.mgrid[-1 : 1 : PICTURE_SIDE * 1j, -1 : 1 : PICTURE_SIDE * 1j])
     angle = draw.uniform(0, 2 * np.pi)
     along, across = np.cos(angle) * right + np.sin(angle) * down, np.cos(angle) * down - np.sin(angle) * right
     match draw.integers(4):
@@ -212,7 +218,7 @@ def _pattern(draw: Generator) -> Picture:
             pattern = np.sin(along * draw.uniform(2, 60) + draw.uniform(0, 6))
         case _:
             pattern = np.sign(np.sin(along * draw.uniform(2, 30)) * np.sin(across * draw.uniform(2, 30)))
-    return _full_range(pattern + draw.uniform(0, 0.2) * draw.normal(size=(SIDE, SIDE)))
+    return _full_range(pattern + draw.uniform(0, 0.2) * draw.normal(size=(PICTURE_SIDE, PICTURE_SIDE)))
 
 
 def _full_range(values: NDArray[np.floating]) -> Picture:
