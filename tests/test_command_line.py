@@ -221,8 +221,8 @@ def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path, na
         if positive:
             truth = run_lengths_to_mask(runs[stem])
             probability = np.load(tmp_path / f"{stem}_probability.npy").astype(np.float32)
-            mask = cv2.resize(probability, (1024, 1024)) >= stated["mask_threshold"]
+            mask = cv2.resize(probability, (1024, 1024)) >= stated.mask_threshold
             dices.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
-    assert (len(truths), sum(truths)) == (stated["films"], stated["positives"])
-    assert roc_auc_score(truths, scores) == pytest.approx(stated["auc"], abs=0.005)
-    assert np.mean(dices) == pytest.approx(stated["dice_positive"], abs=0.005)
+    assert (len(truths), sum(truths)) == (stated.films, stated.positives)
+    assert roc_auc_score(truths, scores) == pytest.approx(stated.auc, abs=0.005)
+    assert np.mean(dices) == pytest.approx(stated.dice_positive, abs=0.005)

@@ -1,7 +1,5 @@
 """Prepare, predict and decide, on made-up films and networks whose answers are known."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,14 +9,14 @@ from hypothesis.extra.numpy import arrays
 from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.predict import Prediction, calibrated_score, mask_evidence, predict
 from ptx_app.inference.prepare import prepare
-from ptx_app.model.manifest import Calibration, InputSpec, Weights, load_manifest
+from ptx_app.model.manifest import UNCALIBRATED, Calibration, InputSpec, Weights, load_manifest
 from ptx_app.model.network import NetworkOutput
 
-SPEC = InputSpec(side=64, mean=0.4, std=0.2)
+SPEC = InputSpec(side=64, fit="stretch", interpolation="area", channels=3, mean=0.4, std=0.2)
 
 
 def weights(**changes) -> Weights:
-    return replace(load_manifest().entry("ptx-b3-starter"), input=SPEC, **changes)
+    return load_manifest().entry("ptx-b3-starter").model_copy(update={"input": SPEC, **changes})
 
 
 class BrightIsAir:
@@ -58,7 +56,7 @@ def test_denoising_takes_a_lone_pixel_away_and_leaves_edges():
     film[:, 32:] = 1.0
     speckled = film.copy()
     speckled[10, 10] = 1.0
-    median = replace(SPEC, denoising="median")
+    median = SPEC.model_copy(update={"denoising": "median"})
     assert np.array_equal(prepare(speckled, median), prepare(film, SPEC))
     assert not np.array_equal(prepare(speckled, SPEC), prepare(film, SPEC))
 
@@ -98,8 +96,8 @@ def test_flip_averaging_gives_both_ways_to_the_network_and_turns_the_answer_back
 def test_calibration_is_temperature_then_bias():
     nothing = np.zeros((8, 8), np.float32)
     assert calibrated_score(2.0, nothing, Calibration(temperature=2.0, bias=-1.0)) == pytest.approx(0.5)
-    assert calibrated_score(500.0, nothing, Calibration()) == pytest.approx(1.0)
-    assert calibrated_score(-500.0, nothing, Calibration()) == pytest.approx(0.0)
+    assert calibrated_score(500.0, nothing, UNCALIBRATED) == pytest.approx(1.0)
+    assert calibrated_score(-500.0, nothing, UNCALIBRATED) == pytest.approx(0.0)
 
 
 def test_a_sure_mask_raises_the_score_by_its_weight():
@@ -109,7 +107,7 @@ def test_a_sure_mask_raises_the_score_by_its_weight():
     assert mask_evidence(probability) == pytest.approx(np.log(4), abs=1e-5)
     probability[50:, :] = 0.79
     assert mask_evidence(probability) == pytest.approx(np.log(4), abs=1e-5)
-    score = calibrated_score(1.0, probability, Calibration(mask_weight=0.5))
+    score = calibrated_score(1.0, probability, Calibration(temperature=1.0, bias=0.0, mask_weight=0.5))
     assert score == pytest.approx(1 / (1 + np.exp(-1 - np.log(4) / 2)))
 
 

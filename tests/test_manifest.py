@@ -2,12 +2,13 @@
 
 import copy
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, load_manifest, parse_manifest
@@ -117,6 +118,10 @@ def test_unknown_names_are_refused_with_the_known_ones() -> None:
         ("provenance", REMOVED),
         ("terms", ""),
         ("figures", []),
+        ("figures.validation_films.auc", 1.2),
+        ("figures.validation_films.films", REMOVED),
+        *[(field, value) for field in ("input.mean", "calibration.bias") for value in (float("nan"), float("inf"))],
+        *[(f"figures.validation_films.{name}", float("nan")) for name in ("auc", "dice_positive", "mask_threshold")],
     ],
 )
 def test_wrong_field_is_named(field: str, value: object) -> None:
@@ -125,6 +130,34 @@ def test_wrong_field_is_named(field: str, value: object) -> None:
     assert caught.value.code == "MANIFEST_INVALID"
     assert field.split(".")[-1] in caught.value.message
     assert "weights[0]" in caught.value.message or field == "operating_points.1.name"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        ("input.side", 321, "$.weights[0].input.side:"),
+        ("operating_points.1.score", 2, "$.weights[0].operating_points[1].score:"),
+        ("operating_points.1.name", "sensitive", "$.weights[0].operating_points:"),
+        ("figures.validation_films.auc_interval", [0, 2], "$.weights[0].figures.validation_films.auc_interval[1]:"),
+        ("network.unheard_of", 1, "$.weights[0].network.unheard_of:"),
+    ],
+)
+def test_path_of_a_wrong_field_leads_there(field: str, value: object, path: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        parse_manifest(changed(field, value))
+    assert path in caught.value.message
+
+
+def test_what_is_parsed_is_frozen_and_dumps_to_what_was_read() -> None:
+    entry = parse_manifest(DOCUMENT).entry()
+    with pytest.raises(ValidationError):
+        entry.input.side = 64  # type: ignore[misc]
+    assert with_entry(DOCUMENT, entry.model_dump(mode="json", exclude_unset=True)) == DOCUMENT
+
+
+def test_manifest_is_read_without_torch() -> None:
+    program = "import sys, ptx_app.model.manifest as m; m.load_manifest(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("document", [None, [], "text", {}, {"default": "a", "weights": []}])
@@ -205,29 +238,6 @@ def test_written_manifest_reads_as_the_same_and_a_wrong_one_is_not_written(tmp_p
     assert caught.value.code == "MANIFEST_UNWRITABLE"
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.dictionaries(st.text(), json_values))
-def test_layout_keeps_every_value_and_is_stable(document: dict[str, Any]) -> None:
-    text = format_document(document)
-    assert json.loads(text) == document
-    assert format_document(json.loads(text)) == text
-
-
-def test_layout_breaks_only_what_does_not_fit_a_line() -> None:
-    document = {"short": {"a": [1, 2, {"b": None}]}, "long": ["x" * 60, "y" * 60], "empty": {}}
-    lines = format_document(document).splitlines()
-    assert '  "short": {"a": [1, 2, {"b": null}]},' in lines
-    assert '  "long": [' in lines
-    assert '  "empty": {}' in lines
 
 
 def test_document_that_is_no_object_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The network that is built, and the bundled weights in it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from ptx_app.model.manifest import ROOT, NetworkSpec, Weights, load_manifest
 from ptx_app.model.torch_network import TorchNetwork, build_module
 from ptx_app.model.torchvision_ops import declare_missing_operators
 
-SMALL = NetworkSpec("Unet", "mobilenet_v2")
+SMALL = NetworkSpec(architecture="Unet", encoder="mobilenet_v2")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +41,8 @@ def batch(entry: Weights) -> NDArray[np.float32]:
     "spec",
     [
         SMALL,
-        replace(SMALL, decoder_attention="scse", head_pooling="avg"),
-        replace(SMALL, architecture="UnetPlusPlus"),
+        SMALL.model_copy(update={"decoder_attention": "scse", "head_pooling": "avg"}),
+        SMALL.model_copy(update={"architecture": "UnetPlusPlus"}),
     ],
 )
 def test_built_network_gives_mask_and_score_logits(spec: NetworkSpec) -> None:
@@ -58,18 +57,24 @@ def test_options_of_the_spec_reach_the_network() -> None:
     def kinds(spec: NetworkSpec) -> list[str]:
         return [type(part).__name__ for part in build_module(spec).modules()]
 
-    assert "SCSEModule" in kinds(replace(SMALL, decoder_attention="scse"))
+    assert "SCSEModule" in kinds(SMALL.model_copy(update={"decoder_attention": "scse"}))
     assert "SCSEModule" not in kinds(SMALL)
-    assert "AdaptiveAvgPool2d" in kinds(replace(SMALL, head_pooling="avg"))
+    assert "AdaptiveAvgPool2d" in kinds(SMALL.model_copy(update={"head_pooling": "avg"}))
     dropout = [
-        part.p for part in build_module(replace(SMALL, head_dropout=0.7)).modules() if type(part) is torch.nn.Dropout
+        part.p
+        for part in build_module(SMALL.model_copy(update={"head_dropout": 0.7})).modules()
+        if type(part) is torch.nn.Dropout
     ]
     assert 0.7 in dropout
 
 
 @pytest.mark.parametrize(
     "spec",
-    [replace(SMALL, architecture="Onet"), replace(SMALL, encoder="none-such"), replace(SMALL, architecture="encoders")],
+    [
+        SMALL.model_copy(update={"architecture": "Onet"}),
+        SMALL.model_copy(update={"encoder": "none-such"}),
+        SMALL.model_copy(update={"architecture": "encoders"}),
+    ],
 )
 def test_unknown_network_is_refused(spec: NetworkSpec) -> None:
     with pytest.raises(WeightsError) as caught:
@@ -119,7 +124,7 @@ def test_missing_or_cut_file_is_damaged(entry: Weights, bundled: Path, tmp_path:
 
 
 def test_weights_of_another_network_do_not_fit(entry: Weights, bundled: Path, tmp_path: Path) -> None:
-    assert refusal(replace(entry, network=SMALL), bundled) == "WEIGHTS_MISFIT"
+    assert refusal(entry.model_copy(update={"network": SMALL}), bundled) == "WEIGHTS_MISFIT"
     state = load_file(bundled)
     state.popitem()
     incomplete = tmp_path / "incomplete.safetensors"

@@ -19,7 +19,7 @@ def test_each_setting_is_read():
         {"PTX_WEIGHTS": "mine", "PTX_WEIGHTS_FILE": "/w.safetensors", "PTX_PUBLIC_HOST": "Yes", "OTHER": "ignored"}
     )
     assert read == Settings(weights="mine", weights_file=Path("/w.safetensors"), public_host=True)
-    assert read.weights_sources == (Source("file", "/w.safetensors"),)
+    assert read.weights_sources == (Source(kind="file", location="/w.safetensors"),)
 
 
 def test_a_text_that_is_neither_true_nor_false_is_said():

@@ -89,7 +89,7 @@ def test_list_shows_place_size_and_figures(project: Path, capsys: pytest.Capture
     assert row.startswith("*")
     for told in ("26.6 MB", "bundled", f"{point.sensitivity:.2f}", f"{point.specificity:.2f}", f"{point.films} films"):
         assert told in row
-    assert f"AUC {entry.figures['validation_films']['auc']:.3f}" in row
+    assert f"AUC {entry.figures['validation_films'].auc:.3f}" in row
     (project / entry.sources[0].location).unlink()
     weights("list")
     assert "missing" in capsys.readouterr().out

@@ -65,17 +65,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def weights(*sources: Source) -> Weights:
-    return replace(
-        load_manifest().entry(),
-        name="small",
-        bytes=len(CONTENT),
-        sha256=hashlib.sha256(CONTENT).hexdigest(),
-        sources=sources,
-    )
+    own = {"name": "small", "bytes": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(), "sources": sources}
+    return load_manifest().entry().model_copy(update=own)
 
 
 def address(server: WeightsServer, path: str = "/weights") -> Source:
-    return Source("url", server.url + path)
+    return Source(kind="url", location=server.url + path)
 
 
 def leftovers(cache: Path) -> list[str]:
@@ -97,13 +92,13 @@ def refused(wanted: Weights, cache: Path, patience: Patience = SHORT) -> Weights
 def test_bundled_file_is_used_where_it_lies(cache: Path) -> None:
     bundled = cache.parent / "project" / "bundled.safetensors"
     bundled.write_bytes(CONTENT)
-    assert locate(weights(Source("bundled", "bundled.safetensors"))) == bundled
+    assert locate(weights(Source(kind="bundled", location="bundled.safetensors"))) == bundled
     assert not cache.exists()
 
 
 def test_damaged_bundled_file_gives_way_to_the_next_source(cache: Path, server: WeightsServer) -> None:
     (cache.parent / "project" / "bundled.safetensors").write_bytes(CONTENT[:-1])
-    wanted = weights(Source("bundled", "bundled.safetensors"), address(server))
+    wanted = weights(Source(kind="bundled", location="bundled.safetensors"), address(server))
     assert locate(wanted).read_bytes() == CONTENT
 
 
@@ -123,13 +118,13 @@ def test_damaged_bundled_file_gives_way_to_the_next_source(cache: Path, server: 
 def test_unusable_bundled_file_has_its_own_code(cache: Path, content: bytes | None, code: str) -> None:
     if content is not None:
         (cache.parent / "project" / "bundled.safetensors").write_bytes(content)
-    assert refused(weights(Source("bundled", "bundled.safetensors")), cache).code == code
+    assert refused(weights(Source(kind="bundled", location="bundled.safetensors")), cache).code == code
 
 
 def test_file_is_hashed_once_until_it_changes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundled = cache.parent / "project" / "bundled.safetensors"
     bundled.write_bytes(CONTENT)
-    wanted = weights(Source("bundled", bundled.name))
+    wanted = weights(Source(kind="bundled", location=bundled.name))
     hashed: list[object] = []
     genuine = hashlib.file_digest
     monkeypatch.setattr(hashlib, "file_digest", lambda *given: hashed.append(given) or genuine(*given))
@@ -235,7 +230,9 @@ def test_failing_server_is_asked_again(cache: Path, server: WeightsServer) -> No
 
 
 def test_unreachable_server(cache: Path, server: WeightsServer) -> None:
-    assert refused(weights(Source("url", "http://127.0.0.1:9/weights")), cache).code == "WEIGHTS_UNREACHABLE"
+    assert (
+        refused(weights(Source(kind="url", location="http://127.0.0.1:9/weights")), cache).code == "WEIGHTS_UNREACHABLE"
+    )
 
 
 @pytest.mark.parametrize("answer", [file(CONTENT, pause=1.0), stalled(CONTENT, 1.0)], ids=["silent", "stalled"])
@@ -256,7 +253,7 @@ def test_answer_in_drops_meets_the_limit_for_the_whole(cache: Path, server: Weig
     "text", ["http://example.org/weights", "ftp://example.org/weights", "weights", "https://", "https://[1"]
 )
 def test_address_has_to_be_https(cache: Path, text: str) -> None:
-    assert refused(weights(Source("url", text)), cache).code == "WEIGHTS_ADDRESS"
+    assert refused(weights(Source(kind="url", location=text)), cache).code == "WEIGHTS_ADDRESS"
 
 
 def test_redirect_may_not_leave_https(cache: Path, drive: WeightsServer) -> None:
@@ -294,7 +291,7 @@ def test_packed_answer_is_refused_unread(cache: Path, server: WeightsServer) -> 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example", "-.example:99999", "exa mple"])
 def test_host_that_no_resolver_takes(cache: Path, host: str) -> None:
-    error = refused(weights(Source("url", f"https://{host}/weights")), cache, replace(SHORT, attempts=1))
+    error = refused(weights(Source(kind="url", location=f"https://{host}/weights")), cache, replace(SHORT, attempts=1))
     assert error.code in ("WEIGHTS_REFUSED", "WEIGHTS_ADDRESS", "WEIGHTS_UNREACHABLE")
 
 
@@ -343,7 +340,10 @@ def test_drive_file(cache: Path, drive: WeightsServer, monkeypatch: pytest.Monke
     drive.answers["/uc"] = page(SCAN_PAGE.format(id=DRIVE_ID), cookie="NID=1; Path=/")
     drive.answers["/download"] = file(CONTENT, name="weights.safetensors")
     told: list[tuple[int, int]] = []
-    path = locate(weights(Source("drive", DRIVE_ID)), progress=lambda received, whole: told.append((received, whole)))
+    path = locate(
+        weights(Source(kind="drive", location=DRIVE_ID)),
+        progress=lambda received, whole: told.append((received, whole)),
+    )
     assert path.read_bytes() == CONTENT
     assert drive.asked[0] == f"/uc?id={DRIVE_ID}"
     assert "confirm=t" in drive.asked[1]
@@ -369,13 +369,13 @@ def test_drive_that_gives_no_good_file(
     cache: Path, drive: WeightsServer, answer: object, code: str, tries: int
 ) -> None:
     drive.answers["/uc"] = answer  # type: ignore[assignment]
-    assert refused(weights(Source("drive", DRIVE_ID)), cache).code == code
+    assert refused(weights(Source(kind="drive", location=DRIVE_ID)), cache).code == code
     assert len(drive.asked) == tries
 
 
 def test_drive_that_asks_for_confirmation_for_ever_is_given_up(cache: Path, drive: WeightsServer) -> None:
     drive.answers["/uc"] = drive.answers["/download"] = page(SCAN_PAGE.format(id=DRIVE_ID))
-    error = refused(weights(Source("drive", DRIVE_ID)), cache, replace(SHORT, whole=0.3, attempts=1))
+    error = refused(weights(Source(kind="drive", location=DRIVE_ID)), cache, replace(SHORT, whole=0.3, attempts=1))
     assert error.code == "WEIGHTS_TIMEOUT"
 
 
@@ -384,14 +384,16 @@ def test_drive_that_asks_for_confirmation_for_ever_is_given_up(cache: Path, driv
 
 def test_next_source_is_tried_where_one_fails(cache: Path, drive: WeightsServer) -> None:
     drive.answers["/uc"] = page(QUOTA_PAGE)
-    assert locate(weights(Source("drive", DRIVE_ID), address(drive))).read_bytes() == CONTENT
+    assert locate(weights(Source(kind="drive", location=DRIVE_ID), address(drive))).read_bytes() == CONTENT
     assert drive.asked == [f"/uc?id={DRIVE_ID}", "/weights"]
 
 
 def test_error_tells_what_happened_at_each_source(cache: Path, drive: WeightsServer) -> None:
     drive.answers["/uc"] = page(QUOTA_PAGE)
     drive.answers["/weights"] = page("no", 404)
-    wanted = weights(Source("bundled", "gone.safetensors"), Source("drive", DRIVE_ID), address(drive))
+    wanted = weights(
+        Source(kind="bundled", location="gone.safetensors"), Source(kind="drive", location=DRIVE_ID), address(drive)
+    )
     error = refused(wanted, cache)
     assert error.code == "WEIGHTS_UNAVAILABLE"
     assert "Bundled file: The file is not there." in error.message
@@ -432,10 +434,8 @@ def test_two_processes_download_once(cache: Path, server: WeightsServer) -> None
     server.answers["/weights"] = file(CONTENT, pause=0.5)
     wanted = weights(address(server))
     program = (
-        "from ptx_app.weights.fetch import locate; from ptx_app.model.manifest import *\n"
-        f"entry = load_manifest().entry().__class__(**{{**vars(load_manifest().entry()), 'name': 'small',"
-        f" 'bytes': {wanted.bytes}, 'sha256': '{wanted.sha256}', 'sources': {wanted.sources!r}}})\n"
-        "print(locate(entry))"
+        "from ptx_app.weights.fetch import locate; from ptx_app.model.manifest import Weights\n"
+        f"print(locate(Weights.model_validate_json({wanted.model_dump_json()!r})))"
     )
     root = Path(__file__).parents[1]
     starts = [
@@ -458,7 +458,7 @@ def test_start_that_hangs_does_not_hold_the_others_for_ever(cache: Path, server:
 
 
 def test_named_file_has_to_be_that_of_the_entry(cache: Path, tmp_path: Path) -> None:
-    wanted = weights(Source("bundled", "bundled.safetensors"))
+    wanted = weights(Source(kind="bundled", location="bundled.safetensors"))
     (tmp_path / "project" / "bundled.safetensors").write_bytes(CONTENT)
     mine = tmp_path / "mine.safetensors"
     mine.write_bytes(CONTENT)
@@ -479,7 +479,7 @@ def test_named_file_has_to_be_that_of_the_entry(cache: Path, tmp_path: Path) -> 
     ],
 )
 def test_drive_id_or_link(text: str) -> None:
-    assert named_sources(drive=text) == (Source("drive", DRIVE_ID),)
+    assert named_sources(drive=text) == (Source(kind="drive", location=DRIVE_ID),)
 
 
 @pytest.mark.parametrize(
@@ -492,7 +492,7 @@ def test_drive_id_that_can_be_none(text: str) -> None:
 
 
 def test_resolve_takes_a_name_or_a_file(cache: Path, tmp_path: Path, server: WeightsServer) -> None:
-    manifest = Manifest("small", (weights(address(server)),))
+    manifest = Manifest(default="small", weights=(weights(address(server)),))
     mine = tmp_path / "mine.safetensors"
     mine.write_bytes(CONTENT)
     assert resolve(manifest, str(mine)) == (manifest.entry(), mine)
@@ -509,14 +509,14 @@ def test_resolve_refuses_a_file_of_no_entry(cache: Path, tmp_path: Path, content
     if content is not None:
         mine.write_bytes(content)
     with pytest.raises(WeightsError) as caught:
-        resolve(Manifest("small", (weights(),)), str(mine))
+        resolve(Manifest(default="small", weights=(weights(),)), str(mine))
     assert caught.value.code == code
     assert str(tmp_path) not in caught.value.message
 
 
 def test_resolve_of_an_unknown_name_names_the_known(cache: Path) -> None:
     with pytest.raises(WeightsError) as caught:
-        resolve(Manifest("small", (weights(),)), "large")
+        resolve(Manifest(default="small", weights=(weights(),)), "large")
     assert caught.value.code == "WEIGHTS_UNKNOWN"
     assert "small" in caught.value.message
 

@@ -50,10 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"smallest region {point.smallest_region}: sensitivity {point.sensitivity}, specificity {point.specificity}"
         )
     for measured_on, figures in weights.figures.items():
-        _say(
-            f"{measured_on} ({figures['films']} films): AUC {figures['auc']}, "
-            f"Dice on positives {figures['dice_positive']}"
-        )
+        _say(f"{measured_on} ({figures.films} films): AUC {figures.auc}, Dice on positives {figures.dice_positive}")
     return 0
 
 

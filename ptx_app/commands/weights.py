@@ -5,12 +5,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.manifest import MANIFEST_PATH, ROOT, OperatingPoint, Weights, load_manifest, parse_manifest
+from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Figures, OperatingPoint, Weights, load_manifest, parse_manifest
 from ptx_app.model.manifest_editing import read_document, with_entry, with_identity, with_source, write_document
 from ptx_app.weights.add import BUNDLED, MOST_BYTES, entry_to_add, keep, obtained, try_out
 from ptx_app.weights.download import Progress
@@ -149,12 +148,12 @@ def _measured(point: OperatingPoint) -> str:
     )
 
 
-def _figures(figures: dict[str, Any]) -> str:
+def _figures(figures: dict[str, Figures]) -> str:
     """What was measured on the validation films, or "" where nothing was."""
     measured = figures.get("validation_films")
     if not measured:
         return ""
-    return f"AUC {measured['auc']:.3f}, Dice on positives {measured['dice_positive']:.3f} ({measured['films']} films)"
+    return f"AUC {measured.auc:.3f}, Dice on positives {measured.dice_positive:.3f} ({measured.films} films)"
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from ptx_app.evaluation.metrics import (
     specificity,
 )
 from ptx_app.inference.decide import Thresholds, binary_mask, decide
-from ptx_app.model.manifest import Calibration, Weights
+from ptx_app.model.manifest import UNCALIBRATED, Calibration, Weights
 
 Rows = NDArray[np.intp]
 Statistic = Callable[[Rows], float]
@@ -90,7 +90,7 @@ def results_of(films: Sequence[PredictedFilm], weights: Weights) -> Results:
         views=np.asarray([str(film.view) for film in films]),
         positive=positive,
         area=np.asarray([film.truth.mean() for film in films]),
-        raw=scores_of(films, Calibration()),
+        raw=scores_of(films, UNCALIBRATED),
         score=scores_of(films, weights.calibration),
         dice=np.asarray([dice for dice, _ in overlaps]),
         iou=np.asarray([iou for _, iou in overlaps]),

@@ -3,7 +3,6 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ptx_app.data.index import LabelledFilm, read_index
@@ -47,7 +46,7 @@ def write_evaluation(
         WeightsError: as TorchNetwork.
     """
     if flip_averaging is not None:
-        weights = replace(weights, flip_averaging=flip_averaging)
+        weights = weights.model_copy(update={"flip_averaging": flip_averaging})
     detector = Detector.of(weights, file)
     films = validation_films(read_index(data))
     predicted = predict_films(detector, prepared_films(films), len(films), "validation films")

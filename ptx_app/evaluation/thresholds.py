@@ -89,7 +89,7 @@ def fit_calibration(logits: Floats, evidence: Floats, positive: Bools, prevalenc
     bounds = [(1 / _FLATTEST, 1 / _STEEPEST), (None, None), (0, _HEAVIEST)]
     found = minimize(likelihood, np.asarray([1.0, 0.0, 0.0]), method="L-BFGS-B", bounds=bounds)
     steepness, bias, mask_weight = (float(value) for value in found.x)
-    return Calibration(round(1 / steepness, 4), round(bias, 4), round(mask_weight, 4))
+    return Calibration(temperature=round(1 / steepness, 4), bias=round(bias, 4), mask_weight=round(mask_weight, 4))
 
 
 def best_mask_threshold(positives: Sequence[PredictedFilm]) -> tuple[float, float]:

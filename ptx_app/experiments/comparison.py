@@ -4,7 +4,7 @@ import json
 import os
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ptx_app.data.index import LabelledFilm, read_index
@@ -140,10 +140,13 @@ def measured_row(
 
     The last weights and not the best: which validation was the best is luck on a small budget.
     """
-    draft = replace(draft_entry(run, _STATE, configuration.publishing.flip_averaging), title=configuration.title)
+    draft = draft_entry(run, _STATE, configuration.publishing.flip_averaging)
+    draft = draft.model_copy(update={"title": configuration.title})
     detector = Detector.of(draft, run.weights_path(_STATE))
     choice, seen = chosen_and_seen(configuration.publishing, detector, held_out, validation)
-    weights = replace(draft, calibration=choice.calibration, operating_points=measured_points(choice, seen))
+    weights = draft.model_copy(
+        update={"calibration": choice.calibration, "operating_points": measured_points(choice, seen)}
+    )
     results = results_of(seen, weights)
     document = evaluate(results, weights)
     figures = document["overall"] | document["operating_points"][weights.default_operating_point]

@@ -1,11 +1,9 @@
 """From a run to an entry of the manifest: thresholds chosen, figures measured, nothing typed by hand."""
 
-import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ptx_app.data.index import LabelledFilm
 from ptx_app.errors import SettingsError
@@ -13,7 +11,7 @@ from ptx_app.evaluation.known_films import PredictedFilm, dicom_films, predict_f
 from ptx_app.evaluation.manifest_figures import PLACES, manifest_figures, positives_of, scores_of
 from ptx_app.evaluation.metrics import sensitivity, specificity
 from ptx_app.evaluation.thresholds import Choice, PublishingSection, choose
-from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Calibration, OperatingPoint, Source, Weights
+from ptx_app.model.manifest import MANIFEST_PATH, ROOT, UNCALIBRATED, Figures, OperatingPoint, Source, Weights
 from ptx_app.model.manifest_editing import ManifestDocument, read_document, with_entry, write_document
 from ptx_app.pipeline import Detector
 from ptx_app.training.run_folder import RunFolder
@@ -79,20 +77,27 @@ def publish(
     if dicoms is not None:
         as_they_came = predict_films(detector, dicom_films(dicoms), None, "validation DICOMs")
         figures["validation_dicoms"] = manifest_figures(as_they_came, choice.calibration, mask_threshold)
-    weights = replace(
-        draft, calibration=choice.calibration, operating_points=measured_points(choice, seen), figures=figures
+    weights = draft.model_copy(
+        update={
+            "calibration": choice.calibration,
+            "operating_points": measured_points(choice, seen),
+            "figures": {films: Figures(**measured) for films, measured in figures.items()},
+        }
     )
     _write(weights, file, places, default)
     return weights
 
 
 def draft_entry(run: RunFolder, state: str, flip_averaging: bool | None) -> Weights:
-    """The entry of a run's weights, "best" or "last", before anything is chosen or measured."""
+    """The entry of a run's weights, "best" or "last", before anything is chosen or measured.
+
+    It has no operating points yet, so it is not checked here, and no manifest would take it.
+    """
     configuration = run.configuration()
     file = run.weights_path(state)
     seen = f" {run.films_seen(state):,} films were seen in this run."
     wanted = configuration.publishing.flip_averaging if flip_averaging is None else flip_averaging
-    return Weights(
+    return Weights.model_construct(
         name=configuration.name,
         title=configuration.title,
         network=configuration.network.spec(),
@@ -100,12 +105,13 @@ def draft_entry(run: RunFolder, state: str, flip_averaging: bool | None) -> Weig
         flip_averaging=wanted,
         bytes=file.stat().st_size,
         sha256=digest(file),
-        sources=(Source("bundled", (BUNDLED / f"{configuration.name}.safetensors").as_posix()),),
-        calibration=Calibration(),
+        sources=(Source(kind="bundled", location=(BUNDLED / f"{configuration.name}.safetensors").as_posix()),),
+        calibration=UNCALIBRATED,
         operating_points=(),
         default_operating_point=DEFAULT_POINT,
         provenance=configuration.provenance + seen,
         terms=configuration.terms,
+        figures={},
     )
 
 
@@ -125,15 +131,15 @@ def measured_points(choice: Choice, films: Sequence[PredictedFilm]) -> tuple[Ope
     scores, positive = scores_of(films, choice.calibration), positives_of(films)
     return tuple(
         OperatingPoint(
-            name,
-            thresholds.score,
-            thresholds.mask_threshold,
-            thresholds.smallest_region,
-            round(sensitivity(scores, positive, thresholds.score), PLACES),
-            round(specificity(scores, positive, thresholds.score), PLACES),
-            len(films),
-            int(positive.sum()),
-            f"SIIM-ACR validation films; thresholds chosen on {choice.films} training films held out",
+            name=name,
+            score=thresholds.score,
+            mask_threshold=thresholds.mask_threshold,
+            smallest_region=thresholds.smallest_region,
+            sensitivity=round(sensitivity(scores, positive, thresholds.score), PLACES),
+            specificity=round(specificity(scores, positive, thresholds.score), PLACES),
+            films=len(films),
+            positives=int(positive.sum()),
+            measured_on=f"SIIM-ACR validation films; thresholds chosen on {choice.films} training films held out",
         )
         for name, thresholds in choice.points.items()
     )
@@ -141,8 +147,7 @@ def measured_points(choice: Choice, films: Sequence[PredictedFilm]) -> tuple[Ope
 
 def as_entry(weights: Weights) -> ManifestDocument:
     """The manifest's entry of weights, as plain data."""
-    entry: dict[str, Any] = json.loads(json.dumps(asdict(weights)))
-    return entry
+    return weights.model_dump(mode="json")
 
 
 def _write(weights: Weights, file: Path, places: Places, default: bool) -> None:

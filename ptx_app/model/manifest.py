@@ -1,22 +1,41 @@
 """Which weights there are, as data: no constant of a model hides in code."""
 
 import json
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal, Self
 
-import jsonschema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from ptx_app.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST_PATH = ROOT / "weights_manifest.json"
-_SCHEMA_PATH = Path(__file__).with_name("manifest_schema.json")
+
+Text = Annotated[str, Field(min_length=1)]
+WeightsName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Side = Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-@dataclass(frozen=True)
-class NetworkSpec:
+class _Record(BaseModel):
+    """What the manifest says is taken as it stands: "320" is no number, 1 no truth value, NaN no threshold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class NetworkSpec(_Record):
     """A segmentation-models-pytorch network with an image-level head on its encoder.
 
     Attributes:
@@ -27,31 +46,29 @@ class NetworkSpec:
         head_dropout: dropout of the image-level head while training, in [0, 1).
     """
 
-    architecture: str
-    encoder: str
-    decoder_attention: str | None = None
+    architecture: Text
+    encoder: Text
+    decoder_attention: Literal["scse"] | None = None
     head_pooling: Literal["max", "avg"] = "max"
-    head_dropout: float = 0.3
+    head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
 
-@dataclass(frozen=True)
-class InputSpec:
+class InputSpec(_Record):
     """How the network wants its input: a square of `side` px, `channels` times the same grey, (grey - mean) / std.
 
     `denoising` "median" takes the median of 3 x 3 px of that square.
     """
 
-    side: int
-    fit: Literal["stretch"] = "stretch"
-    interpolation: Literal["area", "linear"] = "area"
-    channels: int = 3
-    mean: float = 0.5
-    std: float = 0.5
+    side: Side
+    fit: Literal["stretch"]
+    interpolation: Literal["area", "linear"]
+    channels: Literal[3]
+    mean: float
+    std: Annotated[float, Field(gt=0)]
     denoising: Literal["none", "median"] = "none"
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(_Record):
     """Where a weights file can be had.
 
     kind "bundled": path in this project; "drive": Google Drive id; "url": https address; "file": path on this machine,
@@ -59,20 +76,23 @@ class Source:
     """
 
     kind: Literal["bundled", "drive", "url", "file"]
-    location: str
+    location: Text
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(_Record):
     """score = sigmoid(logit / temperature + mask_weight * evidence + bias), evidence as `predict.mask_evidence`."""
 
-    temperature: float = 1.0
-    bias: float = 0.0
-    mask_weight: float = 0.0
+    temperature: Annotated[float, Field(gt=0)]
+    bias: float
+    mask_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
+UNCALIBRATED = Calibration(temperature=1.0, bias=0.0)
+
+_MEASURED = ("sensitivity", "specificity", "films", "positives", "measured_on")
+
+
+class OperatingPoint(_Record):
     """Thresholds, and what was measured at them.
 
     Attributes:
@@ -84,38 +104,89 @@ class OperatingPoint:
         measured_on: which films, in words. These five are all there, or all None where nobody has measured.
     """
 
-    name: str
-    score: float
-    mask_threshold: float
-    smallest_region: float
-    sensitivity: float | None = None
-    specificity: float | None = None
-    films: int | None = None
-    positives: int | None = None
-    measured_on: str | None = None
+    name: Annotated[str, Field(pattern="^[a-z][a-z0-9-]*$")]
+    score: Share
+    mask_threshold: Share
+    smallest_region: Share
+    sensitivity: Share | None = None
+    specificity: Share | None = None
+    films: Count | None = None
+    positives: Count | None = None
+    measured_on: Text | None = None
+
+    @model_validator(mode="after")
+    def _measured_whole_or_not_at_all(self) -> Self:
+        missing = [name for name in _MEASURED if getattr(self, name) is None]
+        if 0 < len(missing) < len(_MEASURED):
+            raise _wrong(f"it says what was measured, but not {', '.join(missing)}")
+        return self
 
 
-@dataclass(frozen=True)
-class Weights:
+class Figures(_Record):
+    """What was measured of weights on a set of films, each with its 95 % interval by patient.
+
+    Attributes:
+        films, positives: how many, and how many of them have a pneumothorax.
+        mask_threshold: at which Dice was measured, in [0, 1].
+        auc: of the image-level score, in [0, 1].
+        dice_positive: mean Dice of positive films before any gate by the score, in [0, 1].
+    """
+
+    films: Count
+    positives: Count
+    mask_threshold: Share
+    auc: Share
+    auc_interval: Annotated[tuple[Share, Share] | None, Field(strict=False)] = None
+    dice_positive: Share
+    dice_positive_interval: Annotated[tuple[Share, Share] | None, Field(strict=False)] = None
+
+
+def _wrong(what: str) -> PydanticCustomError:
+    return PydanticCustomError("manifest", "{what}", {"what": what})
+
+
+def _of_no_single_machine(source: Source) -> Source:
+    if source.kind == "file":
+        raise _wrong("its kind is 'file', but a manifest names no file of one machine")
+    return source
+
+
+class Weights(_Record):
     """One entry of the manifest: everything that is known of one weights file.
 
     `figures` holds what was measured, by which films: "validation_films", "validation_dicoms".
     """
 
-    name: str
-    title: str
+    name: WeightsName
+    title: Text
     network: NetworkSpec
     input: InputSpec
     flip_averaging: bool
-    bytes: int
-    sha256: str
-    sources: tuple[Source, ...]
+    bytes: Count
+    sha256: Sha256
+    # JSON has lists, not tuples, so these two are not strict about that. What is in them is.
+    sources: Annotated[tuple[Annotated[Source, AfterValidator(_of_no_single_machine)], ...], Field(strict=False)]
     calibration: Calibration
-    operating_points: tuple[OperatingPoint, ...]
+    operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1, strict=False)]
     default_operating_point: str
-    provenance: str
-    terms: str
-    figures: dict[str, Any] = field(default_factory=dict)
+    provenance: Text
+    terms: Text
+    figures: dict[str, Figures]
+
+    @field_validator("operating_points")
+    @classmethod
+    def _each_by_its_own_name(cls, points: tuple[OperatingPoint, ...]) -> tuple[OperatingPoint, ...]:
+        if len({point.name for point in points}) < len(points):
+            raise _wrong("two operating points have the same name")
+        return points
+
+    @field_validator("default_operating_point")
+    @classmethod
+    def _default_is_there(cls, name: str, info: ValidationInfo) -> str:
+        points = info.data.get("operating_points")  # not there where they are wrong themselves
+        if points is not None and name not in [point.name for point in points]:
+            raise _wrong(f"'{name}' is the name of no operating point")
+        return name
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
         """The operating point of that name, or the default. Raises WeightsError OPERATING_POINT_UNKNOWN."""
@@ -129,28 +200,41 @@ class Weights:
         )
 
 
-@dataclass(frozen=True)
-class FilmCheck:
+class FilmCheck(_Record):
     """The weights that tell films from other pictures: `location` in this project, size, hash, and where they are from.
 
     What they scored stands in docs/check.md.
     """
 
-    name: str
-    location: str
-    bytes: int
-    sha256: str
-    provenance: str
-    terms: str
+    name: Text
+    location: Text
+    bytes: Count
+    sha256: Sha256
+    provenance: Text
+    terms: Text
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(_Record):
     """All weights that this installation knows, and which it uses when none is named."""
 
+    weights: Annotated[tuple[Weights, ...], Field(min_length=1, strict=False)]
     default: str
-    weights: tuple[Weights, ...]
     film_check: FilmCheck | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _each_by_its_own_name(cls, weights: tuple[Weights, ...]) -> tuple[Weights, ...]:
+        if len({entry.name for entry in weights}) < len(weights):
+            raise _wrong("two entries have the same name")
+        return weights
+
+    @field_validator("default")
+    @classmethod
+    def _default_is_there(cls, name: str, info: ValidationInfo) -> str:
+        weights = info.data.get("weights")  # not there where they are wrong themselves
+        if weights is not None and name not in [entry.name for entry in weights]:
+            raise _wrong(f"'{name}' is the name of no entry")
+        return name
 
     def entry(self, name: str | None = None) -> Weights:
         """The entry of that name, or the default. Raises WeightsError WEIGHTS_UNKNOWN."""
@@ -178,49 +262,16 @@ def load_manifest(path: Path = MANIFEST_PATH) -> Manifest:
 
 
 def parse_manifest(document: object) -> Manifest:
-    """Check a manifest's document against its schema and make the dataclasses of it. Raises as load_manifest."""
-    errors = sorted(_validator().iter_errors(document), key=lambda error: list(map(str, error.absolute_path)))
-    if errors:
-        raise _invalid(errors[0].json_path, errors[0].message)
-    assert isinstance(document, dict)  # noqa: S101  (the schema says so)
-    manifest = Manifest(
-        document["default"],
-        tuple(_parse_weights(entry) for entry in document["weights"]),
-        FilmCheck(**document["film_check"]) if "film_check" in document else None,
-    )
-    names = [entry.name for entry in manifest.weights]
-    if len(set(names)) < len(names):
-        raise _invalid("$.weights", "two entries have the same name")
-    if manifest.default not in names:
-        raise _invalid("$.default", f"'{manifest.default}' is the name of no entry")
-    for index, entry in enumerate(manifest.weights):
-        points = [point.name for point in entry.operating_points]
-        if len(set(points)) < len(points):
-            raise _invalid(f"$.weights[{index}].operating_points", "two operating points have the same name")
-        if entry.default_operating_point not in points:
-            raise _invalid(f"$.weights[{index}].default_operating_point", "is the name of no operating point")
-    return manifest
-
-
-@cache
-def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(json.loads(_SCHEMA_PATH.read_text(encoding="utf-8")))
+    """Check a manifest's document, plain data as JSON holds it. Raises WeightsError MANIFEST_INVALID with the field."""
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+        raise WeightsError(
+            "MANIFEST_INVALID", f"weights_manifest.json is wrong at ${where}: {first['msg']}."
+        ) from error
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # NaN would pass any schema, and no score reaches a threshold of NaN
-
-
-def _parse_weights(entry: dict[str, Any]) -> Weights:
-    parsed = entry | {
-        "network": NetworkSpec(**entry["network"]),
-        "input": InputSpec(**entry["input"]),
-        "sources": tuple(Source(**source) for source in entry["sources"]),
-        "calibration": Calibration(**entry["calibration"]),
-        "operating_points": tuple(OperatingPoint(**point) for point in entry["operating_points"]),
-    }
-    return Weights(**parsed)
-
-
-def _invalid(where: str, what: str) -> WeightsError:
-    return WeightsError("MANIFEST_INVALID", f"weights_manifest.json is wrong at {where}: {what}.")
+    raise ValueError(name)  # JSON has no NaN, and no score reaches a threshold of NaN

@@ -1,14 +1,11 @@
 """Adding to weights_manifest.json: the document's edits, its layout, and the one safe way to write it."""
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import MANIFEST_PATH, Manifest, Source, Weights, parse_manifest
-
-_WIDTH = 120
 
 ManifestDocument = dict[str, Any]
 
@@ -50,15 +47,15 @@ def write_document(document: ManifestDocument, path: Path = MANIFEST_PATH) -> Ma
 
 
 def format_document(document: ManifestDocument) -> str:
-    """JSON with two blanks of indent, in which whatever fits a line of 120 characters stands on one."""
-    return _layout(document, 0, 0) + "\n"
+    """JSON with two blanks of indent and a line break at its end. Raises ValueError where a number is not finite."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def with_entry(document: ManifestDocument, entry: ManifestDocument) -> ManifestDocument:
     """The manifest with `entry` in the place of the one of its name, else at the end."""
     names = [other["name"] for other in document["weights"]]
     entries = list(document["weights"])
-    order = {field.name: entry[field.name] for field in fields(Weights) if field.name in entry}
+    order = {field: entry[field] for field in Weights.model_fields if field in entry}
     entry = order | entry
     if entry["name"] in names:
         entries[names.index(entry["name"])] = entry
@@ -69,7 +66,7 @@ def with_entry(document: ManifestDocument, entry: ManifestDocument) -> ManifestD
 
 def with_source(entry: ManifestDocument, source: Source) -> ManifestDocument:
     """The entry with one more source, or as it is where it has that source already."""
-    plain = {"kind": source.kind, "location": source.location}
+    plain = source.model_dump()
     sources = entry.get("sources", [])
     return entry if plain in sources else entry | {"sources": [*sources, plain]}
 
@@ -109,20 +106,3 @@ def entry_like(existing: ManifestDocument, name: str, title: str, provenance: st
         "terms": terms,
         "figures": {},
     }
-
-
-def _layout(value: object, indent: int, before: int) -> str:
-    # A comma may follow, hence "less than".
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if not isinstance(value, dict | list) or not value or indent + before + len(line) < _WIDTH:
-        return line
-    inner = indent + 2
-    if isinstance(value, dict):
-        keys = [f"{json.dumps(key, ensure_ascii=False)}: " for key in value]
-        items = [key + _layout(item, inner, len(key)) for key, item in zip(keys, value.values(), strict=True)]
-        opening, closing = "{", "}"
-    else:
-        items = [_layout(item, inner, 0) for item in value]
-        opening, closing = "[", "]"
-    rows = ",\n".join(" " * inner + item for item in items)
-    return f"{opening}\n{rows}\n{' ' * indent}{closing}"

@@ -10,11 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ptx_app.data.index import MaskKind
 from ptx_app.errors import SettingsError
 from ptx_app.evaluation.thresholds import PublishingSection
-from ptx_app.model.manifest import InputSpec, NetworkSpec
+from ptx_app.model.manifest import InputSpec, NetworkSpec, Side, WeightsName
 
 MASK_WEIGHTS = {MaskKind.EXPERT: 1.0, MaskKind.MATCHED: 0.5, MaskKind.CONSENSUS: 0.5, MaskKind.TEACHER: 0.5}
-
-Side = Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
 
 
 class _Section(BaseModel):
@@ -39,9 +37,7 @@ class NetworkSection(_Section):
 
     def spec(self) -> NetworkSpec:
         """As the manifest describes it."""
-        return NetworkSpec(
-            self.architecture, self.encoder, self.decoder_attention, self.head_pooling, self.head_dropout
-        )
+        return NetworkSpec(**self.model_dump(include=set(NetworkSpec.model_fields)))
 
 
 class InputSection(_Section):
@@ -56,7 +52,7 @@ class InputSection(_Section):
 
     def spec(self) -> InputSpec:
         """As the manifest describes it."""
-        return InputSpec(self.side, "stretch", self.interpolation, self.channels, self.mean, self.std, self.denoising)
+        return InputSpec(fit="stretch", **self.model_dump())
 
 
 class DataSection(_Section):
@@ -155,7 +151,7 @@ class TrainingSection(_Section):
 class Configuration(_Section):
     """Everything that decides what a run does. `provenance` and `terms` stand in the manifest as they are here."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0, 63}$")]
+    name: WeightsName
     title: Annotated[str, Field(min_length=1)]
     provenance: Annotated[str, Field(min_length=1)]
     terms: Annotated[str, Field(min_length=1)] = (

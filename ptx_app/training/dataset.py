@@ -1,7 +1,6 @@
 """From a film on disk to what the network learns from, through the app's own `prepare`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -67,7 +66,7 @@ class FilmDataset(Dataset[TrainingExample]):
     def __getitem__(self, draw: Draw) -> TrainingExample:
         film = self._films[draw.film]
         pixels, mask = self._augmentation(self._store.film(film), self._store.mask(film), draw.seed)
-        prepared = prepare(as_pixels(pixels), replace(self._spec, side=draw.side))
+        prepared = prepare(as_pixels(pixels), self._spec.model_copy(update={"side": draw.side}))
         weight = self._mask_weights.get(film.mask_kind, 1.0) * film.mask_confidence if film.mask_known else 0.0
         return TrainingExample(
             film=torch.from_numpy(prepared),

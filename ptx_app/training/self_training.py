@@ -41,7 +41,7 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
     undrawn = [film for film in bare if film.image_id not in confidences]
     if undrawn:
         folder.mkdir(parents=True, exist_ok=True)
-        averaged = replace(weights, flip_averaging=True)
+        averaged = weights.model_copy(update={"flip_averaging": True})
         confidences |= _draw(Detector(averaged, TorchNetwork(weights, file)), undrawn, folder)
         drawn.write_text(json.dumps(confidences, indent=1), encoding="utf-8")
     return [_taught(film, confidences.get(film.image_id, 0.0), folder) for film in films]

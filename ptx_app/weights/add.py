@@ -74,7 +74,7 @@ def obtained(source: Source, name: str, progress: Progress) -> Iterator[tuple[Pa
         path = local_path(source).resolve()
         check_head(read_head(path))
         location = path.relative_to(ROOT) if path.is_relative_to(ROOT) else BUNDLED / f"{name}.safetensors"
-        yield path, Source("bundled", location.as_posix())
+        yield path, Source(kind="bundled", location=location.as_posix())
         return
     part = cache_folder() / f"added-{os.getpid()}.part"
     with plain_disk_errors():

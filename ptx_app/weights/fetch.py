@@ -135,11 +135,11 @@ def named_sources(*, file: Path | None = None, drive: str | None = None, url: st
     Raises:
         WeightsError: WEIGHTS_ADDRESS where the id or link can be that of no file.
     """
-    named = [Source("file", str(file))] if file else []
+    named = [Source(kind="file", location=str(file))] if file else []
     if drive:
-        named.append(Source("drive", _drive_id(drive)))
+        named.append(Source(kind="drive", location=_drive_id(drive)))
     if url:
-        named.append(Source("url", url))
+        named.append(Source(kind="url", location=url))
     return tuple(named)
 
 

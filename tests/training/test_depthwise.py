@@ -33,7 +33,7 @@ def test_gradients_are_torchs_own(kernel, stride, side):
 
 def test_an_encoder_learns_the_same_and_keeps_its_names():
     torch.manual_seed(1)
-    plain = build_module(NetworkSpec("Unet", "efficientnet-b0")).get_submodule("encoder").eval()
+    plain = build_module(NetworkSpec(architecture="Unet", encoder="efficientnet-b0")).get_submodule("encoder").eval()
     quick = copy.deepcopy(plain)
     quicken_depthwise(quick)
     quicker = sum(part.forward.__name__ == "_forward" for part in quick.modules() if isinstance(part, nn.Conv2d))
@@ -52,7 +52,7 @@ def test_an_encoder_learns_the_same_and_keeps_its_names():
 
 
 def test_encoders_that_pad_by_the_films_size_still_run():
-    module = build_module(NetworkSpec("Unet", "tu-tf_efficientnet_b0"))
+    module = build_module(NetworkSpec(architecture="Unet", encoder="tu-tf_efficientnet_b0"))
     quicken_depthwise(module)
     mask, score = module(torch.randn(2, 3, 64, 64))
     (mask.mean() + score.mean()).backward()

@@ -15,8 +15,8 @@ from ptx_app.data.store import FilmStore, as_pixels, resize_mask
 from ptx_app.errors import SettingsError
 from ptx_app.film.radiograph import View
 from ptx_app.inference.prepare import prepare
-from ptx_app.model.manifest import InputSpec
 from ptx_app.training.augmentation import Augmentation
+from ptx_app.training.configuration import InputSection
 from ptx_app.training.dataset import FilmDataset, training_films
 from ptx_app.training.sampler import Draw, FallingShareSampler, stratum
 from tests.support.made_folder import configuration, film_and_mask, prepared_folder, row, write_index
@@ -192,7 +192,7 @@ def test_augmentation_repeats_from_its_seed_and_none_does_nothing():
 
 
 def test_the_network_learns_from_what_the_app_would_show_it(films, tmp_path):
-    store, spec = FilmStore(films, tmp_path), InputSpec(side=96)
+    store, spec = FilmStore(films, tmp_path), InputSection(side=96).spec()
     dataset = FilmDataset(films, store, spec, Augmentation("none"), {MaskKind.EXPERT: 0.7})
     positive = next(number for number, film in enumerate(films) if film.positive and film.mask_known)
     example = dataset[Draw(positive, 0, 96)]

@@ -14,26 +14,31 @@ from ptx_app.evaluation.results import differences, evaluate, results_of, thirds
 from ptx_app.evaluation.run import drawn, write_evaluation
 from ptx_app.film.radiograph import View
 from ptx_app.inference.predict import Prediction
-from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
+from ptx_app.model.manifest import Calibration, NetworkSpec, OperatingPoint, Weights
 from ptx_app.model.torch_network import build_module
+from ptx_app.training.configuration import InputSection
 from ptx_app.training.optimisation import set_batch_norm_momentum
 from tests.support.made_folder import prepared_folder
 
-POINTS = tuple(OperatingPoint(name, score, 0.5, 0.0) for name, score in (("sensitive", 0.2), ("balanced", 0.5)))
+POINTS = tuple(
+    OperatingPoint(name=name, score=score, mask_threshold=0.5, smallest_region=0.0)
+    for name, score in (("sensitive", 0.2), ("balanced", 0.5))
+)
 WEIGHTS = Weights(
     name="tiny",
     title="A tiny network",
-    network=NetworkSpec("Unet", "mobilenet_v2"),
-    input=InputSpec(64),
+    network=NetworkSpec(architecture="Unet", encoder="mobilenet_v2"),
+    input=InputSection(side=64).spec(),
     flip_averaging=False,
     bytes=1,
     sha256="0" * 64,
     sources=(),
-    calibration=Calibration(2.0, 0.0),
+    calibration=Calibration(temperature=2.0, bias=0.0),
     operating_points=POINTS,
     default_operating_point="balanced",
     provenance="Made.",
     terms="None.",
+    figures={},
 )
 
 

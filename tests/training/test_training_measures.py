@@ -22,7 +22,7 @@ from ptx_app.evaluation.thresholds import (
 )
 from ptx_app.film.radiograph import View
 from ptx_app.inference.predict import Prediction
-from ptx_app.model.manifest import Calibration
+from ptx_app.model.manifest import UNCALIBRATED
 from ptx_app.training import losses
 from ptx_app.training.losses import MASK_LOSSES, total_loss
 
@@ -260,7 +260,7 @@ def test_everything_is_chosen_together_and_measured_on_other_films():
     assert (figures["films"], figures["positives"], figures["auc"]) == (20, 10, 1.0)
     assert figures["dice_positive"] > 0.99
     assert figures["auc_interval"] == [1.0, 1.0]
-    worse = manifest_figures(held, Calibration(), 0.3)
+    worse = manifest_figures(held, UNCALIBRATED, 0.3)
     assert worse["dice_positive"] == pytest.approx(2 * 400 / (400 + 36**2), abs=1e-3)
 
 

@@ -240,8 +240,8 @@ def test_publishing_writes_a_valid_entry_beside_the_others(published, done):
     assert weights.network == done.configuration().network.spec()
     assert [point.name for point in weights.operating_points] == ["sensitive", "balanced", "specific"]
     assert all("SIIM-ACR validation films; thresholds chosen on" in p.measured_on for p in weights.operating_points)
-    assert weights.figures["validation_films"]["films"] == 8
-    assert weights.figures["validation_dicoms"]["positives"] == 4
+    assert weights.figures["validation_films"].films == 8
+    assert weights.figures["validation_dicoms"].positives == 4
     assert "160 films" in weights.provenance
 
 
