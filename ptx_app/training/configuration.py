@@ -108,7 +108,8 @@ class ScheduleSection(_Section):
 
     Attributes:
         films: films seen by the whole run.
-        name: "cosine" (to zero) or "plateau" (times 0.3 when the held-out Dice has not risen for 2 validations).
+        name: "cosine" (to zero) or "plateau" (times 0.3 at every second validation in a row without a better held-out
+            Dice; validations during the warm-up do not count).
         warm_up: share of the run in which the learning rate rises from zero.
         sides: pairs (share of the run, side): from there on films are prepared at that side; empty for the
             network's own side throughout. The last should be the network's own.

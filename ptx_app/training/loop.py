@@ -27,7 +27,6 @@ from ptx_app.training.optimisation import (
     build_average,
     build_optimizer,
     set_batch_norm_momentum,
-    set_learning_rates,
     set_training,
 )
 from ptx_app.training.run_folder import RunFolder
@@ -80,7 +79,7 @@ class TrainingRun:
         self._average = build_average(self._module, configuration.training.ema)
         self._optimizer = build_optimizer(self._module, configuration.optimizer)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision is torch.float16)
-        self._schedule = LearningRateSchedule(configuration.schedule)
+        self._schedule = LearningRateSchedule(self._optimizer, configuration.schedule)
         self._dealt: dict[str, int] = {}
         self._best, self._since_best, self._seconds = -1.0, 0, 0.0
         self._unlogged: tuple[list[float], list[float]] = [], []
@@ -203,7 +202,7 @@ class TrainingRun:
         """One step of the optimizer. Returns the loss and the soft Dice of the positive films whose mask is known."""
         section = self._c.training
         set_training(self._module, section, self.progress < self._c.schedule.frozen_encoder)
-        set_learning_rates(self._optimizer, self._schedule.factor(self.progress))
+        self._schedule.set_rates(self.progress)
         films = batch["film"].to(self.device, memory_format=torch.channels_last)
         mask, weight, label = (batch[key].to(self.device) for key in ("mask", "mask_weight", "label"))
         with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
@@ -233,7 +232,7 @@ class TrainingRun:
             self.device,
             self._precision,
         )
-        self._schedule.validated(result.dice)
+        self._schedule.validated(result.dice, self.progress)
         self._since_best += 1
         if result.dice > self._best:
             self._best, self._since_best = result.dice, 0
@@ -266,7 +265,7 @@ class TrainingRun:
                 "average": self._average.state_dict() if self._average is not None else None,
                 "optimizer": self._optimizer.state_dict(),
                 "scaler": self._scaler.state_dict(),
-                "schedule": self._schedule.state,
+                "schedule": self._schedule.state_dict(),
                 "dealt": self._dealt,
                 "best": self._best,
                 "since_best": self._since_best,
@@ -288,7 +287,7 @@ class TrainingRun:
             self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
-        self._schedule.state = state["schedule"]
+        self._schedule.load_state_dict(state["schedule"])
         self._dealt, self._seconds = state["dealt"], state["seconds"]
         self._best, self._since_best = state["best"], state["since_best"]
         self._unlogged = state.get("unlogged", self._unlogged)

@@ -1,9 +1,11 @@
 """What moves the weights: optimizer, learning rate, what is frozen, and their moving average."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ptx_app.training.configuration import OptimizerSection, ScheduleSection, TrainingSection
@@ -25,36 +27,48 @@ def build_optimizer(module: nn.Module, section: OptimizerSection) -> torch.optim
 
 
 class LearningRateSchedule:
-    """The factor on each group's peak learning rate: a warm-up, then a cosine to zero or steps where Dice stalls."""
+    """Sets each group's learning rate: a warm-up to its peak, then a cosine to zero or torch's ReduceLROnPlateau.
 
-    def __init__(self, section: ScheduleSection, wait: int = 2, step: float = 0.3) -> None:
-        """`wait`: validations without a better Dice before a step; `step`: the factor of each."""
-        self._section, self._wait, self._step = section, wait, step
-        self.state: dict[str, float] = {"best": -1.0, "since": 0, "factor": 1.0}
+    On a plateau, every second validation in a row without a better held-out Dice multiplies the rates by 0.3. Better
+    is, as torch has it, more than a ten-thousandth above the best. Validations during the warm-up do not count.
+    """
 
-    def factor(self, progress: float) -> float:
-        """At a progress of the run in [0, 1]."""
-        warm_up = self._section.warm_up
-        if progress < warm_up:
-            return progress / warm_up
-        if self._section.name == "plateau":
-            return self.state["factor"]
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm_up) / (1 - warm_up))))
+    def __init__(self, optimizer: torch.optim.Optimizer, section: ScheduleSection) -> None:
+        """`optimizer`: of `build_optimizer`, whose groups have a "peak"."""
+        self._optimizer, self._warm_up = optimizer, section.warm_up
+        self._plateau: ReduceLROnPlateau | None = None
+        if section.name == "plateau":
+            # Patience is how many poor validations are let pass: 1, so that the second takes effect.
+            self._plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.3, patience=1)
 
-    def validated(self, dice: float) -> None:
-        """Tell it the held-out Dice after each validation."""
-        if dice > self.state["best"]:
-            self.state |= {"best": dice, "since": 0}
-            return
-        self.state["since"] += 1
-        if self.state["since"] >= self._wait:
-            self.state |= {"since": 0, "factor": self.state["factor"] * self._step}
+    def set_rates(self, progress: float) -> None:
+        """Set the learning rates before a step, at a progress of the run in [0, 1]."""
+        if progress < self._warm_up:
+            factor = progress / self._warm_up
+        elif self._plateau is None:
+            share = min(1.0, (progress - self._warm_up) / (1 - self._warm_up))
+            factor = 0.5 * (1 + math.cos(math.pi * share))
+        elif self._plateau.last_epoch == 0:  # no validation since the warm-up
+            factor = 1.0
+        else:
+            return  # the rates are as the plateau's rule has left them
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
 
+    def validated(self, dice: float, progress: float) -> None:
+        """Tell it the held-out Dice, in [0, 1], after each validation."""
+        if self._plateau is not None and progress >= self._warm_up:
+            self.set_rates(progress)  # the last step may still have been one of the warm-up
+            self._plateau.step(dice)
 
-def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to `factor` times its peak."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs beside the optimizer's own state, which holds the rates. Empty for a cosine."""
+        return self._plateau.state_dict() if self._plateau is not None else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`; the optimizer's own state is loaded apart."""
+        if self._plateau is not None:
+            self._plateau.load_state_dict(state)
 
 
 def set_batch_norm_momentum(module: nn.Module, momentum: float | None) -> None:

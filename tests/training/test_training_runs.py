@@ -27,6 +27,7 @@ from ptx_app.training.dataset import training_films
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.starting_weights import build_network, load_exactly
+from ptx_app.training.validation import Validation
 from tests.support.films import dicom_of
 from tests.support.made_folder import configuration, film_and_mask, prepared_folder
 
@@ -177,6 +178,31 @@ def test_a_run_goes_on_as_if_it_had_not_been_stopped(how, uninterrupted, data, t
     assert told(RunFolder(tmp_path / "run")) == told(uninterrupted)
     ends = [load_file(folder / "last.safetensors") for folder in (uninterrupted.path, tmp_path / "run")]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_resumed_run_goes_on_with_the_plateaus_learning_rates(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("ptx_app.training.loop.validate", lambda *_: Validation(0.5, 0.4, 0.5, 0.8))
+    sections = {
+        "input": {"side": 32},
+        "schedule": {"films": 20, "name": "plateau", "warm_up": 0.2},
+        "training": {"precision": "fp32", "batch": 4, "validate_every": 4},
+    }
+    assert prepared_run(data, tmp_path / "whole", **sections).train()
+    run = prepared_run(data, tmp_path / "run", **sections)
+    step, steps = run._step, []
+
+    def interrupted(batch):
+        steps.append(0)
+        if len(steps) == 2:  # one validation without a better Dice is behind it, and no step of the plateau yet
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(batch)
+
+    monkeypatch.setattr(run, "_step", interrupted)
+    assert run.train() is False
+    assert prepared_run(data, tmp_path / "run", **sections).train()
+    assert told(RunFolder(tmp_path / "run")) == told(RunFolder(tmp_path / "whole"))
+    rates = [float(row["learning_rate"]) for row in RunFolder(tmp_path / "whole").read_log()]
+    assert rates[-1] == pytest.approx(0.3**2 * max(rates)), "two steps of the plateau's"
 
 
 def test_a_time_limit_ends_the_schedule_too(data, tmp_path):
