@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from math import sqrt
 from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.stats import binomtest
 
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.experiments.film_check.pictures import Picture
@@ -77,14 +77,12 @@ def grey_of_file(path: Path) -> Picture:
     return np.asarray(picture, np.float32) / np.float32(255)
 
 
-def wilson(hits: int, tries: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a share, 95 % by default; (0, 1) of no tries."""
+def wilson(hits: int, tries: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval (1927) of a share, within [0, 1]; (0, 1) of no tries."""
     if not tries:
         return 0.0, 1.0
-    share, square = hits / tries, z * z / tries
-    middle = (share + square / 2) / (1 + square)
-    half = z / (1 + square) * sqrt(share * (1 - share) / tries + square / (4 * tries))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    low, high = binomtest(hits, tries).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
