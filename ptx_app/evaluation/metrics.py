@@ -1,10 +1,11 @@
-"""What is measured, and how sure it is. Plain numpy on the results of films."""
+"""What is measured, and how sure it is, of the results of films as arrays."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -25,13 +26,19 @@ def iou(predicted: Bools, truth: Bools) -> float:
 
 
 def auc(score: Floats, positive: Bools) -> float:
-    """Area under the ROC curve: the share of pairs ranked rightly, ties half. NaN where a class is missing."""
+    """Area under the ROC curve: the share of pairs ranked rightly, ties half. NaN where a class is missing.
+
+    By ranks and not by scikit-learn's `roc_auc_score`, which gives the same and takes fifty times as long: the
+    bootstrap asks a thousand times.
+
+    Args:
+        score: (N,), the higher the surer.
+        positive: (N,), the truth.
+    """
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         return float("nan")
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # mean rank of ties
-    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float((rankdata(score)[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def sensitivity(score: Floats, positive: Bools, threshold: float) -> float:
@@ -57,7 +64,7 @@ def sensitivity_at_specificity(score: Floats, positive: Bools, wanted: float = W
 
 
 def brier(score: Floats, positive: Bools) -> float:
-    """Mean squared distance of score and truth (Brier 1950)."""
+    """Mean squared distance of score and truth, (N,) each (Brier 1950), in [0, 1]. NaN without films."""
     return _mean((score - positive) ** 2)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
 
 from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
 from ptx_app.evaluation.results import Results
@@ -38,10 +39,8 @@ def draw_figures(results: Results, weights: Weights, folder: Path) -> dict[str, 
 
 
 def _draw_roc(axis: Axes, results: Results, weights: Weights) -> None:
-    order = np.argsort(-results.score, kind="stable")
-    hits, alarms = np.cumsum(results.positive[order]), np.cumsum(~results.positive[order])
-    last = np.append(np.flatnonzero(np.diff(results.score[order])), len(order) - 1)  # of films with one score
-    axis.plot(np.append(0, alarms[last] / alarms[-1]), np.append(0, hits[last] / hits[-1]))
+    false_alarms, found, _ = roc_curve(results.positive, results.score)
+    axis.plot(false_alarms, found)
     for point in weights.operating_points:
         flagged = results.score >= point.score
         x, y = flagged[~results.positive].mean(), flagged[results.positive].mean()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from ptx_app.data.challenge import decode_run_lengths, is_positive, read_run_lengths
 from ptx_app.errors import SettingsError
@@ -92,12 +92,13 @@ def test_overlap_of_masks():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40))
-def test_auc_is_the_usual_one_with_ties(pairs):
+def test_auc_and_brier_are_scikit_learns(pairs):
     score, positive = np.asarray([s / 6 for s, _ in pairs]), np.asarray([p for _, p in pairs])
     if positive.all() or not positive.any():
         assert np.isnan(metrics.auc(score, positive))
     else:
         assert metrics.auc(score, positive) == pytest.approx(roc_auc_score(positive, score))
+        assert metrics.brier(score, positive) == pytest.approx(brier_score_loss(positive, score))
 
 
 def test_rates_and_calibration_by_hand():
@@ -106,6 +107,7 @@ def test_rates_and_calibration_by_hand():
     assert metrics.sensitivity(score, positive, 0.5) == 0.5
     assert metrics.specificity(score, positive, 0.4) == 0.5
     assert metrics.brier(score, positive) == pytest.approx((0.01 + 0.16 + 0.36 + 0.01) / 4)
+    assert np.isnan(metrics.brier(score[:0], positive[:0]))
     assert metrics.calibration_error(score, positive) == pytest.approx((0.1 + 0.2 + 0.1) / 4)
 
 
