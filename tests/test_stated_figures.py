@@ -1,15 +1,18 @@
-"""What README and card state is what the report and the manifest hold, and the report is of the weights that ship."""
+"""README and model card state the figures of the report and the manifest. The report is that of the default weights."""
 
 import json
+import re
 
 import pytest
 
 from ptx_app.evaluation.report import markdown, value
+from ptx_app.experiments.comparison import comparison_table
 from ptx_app.model.manifest import ROOT, load_manifest
 
 REPORT = ROOT / "docs" / "evaluation.json"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARD = (ROOT / "MODEL_CARD.md").read_text(encoding="utf-8")
+SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,12 @@ def test_the_report_is_its_json_in_words(document):
     assert text.startswith(markdown(document, {}))
 
 
+@pytest.mark.parametrize("name", ["ablation", "encoders"])
+def test_each_comparison_is_its_json_in_words(name):
+    document = json.loads((ROOT / "docs" / f"{name}.json").read_text(encoding="utf-8"))
+    assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == comparison_table(document)
+
+
 @pytest.mark.parametrize("text", [README, CARD], ids=["README", "card"])
 def test_every_goal_stands_beside_what_was_measured(text, document):
     assert load_manifest().default in text
@@ -44,15 +53,23 @@ def test_every_goal_stands_beside_what_was_measured(text, document):
         assert any(value(row["measured"]) in line and str(row["goal"]) in line for line in text.splitlines()), row
 
 
-def test_the_readme_compares_the_weights_by_their_figures():
-    for entry in load_manifest().weights:
-        films, dicoms = entry.figures["validation_films"], entry.figures["validation_dicoms"]
-        for name in ("auc", "dice_positive"):
-            interval = getattr(films, f"{name}_interval")  # the starter's figures came with it, without intervals
-            assert (
-                f"{getattr(films, name):.3f}" + (" ({:.3f} to {:.3f})".format(*interval) if interval else "") in README
-            )
-        assert f"{dicoms.auc:.3f}, {dicoms.dice_positive:.3f}" in README
+def test_the_card_says_by_how_much_each_goal_is_missed(document):
+    for row in document["goals"]:
+        missed = f"{row['missed_by']:.3f}" if row["missed_by"] else "met"
+        assert any(value(row["measured"]) in line and missed in line for line in CARD.splitlines()), row
+
+
+def test_the_readme_states_the_figures_of_films_read_as_dicom():
+    figures = load_manifest().entry().figures["validation_dicoms"]
+    for name in ("auc", "dice_positive"):
+        interval = "{:.3f} to {:.3f}".format(*getattr(figures, f"{name}_interval"))
+        assert f"{getattr(figures, name):.3f} ({interval})" in README
+
+
+def test_every_file_that_is_named_exists():
+    for text in (README, CARD, SECURITY):
+        for path in re.findall(r"(?:ptx_app|tests|tools|docs|configs)/[\w./-]+\.\w+|\btest_\w+\.py", text):
+            assert (ROOT / path).exists() or (ROOT / "tests" / path).exists(), path
 
 
 def test_the_readme_says_what_the_default_setting_flags():
