@@ -74,7 +74,7 @@ def test_a_dropped_dicom_is_outlined_and_what_is_taken_away_is_right(page, film)
     assert (overlay[before > 0] == (0, 176, 255)).all()
     assert not (mask[before > 0] > 0).any()
 
-    slider = page.get_by_role("slider", name="Mask threshold threshold")
+    slider = page.get_by_role("slider", name="Mask threshold")
     slider.focus()
     slider.press("End")
     until(lambda: np.count_nonzero(contour(page)) != np.count_nonzero(before), 30)

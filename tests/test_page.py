@@ -104,7 +104,7 @@ def test_a_film_of_another_kind_is_not_judged_until_its_reader_asks(page, monkey
         patched.setattr(Detector, "predict", lambda *_: pytest.fail("a rejected film was inferred"))
         drop(page, ("x", ct_slice()))
     said = words_of(page)
-    assert "Not judged" in said
+    assert "Not analysed" in said
     assert "WRONG_MODALITY" in said
     assert "Pneumothorax flagged" not in said
     page.button(key=f"overrule-{visit(page).current.number}").click().run()
@@ -158,7 +158,7 @@ def test_missing_weights_are_said_and_nothing_else_breaks(page, monkeypatch):
 @pytest.mark.parametrize(("said", "shown"), [("1", True), ("0", False)])
 def test_a_public_host_asks_for_no_identifiable_films(page, monkeypatch, said, shown):
     monkeypatch.setenv("PTX_PUBLIC_HOST", said)
-    assert ("No identifiable films here" in words_of(page.run())) == shown
+    assert ("Do not upload identifiable films" in words_of(page.run())) == shown
 
 
 def test_a_wrong_setting_is_said(page, monkeypatch):

@@ -1,1 +1,1 @@
-"""The Streamlit page. Nothing outside this room knows Streamlit."""
+"""The Streamlit page. Nothing outside this folder imports Streamlit."""

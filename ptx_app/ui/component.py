@@ -9,6 +9,6 @@ _HERE = Path(__file__).parent
 
 
 def component(name: str) -> ComponentRenderer:
-    """Register the component of that name; called once, at import."""
+    """Register the component of that name. Call once, at import."""
     html, css, js = ((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     return st.components.v2.component(name, html=html, css=css, js=js)

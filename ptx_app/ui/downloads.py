@@ -1,7 +1,7 @@
-"""Buttons that hand a file over to the browser.
+"""Download buttons.
 
-The file is made when it is asked for and travels inside the page. Streamlit's own download button would put it under an
-address that anyone who knows it can open, and loses it where a run is cut short.
+The file is made on request and travels inside the page. Streamlit's own download button would give it an address that
+anyone who knows it can open, and would lose it if a run is cut short.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _mount = component("downloads")
 
 @dataclass(frozen=True)
 class Offer:
-    """A file that can be had: the button's label and hint, the file's name and media type, and how it is made."""
+    """A file to download: the button's label and hint, the file's name and media type, and a function to make it."""
 
     label: str
     hint: str
@@ -28,7 +28,7 @@ class Offer:
 
 
 def downloads(offers: list[Offer]) -> None:
-    """Draw a button for each offer, and hand over what was just asked for."""
+    """Draw a button for each offer, and send the file that was just asked for."""
 
     def remember() -> None:
         st.session_state["wanted"] = st.session_state["downloads"].want
@@ -37,6 +37,6 @@ def downloads(offers: list[Offer]) -> None:
     data: dict[str, Any] = {"offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers]}
     for offer in offers:
         if wanted and wanted["name"] == offer.file_name:
-            # The serial number is the browser's own: a page drawn twice hands the file over once.
+            # The browser made the serial number: if the page is drawn twice, it saves the file once.
             data["file"] = wanted | {"url": data_url(offer.make(), offer.mime)}
     _mount(key="downloads", data=data, on_want_change=remember)

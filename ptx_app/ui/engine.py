@@ -1,4 +1,4 @@
-"""What all sessions of the server share: the operator's settings, the reader, the detector, the queue before it."""
+"""What all sessions of the server share: settings, reader, detector, and the fair queue for the network."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from ptx_app.ui.data_url import data_url
 
 @dataclass(frozen=True)
 class Engine:
-    """The detector, and the queue before its network."""
+    """The detector, and the fair queue for its network."""
 
     detector: Detector
     fair_queue: FairQueue
@@ -33,7 +33,7 @@ class Engine:
 
 
 def settings() -> Settings:
-    """The operator's settings: secrets, with the environment going before them."""
+    """The operator's settings. Environment variables override secrets."""
     try:
         secrets = {name: str(value) for name, value in st.secrets.items() if name.startswith("PTX_")}
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def settings() -> Settings:
 
 
 def engine(progress: Callable[[int, int], None]) -> Engine:
-    """The server's engine; built once, by whoever comes first, while others wait."""
+    """The server's engine. The first session builds it while the others wait."""
     return _build(settings(), progress)
 
 
@@ -64,7 +64,7 @@ def _reader() -> SandboxedReader:
 
 @st.cache_data(show_spinner=False)
 def example_thumbnails() -> dict[str, str]:
-    """Name of each example to its picture as a data URL."""
+    """The picture of each example as a data URL, by the example's name."""
     return {
         example.name: data_url(encoded(shrunk(grey_picture(example.load(read).pixels), 360), ".jpg"), "image/jpeg")
         for example in EXAMPLES
@@ -72,7 +72,7 @@ def example_thumbnails() -> dict[str, str]:
 
 
 def on_public_host() -> bool:
-    """Whether the page may be seen by anyone: as the operator says, else by its address."""
+    """Whether the page is public: as the operator has set it, else judged by its address."""
     said = settings().public_host
     if said is not None:
         return said

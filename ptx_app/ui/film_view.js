@@ -78,7 +78,7 @@ function fit(state) {
 
 function place(state) {
   const { stage, sheet, film, fitted, zoom } = state;
-  // Some of the film always stays in sight.
+  // Keep at least 80 px of the film visible.
   const inSight = (at, size, room) => Math.min(Math.max(at, 80 - size), room - 80);
   state.x = inSight(state.x, film.naturalWidth * fitted * zoom, stage.clientWidth);
   state.y = inSight(state.y, film.naturalHeight * fitted * zoom, stage.clientHeight);

@@ -1,4 +1,4 @@
-"""The film on the screen: zoom, pan, invert, and the finding's layers over it. The one way the page draws a film."""
+"""The film on the screen: zoom, pan, invert, and the finding's layers. The page draws films only with this."""
 
 from dataclasses import asdict, dataclass
 
@@ -19,11 +19,11 @@ def film_view(key: str, picture: str, alt: str, layers: list[Layer], sides: bool
     """Draw a film and its layers.
 
     Args:
-        key: of the film; zoom and place are kept while it stays the same.
+        key: identifies the film; zoom and position are kept while it stays the same.
         picture: the film as a data URL.
         alt: what the picture shows, in words.
         layers: drawn over it in this order.
-        sides: whether to mark the patient's right and left, as on a film that is known to be frontal.
+        sides: whether to mark the patient's right and left; only for a film known to be frontal.
     """
     drawn = [asdict(layer) for layer in layers]
     data = {"key": key, "picture": picture, "alt": alt, "layers": drawn, "sides": sides}

@@ -1,9 +1,9 @@
-"""Freed memory goes back to the system, where the C library is glibc; elsewhere nothing is done.
+"""Returns freed memory to the system if the C library is glibc. Elsewhere it does nothing.
 
-glibc gives every thread a heap of its own, up to eight a core, and Streamlit starts a thread for every run of the page.
-What a thread has freed at its heap's end stays with it until it exceeds a threshold, and the first large array freed
-raises that threshold to as much as 64 MiB: after some visits sixteen heaps held hundreds of MiB of nothing, out of the
-reach of `malloc_trim`, which gives back what lies between blocks in use and the end of the first heap alone.
+glibc gives every thread its own heap, up to eight per core, and Streamlit starts a thread for every run of the page.
+Memory freed at a heap's end stays there until it exceeds a threshold, and the first large array that is freed raises
+that threshold to up to 64 MiB. After some visits, sixteen heaps held hundreds of MiB of free memory. `malloc_trim` does
+not reach it: it returns free memory between used blocks, and the end of the first heap only.
 """
 
 import ctypes
@@ -15,10 +15,10 @@ _LARGEST_IN_HEAP = 32 << 20
 
 
 def limit_free_heap() -> bool:
-    """Let each heap keep at most 8 MiB at its end; True where that was possible.
+    """Let each heap keep at most 8 MiB at its end. Returns whether that was possible.
 
-    From then on glibc adapts neither threshold by itself. Blocks above 32 MiB are mapped one by one, as far as it would
-    have gone: less, and every run of the network pays for its large arrays anew.
+    glibc then no longer adapts its thresholds. Blocks above 32 MiB are mapped one by one, as glibc's own maximum has
+    it. With a lower limit, every run of the network would map its large arrays again.
     """
     libc = _glibc()
     return libc is not None and bool(
@@ -27,7 +27,7 @@ def limit_free_heap() -> bool:
 
 
 def trim_heap() -> None:
-    """Give back what lies free between blocks in use, in every heap."""
+    """Return free memory between used blocks, in every heap."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

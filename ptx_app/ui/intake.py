@@ -1,4 +1,4 @@
-"""From dropped files and clicked examples to cases, saying where the film will appear what is being done."""
+"""From dropped files and clicked examples to cases, with progress shown where the film will appear."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,12 +16,13 @@ from ptx_app.ui.visit import MOST_FILMS, Case, Film, Visit
 from ptx_app.unexpected import unexpected
 
 _FULL = FilmError(
-    "VISIT_FULL", f"This visit holds {MOST_FILMS} films. Take away what you need, clear them, and drop this one again."
+    "VISIT_FULL",
+    f"{MOST_FILMS} films are open, and no more fit. Download what you need, clear all films, then drop this one again.",
 )
 
 
 def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
-    """Read the dropped files that are not yet cases, one after the other."""
+    """Read the dropped files that are not cases yet, one after the other."""
     in_round = visit.round
     progress = _Progress(len(files), sum(file.file_id in visit.taken for file in files))
     for file in files:
@@ -37,7 +38,7 @@ def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
 
 
 def take_example(visit: Visit, name: str) -> None:
-    """Open the example of that name; a name of none changes nothing."""
+    """Open the example of that name; an unknown name changes nothing."""
     example = next((example for example in EXAMPLES if example.name == name), None)
     if example is None:
         return
@@ -49,18 +50,18 @@ def take_example(visit: Visit, name: str) -> None:
 
 
 def judge(case: Case) -> None:
-    """Run the film of a case that the check rejected, since its reader asks for it."""
+    """Analyse a film that the check rejected, because the user asks for it."""
     assert case.film is not None  # noqa: S101  (only a film can be rejected)
     progress = _Progress(1)
     shared = engine(progress.fetched)
-    progress.say("Looking at the film")
+    progress.say("Analysing the film")
     with shared.fair_queue.turn(progress.waiting):
         case.film = replace(case.film, prediction=shared.detector.predict(case.film.prepared))
     st.rerun()
 
 
 class _Progress:
-    """A bar with a sentence, over the films of one batch."""
+    """A progress bar with a sentence, for one batch of films."""
 
     def __init__(self, films: int, done: int = 0) -> None:
         self._films, self._done = films, done
@@ -72,10 +73,10 @@ class _Progress:
         self._bar.progress(self._done / self._films, text + which)
 
     def waiting(self, place: int) -> None:
-        self.say(f"Waiting: {place} {'film is' if place == 1 else 'films are'} before yours")
+        self.say(f"Waiting: {place} {'film' if place == 1 else 'films'} ahead of yours")
 
     def fetched(self, got: int, total: int) -> None:
-        self._bar.progress(min(got / max(total, 1), 1.0), "Fetching the model's weights, this once")
+        self._bar.progress(min(got / max(total, 1), 1.0), "Downloading the model's weights (first start only)")
 
     def next_film(self) -> None:
         self._done += 1
@@ -89,12 +90,12 @@ def _outcome(visit: Visit, load: Callable[[], Radiograph], progress: _Progress) 
         radiograph = load()
         progress.say("Loading the model")
         shared = engine(progress.fetched)
-        progress.say("Looking at the film")
+        progress.say("Analysing the film")
         turn = partial(shared.fair_queue.turn, progress.waiting)
         return Film.of(shared.detector.examine(radiograph, turn=turn))
     except PtxError as error:
         return error
-    except Exception as error:  # our fault, or a decoder's
+    except Exception as error:  # a bug here or in a decoder
         return unexpected(error)
     finally:
         progress.next_film()

@@ -28,7 +28,7 @@ _STYLE = Path(__file__).with_name("page.css")
 
 
 def show() -> None:
-    """Draw the whole page; called by app.py at each run."""
+    """Draw the whole page; app.py calls it at each run."""
     st.set_page_config(page_title="Pneumothorax on chest films", layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
     visit = this_visit()
@@ -48,7 +48,7 @@ def _show_empty(visit: Visit) -> None:
         stage = st.container()
         with stage:
             files = _drop_zone(visit)
-            st.html('<p class="small centre">No film at hand? Open one of these.</p>')
+            st.html('<p class="small centre">No film at hand? Open an example.</p>')
             picked = _pick_example()
     with stage:
         if files:
@@ -61,7 +61,7 @@ def _pick_example() -> str | None:
     try:
         pictures = example_thumbnails()
     except PtxError:
-        return None  # the package with the examples is not installed; films can be dropped all the same
+        return None  # the package with the examples is not installed; dropping films works without it
     items = [Thumbnail(example.name, pictures[example.name], example.title, example.known) for example in EXAMPLES]
     return thumbnails("examples", "Examples", items, "large", lambda: None)
 
@@ -115,10 +115,10 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
 
 def _show_rejected(stage: DeltaGenerator, case: Case, film: Film) -> None:
     with stage:
-        film_view(str(case.number), film.display, "A picture that was not judged", [], sides=False)
+        film_view(str(case.number), film.display, "A picture that was not analysed", [], sides=False)
     reasons = " ".join(rejection.message for rejection in film.rejections)
-    st.html(_problem(reasons, film.rejections[0].code, "Not judged"))
-    asked = st.button("Judge it anyway", key=f"overrule-{case.number}")
+    st.html(_problem(reasons, film.rejections[0].code, "Not analysed"))
+    asked = st.button("Analyse anyway", key=f"overrule-{case.number}")
     panel.show_header(film)
     if asked:
         with stage:
@@ -154,7 +154,7 @@ def _standing(case: Case) -> tuple[str, Mark]:
     if case.film is None:
         return "not read", "refused"
     if case.film.prediction is None:
-        return "not judged", "refused"
+        return "not analysed", "refused"
     threshold = panel.score_threshold(engine(lambda *_: None).weights)
     flagged = case.film.prediction.score >= threshold
     if case.overruled:
@@ -167,12 +167,12 @@ def _drop_zone(visit: Visit) -> list[UploadedFile]:
         "Drop chest films: DICOM, PNG or JPEG",
         accept_multiple_files=True,
         key=f"drop-{visit.round}",
-        help="One or many. Files stay in this session's memory and go when you close the page or clear the films.",
+        help="One or more. Files stay in this session's memory until you close the page or clear the films.",
     )
 
 
 def _notice() -> str:
-    public = " No identifiable films here." if on_public_host() else ""
+    public = " Do not upload identifiable films." if on_public_host() else ""
     return f'<p class="notice" role="note">{NOTICE}{public}</p>'
 
 

@@ -1,4 +1,4 @@
-"""python -m ptx_app.ui.page_memory: what the page's process takes with one film done, for `ptx benchmark`."""
+"""python -m ptx_app.ui.page_memory: peak memory of the page's process after one film, for `ptx benchmark`."""
 
 import sys
 
@@ -12,16 +12,16 @@ _KEPT_OUT = ("albumentations", "matplotlib", "ptx_app.training", "ptx_app.evalua
 
 
 def main() -> None:
-    """Run the page until the example's verdict stands, and print what it took."""
+    """Run the page until the example has its verdict, and print the peak memory."""
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     page.query_params["example"] = "simulated"
     page.run()
     if not page.session_state["visit"].cases[0].film:
-        raise SystemExit("The example was not read.")
+        raise SystemExit("The example could not be read.")
     extra = [name for name in _KEPT_OUT if name in sys.modules]
     lines = (
-        f"Memory of the page's process with one film done: {peak_memory() / 1e6:.0f} MB (goal {_GOAL_BYTES / 1e6:.0f})",
-        f"Imported there though it should not: {', '.join(extra) or 'nothing'}",
+        f"Memory of the page's process after one film: {peak_memory() / 1e6:.0f} MB (goal {_GOAL_BYTES / 1e6:.0f})",
+        f"Modules imported that should not be: {', '.join(extra) or 'nothing'}",
     )
     sys.stdout.write("\n".join(lines) + "\n")
 

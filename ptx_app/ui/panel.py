@@ -1,4 +1,4 @@
-"""Beside the film: verdict, score, side and size, thresholds, layers, technical tags, what can be taken away."""
+"""Beside the film: verdict, score, side and size, thresholds, layers, technical tags, downloads."""
 
 from collections.abc import Iterable
 from html import escape
@@ -18,15 +18,17 @@ OUTLINES = ("Contour", "Fill", "Off")
 
 
 def show_name(case: Case) -> None:
-    """The file's own name, which only the person who dropped it sees."""
+    """Show the file's name. Only the person who dropped the file sees it."""
     st.html(f'<p class="small name" title="{escape(case.name)}">{case.number} · {escape(case.name)}</p>')
 
 
 def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
-    """The verdict, the score as a bar with the threshold marked on it, side and size; first, what was overruled."""
+    """Show overruled rejections, the verdict, side and size, and the score as a bar with its threshold."""
     overruled = case.film.rejections if case.film and case.overruled else ()
     for rejection in overruled:
-        st.html(f'<p class="small warning">Judged against the check. {escape(rejection.message)}</p>')
+        st.html(
+            f'<p class="small warning">Analysed although the film check rejected it. {escape(rejection.message)}</p>'
+        )
     said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
     kind = "flagged" if finding.flagged else "clear"
@@ -42,7 +44,7 @@ def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
 
 
 def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
-    """The operating point and the thresholds as the reader has set them; they stay from film to film."""
+    """Let the user choose operating point and thresholds; they stay from film to film."""
     points = {point.name: point for point in weights.operating_points}
     state = st.session_state
     state.setdefault("operating_point", weights.default_operating_point)
@@ -54,7 +56,7 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
     if "mask_threshold" not in state:
         follow_point()
     st.segmented_control(
-        "Setting",
+        "Operating point",
         list(points),
         format_func=str.capitalize,
         required=True,
@@ -70,7 +72,7 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         step=0.001,
         key="score_threshold",
         persist_state="session",
-        help="Flag a film from this score on.",
+        help="A film is flagged if its score is at least this.",
     )
     right.slider(
         "Mask threshold",
@@ -79,22 +81,22 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         step=0.01,
         key="mask_threshold",
         persist_state="session",
-        help="Outline pixels from this probability on.",
+        help="A pixel is outlined if its probability is at least this.",
     )
     point = points[state["operating_point"]]
     if (state["score_threshold"], state["mask_threshold"]) != (point.score, point.mask_threshold):
-        st.button(f"Back to {point.name}", key="back", on_click=follow_point, type="tertiary", icon=":material/undo:")
+        st.button(f"Reset to {point.name}", key="back", on_click=follow_point, type="tertiary", icon=":material/undo:")
     return point, Thresholds(state["score_threshold"], state["mask_threshold"], point.smallest_region)
 
 
 def score_threshold(weights: Weights) -> float:
-    """The score threshold in force, in [0, 1]: the reader's, or the default's before the slider was ever shown."""
+    """The current score threshold in [0, 1]: the user's, or the default until the slider has been shown."""
     threshold: float = st.session_state.get("score_threshold", weights.operating_point().score)
     return threshold
 
 
 def choose_layers() -> tuple[str, bool, float]:
-    """Contour or fill, whether the heat map is on, and the opacity in [0, 1] of fill and heat map."""
+    """Let the user choose the layers: contour, fill or off; heat map or not; opacity in [0, 1] of fill and heat map."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
         outline = st.segmented_control(
@@ -110,13 +112,13 @@ def choose_layers() -> tuple[str, bool, float]:
 
 
 def show_warnings(warnings: Iterable[FilmNote]) -> None:
-    """What was found odd about the film."""
+    """Show the film's warnings."""
     for warning in warnings:
         st.html(f'<p class="small warning">{escape(warning.message)}</p>')
 
 
 def show_header(film: Film) -> None:
-    """The technical tags that may be shown."""
+    """Show the technical tags that are safe to show."""
     with st.expander("About this film"):
         facts = {"File": film.source_format, "Size": f"{film.shape[1]} × {film.shape[0]} px"} | dict(film.tags)
         rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in facts.items())
@@ -124,7 +126,7 @@ def show_header(film: Film) -> None:
 
 
 def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> None:
-    """Overlay and mask as PNG at the film's own size, and the result as JSON."""
+    """Offer overlay and mask as PNG at the film's own size, and the result as JSON."""
 
     def overlay() -> bytes:
         return encoded(overlay_picture(decoded_grey(film.picture), finding))
@@ -148,7 +150,7 @@ def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> N
     downloads(
         [
             Offer("Overlay PNG", f"The film with the contour, {size}", f"{stem}-overlay.png", "image/png", overlay),
-            Offer("Mask PNG", f"0 or 255, {size}", f"{stem}-mask.png", "image/png", mask),
+            Offer("Mask PNG", f"The mask, 0 or 255, {size}", f"{stem}-mask.png", "image/png", mask),
             Offer(
                 "Result JSON",
                 "Score, thresholds, side, size, regions",

@@ -1,4 +1,4 @@
-"""What the app adds to Streamlit's server: headers on its answers, and the browser that opens on a laptop."""
+"""What the app adds to Streamlit's server: security headers, and opening the browser on a laptop."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,9 +21,9 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """ASGI middleware: every answer to a request over HTTP has HEADERS, errors too.
+    """ASGI middleware that adds HEADERS to every HTTP response, errors included.
 
-    What uvicorn answers by itself has not: a request that is no HTTP, and a WebSocket refused.
+    Responses of uvicorn itself do not have them: to requests that are not HTTP, and to rejected WebSockets.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,7 +46,7 @@ class SecurityHeaders:
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
-            # Left to itself, Starlette answers this outside of any middleware.
+            # Otherwise Starlette would answer this outside any middleware.
             if not begun:
                 await PlainTextResponse("Internal Server Error", 500)(scope, receive, send_with_headers)
             raise
@@ -54,7 +54,7 @@ class SecurityHeaders:
 
 @asynccontextmanager
 async def browser_opened(_app: st.App) -> AsyncIterator[None]:
-    """Open the page in a browser, unless `server.headless`, as Streamlit by itself does for all but an `st.App`."""
+    """Open the page in a browser unless `server.headless` is set. Streamlit itself does not do this for an `st.App`."""
     if not config.get_option("server.headless"):
         asyncio.get_running_loop().call_soon(cli_util.open_browser, server_util.get_url(_host()))
     yield

@@ -1,7 +1,7 @@
-"""Films are held in memory only, and no longer than their reader needs them.
+"""Keeps films in memory only, and no longer than needed.
 
-Streamlit by itself puts uploads above 1 MB into temporary files while they arrive, keeps every upload until its session
-is removed, and removes a session whose page was closed only when another one is closed later on.
+Streamlit itself writes uploads above 1 MB to temporary files while they arrive and keeps every upload until its session
+is removed. It removes the session of a closed page only when another page is closed later.
 """
 
 import asyncio
@@ -17,28 +17,28 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from ptx_app.ui.heap import limit_free_heap, trim_heap
 from ptx_app.ui.visit import Visit
 
-# Streamlit bounds an upload's size; this alone is what would bring it to the disk.
+# Streamlit limits an upload's size; only this setting would write it to disk.
 MultiPartParser.spool_max_size = sys.maxsize
 limit_free_heap()
 
 
 def release_upload(file: UploadedFile) -> None:
-    """Drop a file that was read from the server's memory."""
+    """Delete a file from the server's memory after it was read."""
     uploads, session = _uploads()
     uploads.remove_file(session, file.file_id)
 
 
 def release_all_uploads() -> None:
-    """Drop every file that this session has uploaded, read or not."""
+    """Delete every file that this session has uploaded, read or not."""
     uploads, session = _uploads()
     uploads.remove_session_files(session)
     trim_heap()
 
 
 def end_session_with_page(visit: Visit) -> None:
-    """See to it that this session goes once its page is closed; called at each run.
+    """Remove this session once its page is closed. Call at each run.
 
-    A page that only lost its connection finds its films again for as long as `server.disconnectedSessionTTL` allows.
+    A page that only lost its connection finds its films again within `server.disconnectedSessionTTL`.
     """
     _presence(visit)
 
@@ -47,8 +47,8 @@ _watched: set[str] = set()
 
 
 def _leave(presence: tuple[str, Visit]) -> None:
-    # Called by the server's event loop when the page is disconnected for the first time. A page that comes back is not
-    # sure to run again, so it is watched from here on until it stays away.
+    # The server's event loop calls this when the page disconnects for the first time. A page that reconnects does not
+    # always run again, so it is watched from here on until it stays away.
     if presence[0] not in _watched:
         _watched.add(presence[0])
         _watch(get_instance(), *presence, away=0)
@@ -56,11 +56,11 @@ def _leave(presence: tuple[str, Visit]) -> None:
 
 def _watch(server: Runtime, session: str, visit: Visit, away: int) -> None:
     away = 0 if server.is_active_session(session) else away + 1
-    # A second before its time is over, for afterwards Streamlit no longer finds the session, and yet keeps it.
+    # One second before its time is up: after that, Streamlit no longer finds the session but still keeps it.
     if away < st.get_option("server.disconnectedSessionTTL") - 1:
         asyncio.get_running_loop().call_later(1, _watch, server, session, visit, away)
         return
-    visit.clear()  # now, not when Python next looks for what nobody holds
+    visit.clear()  # now, not at Python's next garbage collection
     server.close_session(session)
     _watched.discard(session)
     trim_heap()

@@ -12,7 +12,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   buttons[chosen]?.scrollIntoView({ block: "nearest", inline: "nearest" });
 
   function pick(index) {
-    // Marked here at once: a second key may come before the server has answered the first.
+    // Mark it at once: a second key press may come before the server has answered the first.
     buttons[chosen]?.setAttribute("aria-current", false);
     buttons[index].setAttribute("aria-current", true);
     chosen = index;
@@ -23,7 +23,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (data.arrowKeys) {
     document.addEventListener("keydown", (event) => {
       const next = chosen + ({ ArrowRight: 1, ArrowLeft: -1 }[event.key] ?? 0);
-      // Arrows move sliders, text cursors and choices first.
+      // Sliders, text fields and choices use the arrow keys themselves.
       const busy = "input, textarea, select, [role=slider], [role=radiogroup], [role=tablist]";
       if (next === chosen || !buttons[next] || event.composedPath().some((node) => node.matches?.(busy))) return;
       pick(next);

@@ -1,4 +1,4 @@
-"""Pictures to click: the examples on the empty page, the films of the visit under the film."""
+"""Pictures to click: the examples on the empty page, and the strip of films below the film."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -36,11 +36,11 @@ def thumbnails(
 
     Args:
         key: of the widget.
-        label: what the row holds, for those who hear the page.
+        label: what the row holds, for screen readers.
         items: in order.
         size: of the pictures.
-        on_pick: called when one is picked, before the page is drawn anew.
-        arrow_keys: whether left and right pick the neighbour of the chosen one, wherever on the page they are pressed.
+        on_pick: called when one is picked, before the page is drawn again.
+        arrow_keys: whether the left and right keys pick the neighbour of the chosen one, anywhere on the page.
     """
     data = {"label": label, "size": size, "arrowKeys": arrow_keys, "items": [asdict(item) for item in items]}
     picked: str | None = _mount(key=key, data=data, on_pick_change=on_pick).pick

@@ -1,4 +1,4 @@
-"""The films of one visit. They live in this browser tab's session alone and go when it ends or is cleared."""
+"""The films of one visit. They live in this browser tab's session only, until it ends or is cleared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ from ptx_app.pipeline import Examination
 from ptx_app.ui.data_url import data_url
 
 MOST_FILMS = 100
-"""Films that one visit holds at a time, some 2 MB each: a server of 1 GB has more than one visitor."""
+"""Maximum number of films in one visit. Each takes some 2 MB, and a server with 1 GB has more than one visitor."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """What is kept of a film that was read: encoded pictures and the network's answer, not its pixels.
+    """What is kept of a film after reading: encoded pictures and the network's output, not its pixels.
 
     `picture` is the film at its own size as an 8-bit grey PNG, `display` and `thumbnail` are data URLs. A film that the
-    check rejects has no prediction until its reader asks for one; `prepared` is the network's input for that.
+    check rejects has no prediction until the user asks for one; `prepared` is the network's input for that.
     """
 
     picture: bytes
@@ -41,7 +41,7 @@ class Film:
 
     @classmethod
     def of(cls, examination: Examination) -> "Film":
-        """Encode what the page needs of a film, and keep what the network says of it."""
+        """Encode the pictures that the page needs, and keep the network's output."""
         radiograph = examination.radiograph
         pictures = film_pictures(radiograph.pixels)
         return cls(
@@ -61,9 +61,9 @@ class Film:
 
 @dataclass
 class Case:
-    """One dropped file: either a film or the error that kept it from being one.
+    """One dropped file: a film, or the error that stopped it from being read.
 
-    `name` is the file's own name, shown to its owner only. `known` says what is known of an example.
+    `name` is the file's name, shown only to the person who dropped it. `known` says what is known about an example.
     """
 
     number: int
@@ -74,19 +74,19 @@ class Case:
 
     @property
     def overruled(self) -> bool:
-        """Whether the film was judged although the check rejects it."""
+        """Whether the film was analysed although the check rejects it."""
         return self.film is not None and bool(self.film.rejections) and self.film.prediction is not None
 
 
 @dataclass
 class Visit:
-    """All cases of the session, in the order of arrival, and which one is on the screen.
+    """All cases of the session in order of arrival, and the one on the screen.
 
-    A click while films are read starts a new run of the page before the old one has ended, so two threads may be at
-    work on one visit: `reading` is held while a file is read, `_changing` while cases come and go.
+    A click while films are read starts a new run of the page before the old one has ended, so two threads may work on
+    one visit. `reading` is held while a file is read, `_changing` while cases are added or removed.
 
-    `round` numbers the drop zone: a new round gives an empty one, and the files of the old one are let go.
-    `taken` holds the drop zone's ids of files already read in this round.
+    `round` numbers the drop zone: a new round gives an empty one and releases the files of the old one. `taken` holds
+    the drop zone's ids of the files already read in this round.
     """
 
     cases: list[Case] = field(default_factory=list)
@@ -98,7 +98,7 @@ class Visit:
     _changing: Lock = field(default_factory=Lock)
 
     def keep(self, name: str, outcome: Film | PtxError, *, file_id: str, in_round: int, known: str = "") -> None:
-        """Append a case, and show it if it is its round's first; nothing is kept of a round that is over."""
+        """Append a case, and show it if it is the first of its round. Cases of a past round are dropped."""
         with self._changing:
             if in_round != self.round:
                 return
@@ -115,7 +115,7 @@ class Visit:
             self.shown = number
 
     def clear(self) -> None:
-        """Forget every film at once, those in hand too."""
+        """Delete every film at once, including those being read."""
         with self._changing:
             self.cases.clear()
             self.shown = None
@@ -132,7 +132,7 @@ class Visit:
 
     @property
     def full(self) -> bool:
-        """Whether no further film is held."""
+        """Whether the visit holds the maximum number of films."""
         return sum(case.film is not None for case in self.cases) >= MOST_FILMS
 
     @property
@@ -142,7 +142,7 @@ class Visit:
 
 
 def this_visit() -> Visit:
-    """The visit of the running session, begun where there is none."""
+    """The visit of the current session; a new one if there is none yet."""
     if "visit" not in st.session_state:
         st.session_state["visit"] = Visit()
     visit: Visit = st.session_state["visit"]
