@@ -1,4 +1,4 @@
-"""python -m ptx_app VERB: the command line. Only the module of the verb in hand is imported."""
+"""ptx VERB, or python -m ptx_app VERB: the command line. Only the module of the chosen verb is imported."""
 
 import argparse
 import sys
@@ -7,23 +7,29 @@ from importlib import import_module
 from ptx_app.errors import PtxError
 
 VERBS = {
-    "predict": ("ptx_app.commands.predict", "look at films and write masks, overlays and a table"),
-    "weights": ("ptx_app.commands.weights", "list, fetch, verify and add weights"),
-    "benchmark": ("ptx_app.commands.benchmark", "time and memory from upload to contour, against the plain way"),
-    "prepare": ("ptx_app.commands.prepare", "make a folder to train on from DICOM films and run lengths"),
-    "train": ("ptx_app.commands.train", "train a network as a configuration says, or go on with it"),
-    "publish": ("ptx_app.commands.publish", "choose a run's thresholds, measure it, and put it into the manifest"),
+    "predict": ("ptx_app.commands.predict", "analyse films and write masks, overlays and a table"),
+    "weights": ("ptx_app.commands.weights", "list, download, verify and add weights"),
+    "benchmark": (
+        "ptx_app.commands.benchmark",
+        "measure time and memory from upload to contour",
+    ),
+    "prepare": ("ptx_app.commands.prepare", "make a training folder from DICOM films and run lengths"),
+    "train": ("ptx_app.commands.train", "train a network from a configuration, or resume a run"),
+    "publish": ("ptx_app.commands.publish", "choose a run's thresholds, measure it and add it to the manifest"),
     "evaluate": ("ptx_app.commands.evaluate", "measure a model on the validation films and write the report"),
-    "film-check": ("ptx_app.commands.film_check", "train and measure the check for chest films"),
-    "compare": ("ptx_app.commands.compare", "train and measure several configurations on one budget, as one table"),
+    "film-check": ("ptx_app.commands.film_check", "train and measure the film check"),
+    "compare": (
+        "ptx_app.commands.compare",
+        "train and measure configurations on the same budget, in one table",
+    ),
 }
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run a verb; returns the exit status: 0 done, 1 something failed, 2 it was not understood."""
+    """Run a verb and return the exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
     words = sys.argv[1:] if words is None else words
     verb = next((word for word in words[:1] if word in VERBS), None)
-    parser = argparse.ArgumentParser(prog="python -m ptx_app", description="Pneumothorax on chest films.")
+    parser = argparse.ArgumentParser(prog="ptx", description="Pneumothorax on chest films.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (module, summary) in VERBS.items():
         verb_parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")

@@ -1,10 +1,10 @@
-"""The one exception tree. Every message is written for the person at the screen and says what to do."""
+"""All exceptions of the project. Every message is written for the user and says what to do."""
 
 
 class PtxError(Exception):
-    """An error with a stable code (`UPPER_SNAKE_CASE`) and a sentence that may be shown as it is.
+    """An error with a stable code (`UPPER_SNAKE_CASE`) and a message that can be shown unchanged.
 
-    Neither ever holds a file name, a header's text or anything else that could tell who the patient is.
+    Neither ever contains a file name, header text or anything else that could identify the patient.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -13,16 +13,16 @@ class PtxError(Exception):
         self.message = message
 
     def __reduce__(self) -> tuple[type["PtxError"], tuple[str, str]]:
-        # Exception's own pickling would pass the message alone; the reader's child process sends errors home.
+        # Exception's own pickling would pass only the message, and the sandbox sends errors to its parent process.
         return type(self), (self.code, self.message)
 
 
 class FilmError(PtxError):
-    """The file cannot be read: broken, cut short, hostile, too large or of no known format."""
+    """The file cannot be read: broken, truncated, hostile, too large or in an unknown format."""
 
 
 class NotAFilmError(FilmError):
-    """The file was understood, and is no single frontal chest film: refused, not failed."""
+    """The file was read but is not a single frontal chest film: rejected, not failed."""
 
 
 class WeightsError(PtxError):
@@ -30,4 +30,4 @@ class WeightsError(PtxError):
 
 
 class SettingsError(PtxError):
-    """A setting of the operator or a run's configuration cannot be used."""
+    """An operator's setting or a run's configuration cannot be used."""

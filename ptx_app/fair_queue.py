@@ -1,4 +1,4 @@
-"""First come, first served, before the readers and before the network; everyone knows their place."""
+"""First come, first served: a queue for the sandbox and for the network. Everyone knows their place in it."""
 
 import threading
 from collections import deque
@@ -7,21 +7,21 @@ from contextlib import contextmanager
 
 
 class FairQueue:
-    """A fair queue for a shared resource. On two cores, two films at once take longer than one after the other."""
+    """A fair queue for a shared resource. On two cores, two films in parallel take longer than one after the other."""
 
     def __init__(self, places: int = 1) -> None:
-        """`places`: how many may be inside at once."""
+        """`places`: how many may use the resource at once."""
         self._places = places
         self._queue: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
     def turn(self, on_wait: Callable[[int], None] = lambda _: None, every: float = 0.5) -> Iterator[None]:
-        """Wait for one's turn and hold it for the body.
+        """Wait for a turn and hold it during the `with` block.
 
         Args:
-            on_wait: called with how many must leave before the caller enters, at once and about every `every`
-                seconds while waiting. If it raises, the place is given up.
+            on_wait: called while waiting, first at once and then about every `every` seconds, with the number of
+                callers that must leave first. If it raises, the caller leaves the queue.
             every: seconds.
         """
         ticket = object()

@@ -1,4 +1,4 @@
-"""How much memory a process took at most."""
+"""Peak memory of a process."""
 
 import resource
 import sys
@@ -8,9 +8,9 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes.
+    """Peak resident memory of this process so far, in bytes.
 
-    Linux says it of the process itself in /proc; what getrusage says there begins at the parent's.
+    On Linux it is read from /proc, because getrusage there starts from the parent's peak.
     """
     if _STATUS.exists():
         for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():

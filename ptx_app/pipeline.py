@@ -1,4 +1,4 @@
-"""The one road of a film: read, check, predict, decide. Page, command line, benchmark and evaluation all take it."""
+"""The path of every film: read, check, predict, decide. Page, command line, benchmark and evaluation all use it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,13 +25,13 @@ Read = Callable[[bytes], Radiograph]
 
 @dataclass(frozen=True)
 class Examination:
-    """A film on its way.
+    """A film after reading and check, and after the network where it ran.
 
     Attributes:
-        radiograph: what was read.
-        rejections: why it is no frontal chest film that can be judged; empty where it is one.
+        radiograph: the film as it was read.
+        rejections: why it is not a frontal chest film that can be analysed; empty if it is one.
         prepared: (channels, S, S) float32, the network's input.
-        prediction: what the network says; None where the film was rejected, and so not judged.
+        prediction: the network's output; None if the film was rejected and so not analysed.
     """
 
     radiograph: Radiograph
@@ -42,13 +42,13 @@ class Examination:
 
 @dataclass(frozen=True)
 class Detector:
-    """A model ready to look at films.
+    """A model with everything needed to analyse films.
 
     Attributes:
         weights: the manifest's entry: input, calibration, operating points.
         network: numpy in, numpy out.
-        read: from a file's bytes to a film. The default reads in this process; for files of strangers give
-            `SandboxedReader().read`, which reads in a child process under limits.
+        read: from a file's bytes to a film. The default reads in this process. For files from strangers pass
+            `SandboxedReader().read`, which reads in a child process with limits.
     """
 
     weights: Weights
@@ -64,12 +64,12 @@ class Detector:
         progress: Progress | None = None,
         read: Read = read_film,
     ) -> "Detector":
-        """The detector of some weights, fetched where they are not at hand.
+        """Load a detector. Its weights are downloaded if they are not on this machine.
 
         Args:
             wanted: name of an entry of the manifest, path of its file, or None for the manifest's default.
-            given: further places to get the file from, tried first.
-            progress: called with the bytes that have come and the bytes of the whole file.
+            given: further sources of the file, tried first.
+            progress: called with the bytes received and the bytes of the whole file.
             read: see the attribute.
 
         Raises:
@@ -79,7 +79,7 @@ class Detector:
 
     @classmethod
     def of(cls, weights: Weights, path: Path, read: Read = read_film) -> "Detector":
-        """The detector of an entry of the manifest whose file lies at `path`. Raises WeightsError as `TorchNetwork`."""
+        """The detector of a manifest entry whose file is at `path`. Raises WeightsError as `TorchNetwork`."""
         from ptx_app.model.torch_network import TorchNetwork  # torch takes seconds to import
 
         return cls(weights, TorchNetwork(weights, path), read)
@@ -90,7 +90,7 @@ class Detector:
         Args:
             data: the bytes of a DICOM, PNG or JPEG file.
             thresholds: None for those of the default operating point.
-            overrule: judge a picture even where the check rejects it.
+            overrule: analyse the picture even if the check rejects it.
 
         Raises:
             FilmError: as `read_film`.
@@ -109,9 +109,9 @@ class Detector:
         """Check a film, and run it through the network unless the check rejects it.
 
         Args:
-            radiograph: as `read` gives it.
-            overrule: run it even where it is rejected.
-            turn: held while the network runs.
+            radiograph: as `read` returns it.
+            overrule: run the network even if the check rejects the film.
+            turn: context manager that is held while the network runs, such as `FairQueue.turn`.
         """
         rejections = check(radiograph)
         examination = Examination(radiograph, rejections, self.prepare(radiograph.pixels), None)
@@ -120,25 +120,25 @@ class Detector:
     def judge(
         self, examination: Examination, *, turn: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> Examination:
-        """The examination with the network's answer, whatever the check said. `turn` as for `examine`."""
+        """Run the network whatever the check said. Returns the examination with its output. `turn` as in `examine`."""
         with turn():
             return replace(examination, prediction=self.predict(examination.prepared))
 
     def prepare(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's input (channels, S, S) float32 of pixels (H, W) float32 in [0, 1]."""
+        """The network's input (channels, S, S) float32 for pixels (H, W) float32 in [0, 1]."""
         return prepare(pixels, self.weights.input)
 
     def predict(self, prepared: NDArray[np.float32]) -> Prediction:
-        """What the network says of a prepared film (channels, S, S) float32."""
+        """The network's output for a prepared film (channels, S, S) float32."""
         return predict(self.network, prepared, self.weights)
 
     def decide(self, prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds | None = None) -> Finding:
-        """The finding at thresholds, or at the default operating point, for a film of (H, W) px."""
+        """The finding for a film of (H, W) px, at the given thresholds or the default operating point."""
         return decide(prediction, shape, thresholds or Thresholds.of(self.weights.operating_point()))
 
 
 def required_prediction(examination: Examination) -> Prediction:
-    """The prediction of a film. Raises NotAFilmError with the first rejection where there is none."""
+    """The film's prediction. Raises NotAFilmError with the first rejection if there is none."""
     if examination.prediction is None:
         first = examination.rejections[0]
         raise NotAFilmError(first.code, first.message)

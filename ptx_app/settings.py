@@ -1,4 +1,4 @@
-"""What an operator can set, read in one place from the environment or from Streamlit's secrets."""
+"""The operator's settings, all read here, from the environment or from Streamlit's secrets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from ptx_app.weights.fetch import named_sources
 
 @dataclass(frozen=True)
 class Settings:
-    """The operator's settings; each is the value of the name in capitals.
+    """The operator's settings. Each has the environment variable named in capitals.
 
     Attributes:
         weights: PTX_WEIGHTS, name of a manifest entry, or None for the manifest's default.
         weights_file: PTX_WEIGHTS_FILE, a local file to use for that entry; its hash must be the entry's.
         weights_drive: PTX_WEIGHTS_DRIVE, a Google Drive id to try first.
         weights_url: PTX_WEIGHTS_URL, an address to try first.
-        public_host: PTX_PUBLIC_HOST, whether to ask for no identifiable films; None to go by the page's address.
+        public_host: PTX_PUBLIC_HOST, whether to warn against identifiable films; None to decide by the page's address.
     """
 
     weights: str | None = None
@@ -29,7 +29,7 @@ class Settings:
 
     @property
     def weights_sources(self) -> tuple[Source, ...]:
-        """The places that the operator names for the weights. Raises WeightsError as `named_sources`."""
+        """The sources that the operator has set for the weights. Raises WeightsError as `named_sources`."""
         return named_sources(file=self.weights_file, drive=self.weights_drive, url=self.weights_url)
 
 
@@ -37,10 +37,10 @@ _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 
 
 def read_settings(values: Mapping[str, str]) -> Settings:
-    """Make the settings from name to text; names that are not there keep their default.
+    """Make the settings from a mapping of name to text. Missing names keep their default.
 
     Raises:
-        SettingsError: SETTING_INVALID where a text cannot be read.
+        SettingsError: SETTING_INVALID if a text cannot be read.
     """
     file = values.get("PTX_WEIGHTS_FILE")
     return Settings(

@@ -1,4 +1,4 @@
-"""What nobody foresaw: the error shown for it, and what may be logged of it."""
+"""Unexpected errors: what the user sees, and what may be logged."""
 
 import logging
 from pathlib import Path
@@ -10,13 +10,13 @@ _LOG = logging.getLogger(__name__)
 
 
 def unexpected(error: Exception) -> FilmError:
-    """Log what kind of error came from where, and give the FilmError UNEXPECTED to show in its place.
+    """Log the error's type and place, and return the FilmError UNEXPECTED to show instead.
 
-    The error's own text may quote the header or the file's name, so it is left out of both.
+    The error's own text may quote the header or the file name, so neither contains it.
     """
     calls = [f"{Path(call.filename).name}:{call.lineno}" for call in extract_tb(error.__traceback__)]
     _LOG.error("Unexpected %s at %s", type(error).__name__, " > ".join(calls))
     return FilmError(
         "UNEXPECTED",
-        "This file could not be read for a reason that was not foreseen. Export the film anew, or try another.",
+        "This file could not be read because of an unexpected error. Export the film again, or try another.",
     )

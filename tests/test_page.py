@@ -145,7 +145,7 @@ def test_thresholds_stay_while_a_case_without_film_is_shown(example):
 
 def test_missing_weights_are_said_and_nothing_else_breaks(page, monkeypatch):
     def missing(*_args, **_kwargs):
-        raise WeightsError("WEIGHTS_UNAVAILABLE", "The weights cannot be had.")
+        raise WeightsError("WEIGHTS_UNAVAILABLE", "No source could provide the weights.")
 
     engine._build.clear()
     monkeypatch.setattr("ptx_app.pipeline.resolve", missing)

@@ -396,9 +396,9 @@ def test_error_tells_what_happened_at_each_source(cache: Path, drive: WeightsSer
     )
     error = refused(wanted, cache)
     assert error.code == "WEIGHTS_UNAVAILABLE"
-    assert "Bundled file: The file is not there." in error.message
-    assert "Google Drive: Google Drive has handed this file out too often" in error.message
-    assert "Address: 127.0.0.1 has no such file to give (404)" in error.message
+    assert "Bundled file: The file does not exist." in error.message
+    assert "Google Drive: The file was downloaded from Google Drive too often" in error.message
+    assert "Address: 127.0.0.1 does not provide this file (404)" in error.message
 
 
 def test_named_address_comes_before_the_entrys_own(cache: Path, server: WeightsServer) -> None:

@@ -1,7 +1,7 @@
-"""python -m ptx_app benchmark: from a file's bytes to a contour, beside the plain way, in one run on one machine.
+"""ptx benchmark: from a file's bytes to a contour, next to a plain implementation, in one run on one machine.
 
-Times differ from machine to machine and from minute to minute; so both ways take turns, film by film, and the ratio of
-their medians is what counts. The plain way is what a tutorial would write: pydicom's own pixels, NCHW fp32, no_grad.
+Times differ between machines and from minute to minute. So both ways take turns, and the ratio of their medians counts.
+The plain way is what a tutorial would show: pydicom's own pixels, NCHW fp32, no_grad.
 """
 
 import argparse
@@ -36,14 +36,14 @@ GOAL_SECONDS = 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's own arguments."""
-    parser.add_argument("--film", type=Path, help="a DICOM film; without it a 1024 px JPEG one is made of the example")
-    parser.add_argument("--rounds", type=int, default=15, help="how often each way is timed")
-    parser.add_argument("--weights", help="name of an entry of weights_manifest.json, or a file of one")
+    """Add the verb's arguments."""
+    parser.add_argument("--film", type=Path, help="a DICOM film (default: the example as a 1024 px JPEG)")
+    parser.add_argument("--rounds", type=int, default=15, help="how often to time each way (default: 15)")
+    parser.add_argument("--weights", help="entry of weights_manifest.json, or the file of an entry")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print both ways' times and their ratio, and the memory of the app's process with one film done."""
+    """Print the times of both ways and their ratio, and the memory of the page's process after one film."""
     data = arguments.film.read_bytes() if arguments.film else _film_1024()
     weights, path = resolve(load_manifest(), arguments.weights)
     module = _plain_module(weights, path)
@@ -131,7 +131,7 @@ def _timed_in_turns(
 
 
 def _film_1024() -> bytes:
-    """The example film as a 1024 px, 8-bit, JPEG Baseline DICOM, as the challenge's films are."""
+    """The example film as a 1024 px, 8-bit, JPEG Baseline DICOM, like the challenge's films."""
     pixels = cv2.resize(read_film(example_bytes()).pixels, (1024, 1024), interpolation=cv2.INTER_AREA)
     dataset: Any = pydicom.dcmread(io.BytesIO(example_bytes()))
     for keyword in ("WindowCenter", "WindowWidth", "SmallestImagePixelValue", "LargestImagePixelValue"):
@@ -151,7 +151,7 @@ def _film_1024() -> bytes:
 
 
 def _memory_of_the_page() -> str:
-    """Run the page in a process of its own until the example's verdict stands, and ask what it took."""
+    """Run the page in its own process until the example has its verdict, and return the memory that it prints."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "ptx_app.ui.page_memory"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""python -m ptx_app evaluate: a model on the validation films, as one Markdown report, one JSON and figures."""
+"""ptx evaluate: a model on the validation films, as a Markdown report, a JSON file and figures."""
 
 import argparse
 import sys
@@ -10,25 +10,28 @@ from ptx_app.weights.fetch import resolve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's own arguments."""
-    parser.add_argument("--weights", help="name of an entry of weights_manifest.json, or a file of one")
+    """Add the verb's arguments."""
+    parser.add_argument("--weights", help="entry of weights_manifest.json, or the file of an entry")
     parser.add_argument("--draft", type=Path, metavar="FOLDER", help="folder that `publish --draft` wrote")
     parser.add_argument(
         "--flip-averaging",
         action=argparse.BooleanOptionalAction,
-        help="average a film's answer and its mirror image's (default: as the entry says)",
+        help="average the outputs for the film and its mirror image (default: as in the entry)",
     )
-    parser.add_argument("--hard-cases", type=int, default=60, metavar="N", help="films to make harder (0: none)")
+    parser.add_argument("--hard-cases", type=int, default=60, metavar="N", help="films to degrade (0: none)")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the report (default: docs)")
     parser.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="draw films, truths and predictions there; not for publishing"
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for pictures of films with truth and prediction; not for publishing",
     )
     add_places(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and write the report."""
-    from ptx_app.evaluation.run import write_evaluation  # torch and matplotlib are behind it: not for --help
+    from ptx_app.evaluation.run import write_evaluation  # slow to import; not for --help
 
     weights, file = _chosen(arguments)
     report = write_evaluation(

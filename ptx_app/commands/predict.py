@@ -1,4 +1,4 @@
-"""python -m ptx_app predict: films in, masks and overlays and one table out. A bad file is a row, never a stop."""
+"""ptx predict: films in; masks, overlays and one table out. A bad file becomes a row and never stops the run."""
 
 import argparse
 import csv
@@ -27,27 +27,27 @@ from ptx_app.weights.fetch import resolve
 
 RESULT_COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
 _MASK, _OVERLAY, _PROBABILITY = "_mask.png", "_overlay.png", "_probability.npy"
-_STEM_BYTES = 200  # file systems take 255 for a whole name, with its number and ending
+_STEM_BYTES = 200  # file systems allow 255 for the whole name, including number and ending
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's own arguments."""
-    parser.add_argument("films", type=Path, nargs="+", help="files or folders; folders are walked")
+    """Add the verb's arguments."""
+    parser.add_argument("films", type=Path, nargs="+", help="files or folders; folders are searched recursively")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.csv and the pictures")
-    parser.add_argument("--weights", help="name of an entry of weights_manifest.json, or a file of one")
-    parser.add_argument("--operating-point", help="name of one of its operating points")
-    parser.add_argument("--probability", action="store_true", help="write STEM_probability.npy too, float16")
-    parser.add_argument("--all", action="store_true", help="judge what does not look like a frontal chest film too")
+    parser.add_argument("--weights", help="entry of weights_manifest.json, or the file of an entry")
+    parser.add_argument("--operating-point", help="operating point of that entry")
+    parser.add_argument("--probability", action="store_true", help="also write STEM_probability.npy, float16")
+    parser.add_argument("--all", action="store_true", help="also analyse pictures that the film check rejects")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Look at every film; 1 if any failed, else 0 (a refused file has not failed)."""
+    """Analyse every film. Returns 1 if any file failed, else 0 (a rejected film has not failed)."""
     settings = read_settings(os.environ)
     weights, path = resolve(load_manifest(), arguments.weights or settings.weights, given=settings.weights_sources)
     thresholds = Thresholds.of(weights.operating_point(arguments.operating_point))
     files = list(walk(arguments.films))
     if not files:
-        raise SettingsError("NO_FILES", "No files were found there. Check the names.")
+        raise SettingsError("NO_FILES", "No files were found. Check the names.")
     try:
         require_apart(arguments.films, files, arguments.output)
         arguments.output.mkdir(parents=True, exist_ok=True)
@@ -57,14 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE",
-            "The output folder cannot be written. Name another with --output, or free some space.",
+            "The output folder cannot be written. Choose another with --output, or free some disk space.",
         ) from error
     return 1 if failed else 0
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is asked of every file: at which thresholds, rejected ones too or not, with the probability or without."""
+    """How to treat every file: detector, thresholds, whether to overrule rejections and to write the probability."""
 
     detector: Detector
     thresholds: Thresholds
@@ -73,10 +73,10 @@ class _Job:
 
 
 def walk(places: Iterable[Path]) -> Iterator[Path]:
-    """The files named, and those of the folders named, in order; hidden files are passed over.
+    """The given files and those in the given folders, in order. Hidden files in folders are skipped.
 
     Raises:
-        SettingsError: FILES_NOT_FOUND where a place does not exist.
+        SettingsError: FILES_NOT_FOUND if a place does not exist.
     """
     for place in places:
         if place.is_dir():
@@ -85,17 +85,17 @@ def walk(places: Iterable[Path]) -> Iterator[Path]:
         elif place.exists():
             yield place
         else:
-            raise SettingsError("FILES_NOT_FOUND", "One of the files or folders named does not exist. Check the names.")
+            raise SettingsError("FILES_NOT_FOUND", "One of the files or folders does not exist. Check the names.")
 
 
 def stems(files: Sequence[Path]) -> list[str]:
-    """A name for each file's results: its stem, at most 200 bytes of it, numbered where two files share one."""
+    """A unique name for each file's results: its stem, cut to 200 bytes, with a number if two files share it."""
     taken: set[str] = set()
     names = []
     for file in files:
         stem = file.name if file.suffix.lower() not in (".dcm", ".dicom", ".png", ".jpg", ".jpeg") else file.stem
         while len(os.fsencode(stem)) > _STEM_BYTES:
-            stem = stem[:-1]  # a character, of however many bytes
+            stem = stem[:-1]  # a character, which may be several bytes
         name, number = stem, 1
         while name in taken:
             number += 1
@@ -106,25 +106,27 @@ def stems(files: Sequence[Path]) -> list[str]:
 
 
 def require_apart(places: Iterable[Path], files: Sequence[Path], output: Path) -> None:
-    """Raise SettingsError OUTPUT_IS_INPUT where results would lie in a walked folder or replace a file to be read."""
+    """Raise SettingsError OUTPUT_IS_INPUT if results would be written into an input folder or over an input file."""
     walked = {_identity(place) for place in places if place.is_dir()}
     home = output.resolve()
     within = any(_identity(folder) in walked for folder in (home, *home.parents) if folder.exists())
     read = {_identity(file) for file in files if file.exists()}
     names = ["results.csv", *(stem + ending for stem in stems(files) for ending in (_MASK, _OVERLAY, _PROBABILITY))]
     if within or any(_identity(home / name) in read for name in names if (home / name).exists()):
-        raise SettingsError("OUTPUT_IS_INPUT", "The results would lie among the films. Name another --output.")
+        raise SettingsError(
+            "OUTPUT_IS_INPUT", "The results would be written into a folder of films. Choose another with --output."
+        )
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """The same for one file or folder by whatever name, link or case."""
+    """The same value for the same file or folder, whatever name, link or case is used for it."""
     facts = path.stat()
     return facts.st_dev, facts.st_ino
 
 
 def _write_all(files: Sequence[Path], output: Path, job: _Job) -> int:
     failed = 0
-    # Names of files need not be UTF-8.
+    # File names may not be UTF-8.
     with (output / "results.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
         writer = csv.DictWriter(table, RESULT_COLUMNS)
         writer.writeheader()
@@ -140,7 +142,7 @@ def _write_all(files: Sequence[Path], output: Path, job: _Job) -> int:
 
 
 def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]]:
-    """What the table says of a file, and the files to be written for it by their endings."""
+    """The table row of a file, and the files to write for it, by their endings."""
     try:
         examination = job.detector.examine(job.detector.read(_bytes_of(file)), overrule=job.overrule)
         prediction, radiograph = required_prediction(examination), examination.radiograph
@@ -149,7 +151,7 @@ def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]
         if job.probability:
             pictures[_PROBABILITY] = _half_precision(prediction.probability)
         return {"status": "ok"} | _facts(finding), pictures
-    except Exception as error:  # our fault or a decoder's, where it is no PtxError
+    except Exception as error:  # anything but a PtxError is a bug here or in a decoder
         known = error if isinstance(error, PtxError) else unexpected(error)
         return {"status": "refused" if isinstance(known, NotAFilmError) else "failed", "error_code": known.code}, {}
 
@@ -157,13 +159,13 @@ def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]
 def _bytes_of(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            return opened.read(Limits().file_bytes + 1)  # enough to be told as too large; a device never ends
+            return opened.read(Limits().file_bytes + 1)  # one byte over the limit is rejected; a device never ends
     except OSError as error:
         raise FilmError("FILE_UNREADABLE", "This file cannot be opened. Check that you may read it.") from error
 
 
 def _cell(file: Path) -> str:
-    """The path, so written that no spreadsheet takes it for a formula."""
+    """The path, written so that no spreadsheet takes it for a formula."""
     text = str(file)
     return f"./{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 

@@ -1,4 +1,4 @@
-"""python -m ptx_app publish: thresholds chosen on films held out, figures measured on others, and the entry written."""
+"""ptx publish: choose thresholds on held-out films, measure on validation films, and write the manifest entry."""
 
 import argparse
 import sys
@@ -8,23 +8,23 @@ from ptx_app.commands.places import add_dicoms, add_places, data_folder, dicom_f
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The verb's own arguments."""
+    """Add the verb's arguments."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/ptx-b3-384")
-    parser.add_argument("--state", choices=("best", "last"), default="best", help="which of its weights")
+    parser.add_argument("--state", choices=("best", "last"), default="best", help="which of the run's weights")
     parser.add_argument(
         "--flip-averaging",
         action=argparse.BooleanOptionalAction,
-        help="average a film's answer and its mirror image's (default: as the run's configuration says)",
+        help="average the outputs for the film and its mirror image (default: as in the run's configuration)",
     )
-    parser.add_argument("--default", action="store_true", help="use these weights where none are named")
-    parser.add_argument("--draft", type=Path, metavar="FOLDER", help="write weights and manifest there instead")
+    parser.add_argument("--default", action="store_true", help="make these weights the default")
+    parser.add_argument("--draft", type=Path, metavar="FOLDER", help="folder to write weights and manifest to instead")
     add_places(parser)
     add_dicoms(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Publish a run and say what was measured."""
-    from ptx_app.data.index import read_index  # torch is behind these: not for --help
+    """Publish a run and print what was measured."""
+    from ptx_app.data.index import read_index  # slow to import; not for --help
     from ptx_app.data.split import validation_films
     from ptx_app.experiments.publishing import Places, publish
     from ptx_app.training.run_folder import RunFolder

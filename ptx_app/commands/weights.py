@@ -1,4 +1,4 @@
-"""python -m ptx_app weights list | add | fetch | verify."""
+"""ptx weights list | add | fetch | verify."""
 
 import argparse
 import sys
@@ -18,33 +18,33 @@ from ptx_app.weights.verify import check_file, digest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the sub-verbs of `weights`."""
+    """Add the subcommands of `weights`."""
     verbs = parser.add_subparsers(dest="weights_verb", required=True, metavar="list | add | fetch | verify")
-    verbs.add_parser("list", help="show which weights there are, where they lie and what they scored")
+    verbs.add_parser("list", help="show all weights, where they are and how they scored")
 
-    fetch = verbs.add_parser("fetch", help="bring a weights file onto this machine")
+    fetch = verbs.add_parser("fetch", help="download a weights file")
     fetch.add_argument("name", nargs="?", metavar="NAME", help="entry of the manifest (default: its default)")
     _add_remote_arguments(fetch.add_mutually_exclusive_group())
 
-    verify = verbs.add_parser("verify", help="check size and hash of the files at hand, and that they load and run")
+    verify = verbs.add_parser("verify", help="check size and hash of the local files, and that they load and run")
     verify.add_argument("name", nargs="?", metavar="NAME", help="entry of the manifest (default: all)")
 
     add = verbs.add_parser("add", help="add a source to an entry of the manifest, or a new entry")
-    add.add_argument("--name", required=True, help="the entry; an existing one is given a further source")
+    add.add_argument("--name", required=True, help="name of the entry; an existing entry gets a further source")
     place = add.add_mutually_exclusive_group(required=True)
     _add_remote_arguments(place)
-    place.add_argument("--file", metavar="PATH", type=Path, help=f"a file here; copied to {BUNDLED} from outside")
+    place.add_argument(
+        "--file", metavar="PATH", type=Path, help=f"a local file; copied to {BUNDLED} if it is elsewhere"
+    )
     origin = add.add_mutually_exclusive_group()
     origin.add_argument(
-        "--entry", metavar="FILE", type=Path, help="JSON that describes new weights, as publish writes it"
+        "--entry", metavar="FILE", type=Path, help="JSON file that describes new weights, as publish writes it"
     )
-    origin.add_argument(
-        "--like", metavar="EXISTING", help="new weights with network, input and thresholds of this entry"
-    )
-    add.add_argument("--title", help="with --like: what the weights are, in a line")
-    add.add_argument("--provenance", help="with --like: how and from which films they were trained")
-    add.add_argument("--terms", help="with --like: on which terms they may be used")
-    add.add_argument("--default", action="store_true", help="use these weights where none are named")
+    origin.add_argument("--like", metavar="EXISTING", help="take network, input and thresholds from this entry")
+    add.add_argument("--title", help="with --like: the weights in one line")
+    add.add_argument("--provenance", help="with --like: how they were trained, and on which films")
+    add.add_argument("--terms", help="with --like: terms of use")
+    add.add_argument("--default", action="store_true", help="make these weights the default")
 
 
 def _add_remote_arguments(group: argparse._MutuallyExclusiveGroup) -> None:
@@ -53,7 +53,7 @@ def _add_remote_arguments(group: argparse._MutuallyExclusiveGroup) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked for and return the exit status. Raises WeightsError with a sentence to show."""
+    """Run the subcommand and return the exit status. Raises WeightsError with a message to show."""
     verbs = {"list": _list, "fetch": _fetch, "verify": _verify, "add": _add}
     return verbs[arguments.weights_verb](arguments)
 
@@ -63,7 +63,7 @@ def _list(_arguments: argparse.Namespace) -> int:
     rows = [("", "name", "size", "place", "at its default operating point", "figures")]
     for weights in manifest.weights:
         places = [place for place, path in _places(weights) if path.is_file()]
-        missing = "to be fetched" if any(source.kind != "bundled" for source in weights.sources) else "missing"
+        missing = "not downloaded" if any(source.kind != "bundled" for source in weights.sources) else "missing"
         rows.append(
             (
                 "*" if weights.name == manifest.default else "",
@@ -77,7 +77,7 @@ def _list(_arguments: argparse.Namespace) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         _say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    _say("* is used where none are named")
+    _say("* is the default")
     return 0
 
 
@@ -102,13 +102,13 @@ def _verify(arguments: argparse.Namespace) -> int:
             try:
                 check_file(path, weights)
                 try_out(weights, path)
-                _say(f"{weights.name} ({place}): size and hash as stated, loads and runs")
+                _say(f"{weights.name} ({place}): size and hash correct, loads and runs")
             except WeightsError as error:
                 _say(f"{weights.name} ({place}): {error.message} [{error.code}]")
                 status = 1
     if manifest.film_check and not arguments.name:
         check_file(ROOT / manifest.film_check.location, manifest.film_check)
-        _say(f"{manifest.film_check.name} (bundled): size and hash as stated")
+        _say(f"{manifest.film_check.name} (bundled): size and hash correct")
     return status
 
 
@@ -135,7 +135,7 @@ def _add(arguments: argparse.Namespace) -> int:
 
 
 def _places(weights: Weights) -> list[tuple[str, Path]]:
-    """Where the file of an entry may lie on this machine, each place named."""
+    """Where the file of an entry may be on this machine: name of each place to its path."""
     bundled = [("bundled", local_path(source)) for source in weights.sources if source.kind == "bundled"]
     return [*bundled, ("cached", cached_path(weights))]
 
@@ -149,7 +149,7 @@ def _measured(point: OperatingPoint) -> str:
 
 
 def _figures(figures: dict[str, Figures]) -> str:
-    """What was measured on the validation films, or "" where nothing was."""
+    """What was measured on the validation films, or "" if nothing was."""
     measured = figures.get("validation_films")
     if not measured:
         return ""
@@ -158,7 +158,7 @@ def _figures(figures: dict[str, Figures]) -> str:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Progress]:
-    """A bar on standard error, where that is a terminal and the work takes longer than a moment."""
+    """A progress bar on standard error, if that is a terminal and the work takes longer than a moment."""
     with tqdm(desc=name, unit="B", unit_scale=True, delay=0.3, disable=None) as bar:
 
         def progress(received: int, most: int) -> None:

@@ -1,1 +1,1 @@
-"""Weights: the manifest, where they are fetched from, and the network they belong to."""
+"""The manifest of weights, and the networks that they belong to."""

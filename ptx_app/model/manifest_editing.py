@@ -1,4 +1,4 @@
-"""Adding to weights_manifest.json: the document's edits, its layout, and the one safe way to write it."""
+"""Edits of weights_manifest.json: changing the document, laying it out, and writing it safely."""
 
 import json
 from pathlib import Path
@@ -16,21 +16,21 @@ def read_document(path: Path = MANIFEST_PATH) -> ManifestDocument:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(
-            "MANIFEST_UNREADABLE", "The JSON file cannot be read. Check its place and content."
+            "MANIFEST_UNREADABLE", "The JSON file cannot be read. Check its path and content."
         ) from error
     if not isinstance(document, dict):
-        raise WeightsError("MANIFEST_UNREADABLE", "The JSON file holds no object where an entry or manifest should be.")
+        raise WeightsError("MANIFEST_UNREADABLE", "The JSON file must hold one object: an entry or a manifest.")
     return document
 
 
 def write_document(document: ManifestDocument, path: Path = MANIFEST_PATH) -> Manifest:
-    """Check a manifest, then put it in place in one step.
+    """Check a manifest, then replace the file in one step.
 
     Returns:
         The manifest as it will be read.
 
     Raises:
-        WeightsError: MANIFEST_INVALID with the field that is wrong, MANIFEST_UNWRITABLE; the old file then stands.
+        WeightsError: MANIFEST_INVALID with the wrong field, MANIFEST_UNWRITABLE. The old file is then unchanged.
     """
     manifest = parse_manifest(document)
     draft = path.with_name(path.name + ".part")
@@ -39,7 +39,8 @@ def write_document(document: ManifestDocument, path: Path = MANIFEST_PATH) -> Ma
         draft.replace(path)
     except OSError as error:
         raise WeightsError(
-            "MANIFEST_UNWRITABLE", "weights_manifest.json cannot be written. Check the rights and the room on the disk."
+            "MANIFEST_UNWRITABLE",
+            "weights_manifest.json cannot be written. Check its permissions and the free disk space.",
         ) from error
     finally:
         draft.unlink(missing_ok=True)
@@ -47,12 +48,12 @@ def write_document(document: ManifestDocument, path: Path = MANIFEST_PATH) -> Ma
 
 
 def format_document(document: ManifestDocument) -> str:
-    """JSON with two blanks of indent and a line break at its end. Raises ValueError where a number is not finite."""
+    """JSON with two spaces of indent and a newline at its end. Raises ValueError if a number is not finite."""
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def with_entry(document: ManifestDocument, entry: ManifestDocument) -> ManifestDocument:
-    """The manifest with `entry` in the place of the one of its name, else at the end."""
+    """The manifest with `entry` in place of the entry of the same name, else at the end."""
     names = [other["name"] for other in document["weights"]]
     entries = list(document["weights"])
     order = {field: entry[field] for field in Weights.model_fields if field in entry}
@@ -65,7 +66,7 @@ def with_entry(document: ManifestDocument, entry: ManifestDocument) -> ManifestD
 
 
 def with_source(entry: ManifestDocument, source: Source) -> ManifestDocument:
-    """The entry with one more source, or as it is where it has that source already."""
+    """The entry with one more source; unchanged if it has that source already."""
     plain = source.model_dump()
     sources = entry.get("sources", [])
     return entry if plain in sources else entry | {"sources": [*sources, plain]}
@@ -75,22 +76,22 @@ def with_identity(entry: ManifestDocument, size: int, sha256: str) -> ManifestDo
     """The entry with size in bytes and hash of its file.
 
     Raises:
-        WeightsError: WEIGHTS_NOT_THIS_FILE where the entry already states another size or hash.
+        WeightsError: WEIGHTS_NOT_THIS_FILE if the entry already has another size or hash.
     """
     if entry.get("bytes", size) != size or entry.get("sha256", sha256) != sha256:
         raise WeightsError(
             "WEIGHTS_NOT_THIS_FILE",
-            f"The entry {entry.get('name')} states another size or hash: it describes another file. "
-            "Give these weights a name and an entry of their own.",
+            f"The entry {entry.get('name')} has another size or hash, so it describes another file. "
+            "Give these weights their own name and entry.",
         )
     return entry | {"bytes": size, "sha256": sha256}
 
 
 def entry_like(existing: ManifestDocument, name: str, title: str, provenance: str, terms: str) -> ManifestDocument:
-    """An entry for other weights of the same network, input and thresholds.
+    """An entry for other weights with the same network, input and thresholds.
 
-    What was measured or fitted for the existing weights says nothing about these: figures, calibration and the
-    sensitivity and specificity of the operating points are left out.
+    Figures, calibration, and sensitivity and specificity of the operating points are left out, because they were
+    measured or fitted for the existing weights only.
     """
     thresholds = ("name", "score", "mask_threshold", "smallest_region")
     return {

@@ -1,4 +1,4 @@
-"""What inference needs of a network, whatever computes it: numpy in, numpy out."""
+"""What inference needs from a network, whatever computes it: numpy in, numpy out."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,7 @@ class NetworkOutput:
 
 
 class Network(Protocol):
-    """What inference needs of a network: numpy in, numpy out."""
+    """What inference needs from a network: numpy in, numpy out."""
 
     def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
         """Run (N, channels, S, S) float32 through the network."""

@@ -1,4 +1,4 @@
-"""Networks computed by torch, which is behind this module alone: the rest of the app speaks numpy."""
+"""Networks computed by torch. The app imports torch only here; everything else uses numpy."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def build_module(spec: NetworkSpec, encoder_weights: str | None = None) -> torch
         encoder_weights: None, or a name that segmentation_models_pytorch downloads, such as "imagenet".
 
     Raises:
-        WeightsError: NETWORK_UNKNOWN where segmentation_models_pytorch has no such architecture or encoder.
+        WeightsError: NETWORK_UNKNOWN if segmentation_models_pytorch has no such architecture or encoder.
     """
     declare_missing_operators()
     import segmentation_models_pytorch as smp
@@ -41,13 +41,14 @@ def build_module(spec: NetworkSpec, encoder_weights: str | None = None) -> torch
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise WeightsError(
-            "NETWORK_UNKNOWN", f"There is no network {spec.architecture} with encoder {spec.encoder}. Check its entry."
+            "NETWORK_UNKNOWN",
+            f"There is no network {spec.architecture} with encoder {spec.encoder}. Check entry or configuration.",
         ) from error
     return module
 
 
 def choose_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
+    """CUDA if available, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -58,7 +59,8 @@ class TorchNetwork:
         """Load a safetensors file into the network of a manifest entry.
 
         Raises:
-            WeightsError: WEIGHTS_DAMAGED where the file is none, WEIGHTS_MISFIT where it belongs to another network.
+            WeightsError: WEIGHTS_DAMAGED if it is not a readable safetensors file, WEIGHTS_MISFIT if it belongs to
+                another network.
         """
         self.device = device or choose_device()
         module = build_module(weights.network)
@@ -66,13 +68,14 @@ class TorchNetwork:
             state = load_file(path)
         except (SafetensorError, OSError) as error:
             raise WeightsError(
-                "WEIGHTS_DAMAGED", f"The weights file of {weights.name} is damaged. Delete it and start again."
+                "WEIGHTS_DAMAGED", f"The weights file of {weights.name} is damaged. Delete it and restart."
             ) from error
         try:
             module.load_state_dict(state)
         except RuntimeError as error:
             raise WeightsError(
-                "WEIGHTS_MISFIT", f"The weights file of {weights.name} belongs to another network than its entry says."
+                "WEIGHTS_MISFIT",
+                f"The weights file of {weights.name} does not fit the network in its entry. Check the entry.",
             ) from error
         self._module = module.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 

@@ -1,1 +1,1 @@
-"""Weights files: fetched, downloaded, verified and added. Nothing is ever unpickled."""
+"""Weights files: find, download, verify and add them. Nothing is ever unpickled."""

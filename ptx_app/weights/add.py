@@ -1,4 +1,4 @@
-"""The steps of `weights add`: describe the weights, obtain their file, try it out, keep it."""
+"""The steps of `weights add`: describe the weights, get their file, try it, keep it."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from ptx_app.weights.fetch import cache_folder, cached_path, local_path
 from ptx_app.weights.verify import check_head, digest, read_head
 
 BUNDLED = Path("ptx_app/weights/bundled")
-MOST_BYTES = 2 * 1024**3  # for a file of which nothing is known yet
+MOST_BYTES = 2 * 1024**3  # for a file of unknown size
 
 
 def entry_to_add(
@@ -29,13 +29,14 @@ def entry_to_add(
     provenance: str | None,
     terms: str | None,
 ) -> ManifestDocument:
-    """The manifest entry as far as it is known before the file: the existing one of that name, or a new one.
+    """The manifest entry as far as it is known without the file: the existing one of that name, or a new one.
 
     Args:
         document: the manifest.
-        name: of the entry.
+        name: name of the entry.
         entry: a JSON file that describes new weights.
-        like: an existing entry whose network, input and thresholds the new weights have; then the rest is needed too.
+        like: an existing entry with the same network, input and thresholds. `title`, `provenance` and `terms` are then
+            required.
         title, provenance, terms: of the new weights.
 
     Raises:
@@ -46,8 +47,8 @@ def entry_to_add(
         if entry or like:
             raise WeightsError(
                 "WEIGHTS_NAME_TAKEN",
-                f"The manifest already has {name}. Choose another name, or leave out --entry and --like to give it a "
-                "further source.",
+                f"The manifest already has {name}. Choose another name, or leave out --entry and --like to add a "
+                "source to it.",
             )
         return entries[name]
     if entry:
@@ -59,16 +60,18 @@ def entry_to_add(
             "--terms.",
         )
     if like not in entries:
-        raise WeightsError("WEIGHTS_UNKNOWN", f"The manifest knows no weights {like}. Choose of: {', '.join(entries)}.")
+        raise WeightsError(
+            "WEIGHTS_UNKNOWN", f"The manifest has no weights {like}. Choose one of: {', '.join(entries)}."
+        )
     return entry_like(entries[like], name, title, provenance, terms)
 
 
 @contextmanager
 def obtained(source: Source, name: str, progress: Progress) -> Iterator[tuple[Path, Source]]:
-    """The file of a source, and the source that the manifest shall state for it.
+    """The file of a source, and the source to record in the manifest.
 
-    A file on this machine stays where it is and is stated as bundled. A download lies in the cache folder, and is gone
-    afterwards unless `keep` has moved it. Raises WeightsError as `checking.read_head` and `download`.
+    A file on this machine stays where it is and is recorded as bundled. A download goes into the cache folder and is
+    deleted afterwards unless `keep` has moved it. Raises WeightsError as `verify.read_head` and `download`.
     """
     if source.kind == "file":
         path = local_path(source).resolve()
@@ -87,7 +90,7 @@ def obtained(source: Source, name: str, progress: Progress) -> Iterator[tuple[Pa
 
 
 def keep(path: Path, source: Source, weights: Weights) -> None:
-    """Put the file where its entry will look for it. Raises WeightsError as `download`, or WEIGHTS_NAME_TAKEN."""
+    """Put the file where its entry expects it. Raises WeightsError as `download`, or WEIGHTS_NAME_TAKEN."""
     with plain_disk_errors():
         if source.kind != "bundled":
             path.replace(cached_path(weights))
@@ -96,7 +99,9 @@ def keep(path: Path, source: Source, weights: Weights) -> None:
         if target == path:
             return
         if target.exists() and digest(target) != weights.sha256:
-            raise WeightsError("WEIGHTS_NAME_TAKEN", f"{source.location} is another file. Move it away first.")
+            raise WeightsError(
+                "WEIGHTS_NAME_TAKEN", f"{source.location} exists already and is another file. Move it away first."
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_suffix(".part")
         try:
@@ -108,11 +113,11 @@ def keep(path: Path, source: Source, weights: Weights) -> None:
 
 def try_out(weights: Weights, path: Path) -> None:
     """Load a file into its network and run it once. Raises WeightsError WEIGHTS_NOT_FINITE or as TorchNetwork."""
-    from ptx_app.model.torch_network import TorchNetwork  # torch takes seconds to import, and list needs none
+    from ptx_app.model.torch_network import TorchNetwork  # torch takes seconds to import, and `list` does not need it
 
     spec = weights.input
     output = TorchNetwork(weights, path)(np.zeros((1, spec.channels, spec.side, spec.side), np.float32))
     if not (np.isfinite(output.mask_logits).all() and np.isfinite(output.score_logits).all()):
         raise WeightsError(
-            "WEIGHTS_NOT_FINITE", f"{weights.name} computes no finite numbers. Train or export it again."
+            "WEIGHTS_NOT_FINITE", f"The output of {weights.name} is not finite. Train or export it again."
         )

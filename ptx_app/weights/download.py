@@ -1,4 +1,4 @@
-"""Bytes from Google Drive (through gdown) or from a plain address into a file. Each failure has its own sentence."""
+"""Downloads from Google Drive (with gdown) or from an address into a file. Each failure has its own message."""
 
 import errno
 import hashlib
@@ -20,7 +20,7 @@ from ptx_app.model.manifest import Source
 from ptx_app.weights.verify import HEAD_BYTES, check_head
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes that have come and the most that may come: the size of the file where it is known."""
+"""Called with the bytes received and the most that may come, which is the file's size if it is known."""
 
 _CHUNK = 256 * 1024
 _MOST_REDIRECTS = 5
@@ -29,8 +29,8 @@ _WORTH_A_RETRY = {"WEIGHTS_CUT", "WEIGHTS_TIMEOUT", "WEIGHTS_UNREACHABLE"}
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait, in seconds: for a connection, between two pieces, for all of the file, for another start
-    that is fetching the same file; how often to try, and the first pause between two tries (doubled each time)."""
+    """Time limits in seconds: for a connection, between two pieces, for the whole file, and for another start that
+    downloads the same file. Also the number of tries, and the first pause between two tries (doubled each time)."""
 
     connect: float = 10.0
     read: float = 30.0
@@ -46,22 +46,22 @@ PATIENCE = Patience()
 def download(
     source: Source, path: Path, *, most: int, progress: Progress | None = None, patience: Patience = PATIENCE
 ) -> tuple[int, str]:
-    """Download a source of kind "drive" or "url" into `path`, from its start at each try.
+    """Download a source of kind "drive" or "url" into `path`. Each try starts from the beginning.
 
     Args:
-        source: where the file can be had. An address is https, or http on this machine.
-        path: is overwritten; the caller removes it when this raises.
-        most: bytes; the download is broken off as soon as more arrive.
-        progress: told of each piece.
+        source: where the file is. An address is https, or http on this machine.
+        path: is overwritten; the caller deletes it if this raises.
+        most: bytes; the download stops as soon as more arrive.
+        progress: called for each piece.
         patience: time limits and number of tries.
 
     Returns:
-        Size in bytes and sha256 of what came.
+        Size in bytes and sha256 of the downloaded file.
 
     Raises:
         WeightsError: WEIGHTS_CUT, WEIGHTS_TIMEOUT, WEIGHTS_UNREACHABLE (these three after the last try),
             WEIGHTS_REFUSED, WEIGHTS_DRIVE_QUOTA, WEIGHTS_DRIVE_REFUSED, WEIGHTS_TOO_LARGE, WEIGHTS_ADDRESS,
-            WEIGHTS_DISK_FULL, WEIGHTS_CACHE_UNWRITABLE, or as `checking.check_head`.
+            WEIGHTS_DISK_FULL, WEIGHTS_CACHE_UNWRITABLE, or as `verify.check_head`.
     """
     get = {"drive": _from_drive, "url": _from_address}[source.kind]
     attempt = 1
@@ -78,7 +78,7 @@ def download(
 
 
 class _Receiver:
-    """Writes, counts and hashes what comes, and breaks off what cannot be the file."""
+    """Writes, counts and hashes the download, and stops it if it cannot be the right file."""
 
     def __init__(self, path: Path, most: int, progress: Progress | None) -> None:
         self.received = 0
@@ -98,14 +98,17 @@ class _Receiver:
     ) -> None:
         try:
             self._file.close()
-        except OSError:  # what could not be written has been told by write or finish
+        except OSError:  # write or finish has already raised the error
             if error is None:
                 raise
 
     def write(self, chunk: bytes) -> int:
         self.received += len(chunk)
         if self.received > self._most:
-            raise WeightsError("WEIGHTS_TOO_LARGE", f"More than the {self._most:,} bytes expected came: another file.")
+            raise WeightsError(
+                "WEIGHTS_TOO_LARGE",
+                f"The download exceeds the expected {self._most:,} bytes, so it is another file. Check the address.",
+            )
         if len(self._head) < HEAD_BYTES:
             self._head += chunk[: HEAD_BYTES - len(self._head)]
             if len(self._head) == HEAD_BYTES:
@@ -121,7 +124,7 @@ class _Receiver:
             self._file.flush()
 
     def finish(self) -> tuple[int, str]:
-        """Size in bytes and sha256, once all is on the disk."""
+        """Size in bytes and sha256, once everything is on disk."""
         check_head(self._head)
         self.flush()
         return self.received, self._hash.hexdigest()
@@ -132,7 +135,7 @@ class _Receiver:
 
 
 class _StepByStep(requests.Session):
-    """Follows no redirect, and leaves unread what comes with one, which requests would read to its end."""
+    """Follows no redirect and does not read a redirect's body, which requests would read to its end."""
 
     def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Generator[requests.Response, None, None]:  # noqa: ANN401
         yield from ()
@@ -148,8 +151,8 @@ def _from_address(address: str, receiver: _Receiver, patience: Patience) -> None
     ):
         response.raise_for_status()
         if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-            raise WeightsError("WEIGHTS_REFUSED", f"{host} gives the file packed. Name an address that does not.")
-        # Whatever has come, be it a byte: waiting for a whole chunk, an answer in drops would never meet the limit.
+            raise WeightsError("WEIGHTS_REFUSED", f"{host} sends the file compressed. Use an address that does not.")
+        # Take whatever has come, even one byte. Waiting for whole chunks, a trickling answer would never time out.
         while chunk := response.raw.read1(_CHUNK, decode_content=False):
             receiver.write(chunk)
             if time.monotonic() > latest:
@@ -157,14 +160,14 @@ def _from_address(address: str, receiver: _Receiver, patience: Patience) -> None
 
 
 def _answer(session: _StepByStep, address: str, patience: Patience) -> requests.Response:
-    """Go where redirects lead, but ask nothing of an address that may not be used."""
+    """Follow redirects, but send no request to an address that is not allowed."""
     for _ in range(_MOST_REDIRECTS + 1):
         _host_of(address)
         response = session.get(
             address,
             stream=True,
             timeout=(patience.connect, patience.read),
-            # Pieces must be the file's own bytes, so that they can be counted against its size.
+            # Pieces must be the file's own bytes, uncompressed, so that they can be counted against its size.
             headers={"Accept-Encoding": "identity"},
         )
         try:
@@ -179,10 +182,10 @@ def _answer(session: _StepByStep, address: str, patience: Patience) -> requests.
 
 
 def _from_drive(file_id: str, receiver: _Receiver, patience: Patience) -> None:
-    import gdown  # with its parsers it takes long to import, and most starts never need it
+    import gdown  # slow to import, and most starts do not need it
     from gdown.exceptions import DownloadCancelled, DownloadError, FileURLRetrievalError
 
-    cancel = threading.Event()  # ends a chain of confirmation pages, and a file that comes in drops
+    cancel = threading.Event()  # stops a chain of confirmation pages and a trickling file
     limit = threading.Timer(patience.whole, cancel.set)
     limit.daemon = True
     limit.start()
@@ -202,38 +205,40 @@ def _from_drive(file_id: str, receiver: _Receiver, patience: Patience) -> None:
         raise _cut("Google Drive") from error
     except DownloadCancelled as error:
         raise _timeout("Google Drive") from error
-    except KeyError as error:  # gdown takes the headers of an answer for granted
-        raise WeightsError("WEIGHTS_UNREACHABLE", "Google Drive gave no usable answer. Try again later.") from error
+    except KeyError as error:  # gdown expects headers that may be missing
+        raise WeightsError(
+            "WEIGHTS_UNREACHABLE", "Google Drive did not send a usable answer. Try again later."
+        ) from error
     finally:
         limit.cancel()
 
 
 def _raise_refusal_of_drive(page: str, error: Exception) -> NoReturn:
-    words = " ".join(page.lower().split())  # gdown wraps the page's sentence
+    words = " ".join(page.lower().split())  # gdown quotes the page's sentence
     if "too many users" in words or "quota" in words:
         raise WeightsError(
             "WEIGHTS_DRIVE_QUOTA",
-            "Google Drive has handed this file out too often of late. Try again tomorrow or name another source.",
+            "The file was downloaded from Google Drive too often recently. Try again tomorrow, or use another source.",
         ) from error
     raise WeightsError(
         "WEIGHTS_DRIVE_REFUSED",
-        "Google Drive does not hand out this file. Check its id, and that anyone with the link may see it.",
+        "Google Drive refuses this file. Check its id, and that anyone with the link may view it.",
     ) from error
 
 
 @contextmanager
 def plain_disk_errors() -> Iterator[None]:
-    """Turn an OSError of the disk into WeightsError WEIGHTS_DISK_FULL or WEIGHTS_CACHE_UNWRITABLE."""
+    """Turn a disk's OSError into WeightsError WEIGHTS_DISK_FULL or WEIGHTS_CACHE_UNWRITABLE."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WeightsError(
-                "WEIGHTS_DISK_FULL", "The disk is full. Make room, or let PTX_CACHE name a folder with more."
+                "WEIGHTS_DISK_FULL", "The disk is full. Free some space, or set PTX_CACHE to a folder on another disk."
             ) from error
         raise WeightsError(
             "WEIGHTS_CACHE_UNWRITABLE",
-            "The folder for the weights cannot be written to. Let PTX_CACHE name a folder that can.",
+            "The folder for the weights is not writable. Set PTX_CACHE to a folder that is.",
         ) from error
 
 
@@ -244,28 +249,34 @@ def _plain_network_errors(host: str, receiver: _Receiver) -> Iterator[None]:
     except requests.HTTPError as error:
         status = error.response.status_code
         if status == 429 or status >= 500:
-            raise WeightsError("WEIGHTS_UNREACHABLE", f"{host} is in trouble ({status}). Try again later.") from error
-        raise WeightsError("WEIGHTS_REFUSED", f"{host} has no such file to give ({status}). Check its name.") from error
+            raise WeightsError(
+                "WEIGHTS_UNREACHABLE", f"{host} has a server error ({status}). Try again later."
+            ) from error
+        raise WeightsError(
+            "WEIGHTS_REFUSED", f"{host} does not provide this file ({status}). Check its address."
+        ) from error
     except (requests.Timeout, ReadTimeoutError) as error:
         raise _timeout(host) from error
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-        if any(isinstance(cause, ReadTimeoutError) for cause in error.args):  # how requests tells of a stalled body
+        if any(isinstance(cause, ReadTimeoutError) for cause in error.args):  # how requests reports a stalled body
             raise _timeout(host) from error
         if receiver.received or isinstance(error, requests.exceptions.ChunkedEncodingError):
             raise _cut(host) from error
-        raise WeightsError("WEIGHTS_UNREACHABLE", f"{host} cannot be reached. Check the network.") from error
-    except (ProtocolError, SSLError) as error:  # of a body that is read past requests
+        raise WeightsError("WEIGHTS_UNREACHABLE", f"{host} cannot be reached. Check the network connection.") from error
+    except (ProtocolError, SSLError) as error:  # raised where the body is read without requests
         raise _cut(host) from error
-    except (requests.RequestException, HTTPError, UnicodeError) as error:  # the last of names no resolver takes
-        raise WeightsError("WEIGHTS_REFUSED", f"{host} gave no usable answer. Check the address.") from error
+    except (requests.RequestException, HTTPError, UnicodeError) as error:  # UnicodeError: a name without an address
+        raise WeightsError("WEIGHTS_REFUSED", f"{host} did not send a usable answer. Check the address.") from error
 
 
 def _cut(host: str) -> WeightsError:
-    return WeightsError("WEIGHTS_CUT", f"The connection to {host} broke off before the whole file came. Try again.")
+    return WeightsError("WEIGHTS_CUT", f"The connection to {host} broke before the whole file was received. Try again.")
 
 
 def _timeout(host: str) -> WeightsError:
-    return WeightsError("WEIGHTS_TIMEOUT", f"{host} did not answer in time. Check the network or try again later.")
+    return WeightsError(
+        "WEIGHTS_TIMEOUT", f"{host} did not answer in time. Check the network connection, or try again later."
+    )
 
 
 def _host_of(address: str) -> str:
@@ -276,4 +287,4 @@ def _host_of(address: str) -> str:
         parts, host = urlsplit(""), ""
     if host and (parts.scheme == "https" or (parts.scheme == "http" and host in ("localhost", "127.0.0.1", "::1"))):
         return host
-    raise WeightsError("WEIGHTS_ADDRESS", "The address of the weights is not usable. It has to begin with https://.")
+    raise WeightsError("WEIGHTS_ADDRESS", "The address of the weights cannot be used. It must start with https://.")

@@ -1,4 +1,4 @@
-"""From an entry of the manifest to its file on this machine: bundled, in the cache, or downloaded into it."""
+"""Finds the file of a manifest entry on this machine: bundled, in the cache, or downloaded into it."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def resolve(
     progress: Progress | None = None,
     offline: bool = False,
 ) -> tuple[Weights, Path]:
-    """The entry and the checked file for what somebody asks for.
+    """The requested entry and its verified file.
 
     Args:
         manifest: which weights there are.
@@ -33,7 +33,7 @@ def resolve(
         given, progress, offline: as for `locate`.
 
     Raises:
-        WeightsError: WEIGHTS_UNKNOWN, WEIGHTS_NOT_LISTED for a file of no entry, and all that `locate` raises.
+        WeightsError: WEIGHTS_UNKNOWN, WEIGHTS_NOT_LISTED for a file without an entry, and as `locate`.
     """
     named = wanted is None or any(entry.name == wanted for entry in manifest.weights)
     if wanted is None or named or not _looks_like_path(wanted):
@@ -47,8 +47,8 @@ def resolve(
             return entry, path
     raise WeightsError(
         "WEIGHTS_NOT_LISTED",
-        "This weights file belongs to no entry of the manifest, so nobody knows how it wants its films. "
-        "Add it with python -m ptx_app weights add.",
+        "This weights file has no entry in the manifest, so its network and input are unknown. "
+        "Add it with ptx weights add.",
     )
 
 
@@ -61,23 +61,23 @@ def locate(
     offline: bool = False,
     patience: Patience = PATIENCE,
 ) -> Path:
-    """The file of an entry, its size and hash checked: a file at hand, the cached one, else downloaded into the cache.
+    """The file of an entry, with size and hash checked: a local file, the cached one, else a download into the cache.
 
-    A source that fails is followed by the next. Starts that run at the same time download once. Whatever goes wrong,
-    no part of a file is left behind.
+    If a source fails, the next one is tried. Starts that run at the same time download once. No partial file is left
+    behind, whatever happens.
 
     Args:
         weights: the entry.
-        given: further sources that the operator names, see `named_sources`; tried before the entry's own. A file
-            among them that does not fit is an error, never passed over.
-        cache: folder; `cache_folder()` where None.
-        progress: called with the bytes that have come and the bytes of the whole file.
-        offline: use no network.
+        given: further sources set by the operator, see `named_sources`; tried before the entry's own. A given file
+            that does not match the entry is an error; it is not skipped.
+        cache: folder; None for `cache_folder()`.
+        progress: called with the bytes received and the bytes of the whole file.
+        offline: do not use the network.
         patience: time limits and number of tries.
 
     Raises:
-        WeightsError: that of the source where there is one, else WEIGHTS_UNAVAILABLE with what happened at each;
-            WEIGHTS_NOT_THIS_FILE for a file named by the operator, WEIGHTS_OFFLINE, WEIGHTS_BUSY where another start
+        WeightsError: the source's own error if there is one source, else WEIGHTS_UNAVAILABLE with the error of each;
+            WEIGHTS_NOT_THIS_FILE for a file set by the operator, WEIGHTS_OFFLINE, WEIGHTS_BUSY if another start
             holds the download for too long, WEIGHTS_DISK_FULL, WEIGHTS_CACHE_UNWRITABLE.
     """
     sources = [*given, *weights.sources]
@@ -97,7 +97,7 @@ def locate(
         return cached
     remote = [source for source in sources if source.kind in ("drive", "url")]
     if remote and offline:
-        raise WeightsError("WEIGHTS_OFFLINE", f"{weights.name} is not on this machine, and downloads are switched off.")
+        raise WeightsError("WEIGHTS_OFFLINE", f"{weights.name} is not on this machine, and downloads are turned off.")
     if remote:
         with _locked(cached, patience.other_start):
             if _is_whole(cached, weights):
@@ -114,26 +114,26 @@ def locate(
 
 
 def local_path(source: Source) -> Path:
-    """Where a source of kind "bundled" or "file" lies."""
+    """The path of a source of kind "bundled" or "file"."""
     return ROOT / source.location if source.kind == "bundled" else Path(source.location).expanduser()
 
 
 def cache_folder() -> Path:
-    """The folder that PTX_CACHE names, else the user's cache folder of this operating system."""
+    """The folder in PTX_CACHE, else the user's cache folder on this operating system."""
     named = os.environ.get("PTX_CACHE")
     return Path(named).expanduser() if named else platformdirs.user_cache_path("ptx_app", appauthor=False)
 
 
 def cached_path(weights: Weights, cache: Path | None = None) -> Path:
-    """Where the file of an entry lies in the cache once it has been fetched. Another hash gives another name."""
+    """Path of an entry's file in the cache after its download. The name contains the hash."""
     return (cache or cache_folder()) / f"{weights.name}-{weights.sha256[:12]}.safetensors"
 
 
 def named_sources(*, file: Path | None = None, drive: str | None = None, url: str | None = None) -> tuple[Source, ...]:
-    """The sources that an operator names: a file on this machine, a Google Drive id or link, an https address.
+    """The sources set by an operator: a file on this machine, a Google Drive id or link, an https address.
 
     Raises:
-        WeightsError: WEIGHTS_ADDRESS where the id or link can be that of no file.
+        WeightsError: WEIGHTS_ADDRESS if the id or link cannot be that of a file.
     """
     named = [Source(kind="file", location=str(file))] if file else []
     if drive:
@@ -149,7 +149,9 @@ def _drive_id(text: str) -> str:
 
         text = parse_url(text)[0] or ""
     if not re.fullmatch(r"[\w-]{10,}", text):
-        raise WeightsError("WEIGHTS_ADDRESS", "This names no file on Google Drive. Take the id from the file's link.")
+        raise WeightsError(
+            "WEIGHTS_ADDRESS", "This is not the id of a file on Google Drive. Copy the id from the file's link."
+        )
     return text
 
 
@@ -162,8 +164,8 @@ def _checked_named_file(source: Source, weights: Weights) -> Path:
             raise
         raise WeightsError(
             "WEIGHTS_NOT_THIS_FILE",
-            f"The named file is not that of {weights.name}. Name the weights it belongs to, or add it with "
-            "python -m ptx_app weights add.",
+            f"This file is not that of {weights.name}. Choose the weights that it belongs to, or add it with "
+            "ptx weights add.",
         ) from error
     return path
 
@@ -190,7 +192,7 @@ def _locked(target: Path, seconds: float) -> Iterator[None]:
             lock.acquire(timeout=seconds)
         except Timeout as error:
             raise WeightsError(
-                "WEIGHTS_BUSY", "Another start has been fetching these weights for very long. End it and try again."
+                "WEIGHTS_BUSY", "Another start has been downloading these weights for too long. Stop it and try again."
             ) from error
     try:
         yield
@@ -215,11 +217,10 @@ def _all_failed(weights: Weights, failures: list[tuple[Source, WeightsError]]) -
     if not failures:
         return WeightsError(
             "WEIGHTS_WITHOUT_SOURCE",
-            f"{weights.name} is not on this machine and its entry names no source. "
-            "Add one with python -m ptx_app weights add.",
+            f"{weights.name} is not on this machine, and its entry has no source. Add one with ptx weights add.",
         )
     if len(failures) == 1:
         return failures[0][1]
     places = {"bundled": "Bundled file", "drive": "Google Drive", "url": "Address"}
     told = " ".join(f"{places[source.kind]}: {error.message}" for source, error in failures)
-    return WeightsError("WEIGHTS_UNAVAILABLE", f"{weights.name} could not be had from any source. {told}")
+    return WeightsError("WEIGHTS_UNAVAILABLE", f"No source could provide {weights.name}. {told}")
