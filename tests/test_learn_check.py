@@ -65,11 +65,11 @@ def test_wilson_as_published():
 
 def test_the_page_names_what_went_wrong():
     text = page(
-        [Row("films", False, 1, 200, None, ("film-7 (no film)",)), Row("turned", True, 9, 10, 8, ())], "ab" * 32
+        [Row("films", False, 1, 200, None, ("film-7 (not a film)",)), Row("turned", True, 9, 10, 8, ())], "ab" * 32
     )
     assert "sha256 `abababababababab…`" in text
-    assert "| films | taken | 1 of 200 | 0.5% (0.1% to 2.8%) |  | film-7 (no film) |" in text
-    assert "| turned | refused | 9 of 10 | 90.0% (59.6% to 98.2%) | 8 of 10 |  |" in text
+    assert "| films | accepted | 1 of 200 | 0.5% (0.1% to 2.8%) |  | film-7 (not a film) |" in text
+    assert "| turned | rejected | 9 of 10 | 90.0% (59.6% to 98.2%) | 8 of 10 |  |" in text
 
 
 def test_missing_data_is_a_clear_error(tmp_path, capsys):

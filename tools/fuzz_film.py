@@ -1,8 +1,8 @@
-"""Damages films in thousands of ways and reads them as the app does. python -m tools.fuzz_film --files 20000
+"""Damages films in thousands of ways and reads them as the app does: python -m tools.fuzz_film --files 20000
 
-Each file is made of a whole one (the cases of PTX_DATA where they are at hand, and films made here) by a few random
-damages; the seed names them all. What is looked for: a reader that crashes, hangs, takes too much memory, or gives
-pixels that are none. Prints the figures, and writes them as JSON with --output.
+Each file is an intact one (the cases in PTX_DATA if it is set, and films made here) with a few random damages, all
+determined by the seed. It looks for readers that crash, hang, take too much memory, or return invalid pixels. Prints
+the figures, and writes them as JSON with --output.
 """
 
 import argparse
@@ -27,11 +27,11 @@ from tests.support.films import ct_slice, dicom_of
 
 SECONDS = 10.0
 MEMORY_BYTES = 768 << 20
-_LARGEST = 600_000  # bytes of a file to start from: small files are damaged more often where it matters
+_LARGEST = 600_000  # bytes of a file to start from: in small files, damage more often hits what matters
 
 
 def whole_files() -> list[bytes]:
-    """What is damaged."""
+    """The intact files to damage."""
     grey = np.random.default_rng(0).random((200, 160), dtype=np.float32)
     film = dicom_of(grey)
     compressed = pydicom.dcmread(io.BytesIO(film))
@@ -58,45 +58,45 @@ def damaged(files: list[bytes], chance: Random) -> bytes:
 
 
 def _place(data: bytearray, chance: Random) -> int:
-    """A place in the file; the header, where damage has consequences, is hit as often as the pixels."""
+    """A position in the file. The header is hit more often than its size would suggest."""
     end = max(1, min(len(data), 2500) if chance.random() < 0.7 else len(data))
     return chance.randrange(end)
 
 
 def flip_bits(data: bytearray, chance: Random, _files: list[bytes]) -> None:
-    """Single bits."""
+    """Flip single bits."""
     for _ in range(chance.randint(1, 20)):
         if data:
             data[_place(data, chance)] ^= 1 << chance.randrange(8)
 
 
 def write_extremes(data: bytearray, chance: Random, _files: list[bytes]) -> None:
-    """Lengths and counts at their ends."""
+    """Write extreme values of lengths and counts."""
     where = _place(data, chance)
     value = chance.choice((b"\xff\xff", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\x01\0", b"\0\x80"))
     data[where : where + len(value)] = value
 
 
 def cut(data: bytearray, chance: Random, _files: list[bytes]) -> None:
-    """The end is missing."""
+    """Cut off the end."""
     del data[_place(data, chance) :]
 
 
 def take_out(data: bytearray, chance: Random, _files: list[bytes]) -> None:
-    """A piece is missing."""
+    """Remove a piece."""
     where = _place(data, chance)
     del data[where : where + chance.randint(1, 300)]
 
 
 def repeat(data: bytearray, chance: Random, _files: list[bytes]) -> None:
-    """A piece is there many times."""
+    """Repeat a piece many times."""
     where = _place(data, chance)
     piece = bytes(data[where : where + chance.randint(1, 64)])
     data[where:where] = piece * chance.randint(1, 200)
 
 
 def splice(data: bytearray, chance: Random, files: list[bytes]) -> None:
-    """A piece of another file."""
+    """Insert a piece of another file."""
     other = chance.choice(files)
     start, where = chance.randrange(len(other)), _place(data, chance)
     piece = other[start : start + chance.randint(4, 2000)]
@@ -109,7 +109,7 @@ DAMAGES: tuple[Callable[[bytearray, Random, list[bytes]], None], ...] = (
 
 
 def fuzz(count: int, seed: int) -> dict[str, object]:
-    """Read `count` damaged files; the figures."""
+    """Read `count` damaged files and return the figures."""
     files, outcomes = whole_files(), collections.Counter[str]()
     bad_pixels, slowest, lost = 0, 0.0, []
     started = time.monotonic()
@@ -142,7 +142,7 @@ def fuzz(count: int, seed: int) -> dict[str, object]:
 
 
 def main() -> int:
-    """0 where no reader was lost and no pixels were wrong."""
+    """Returns 0 if no reader was lost and no pixels were out of range."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)

@@ -1,9 +1,9 @@
-"""Many readers at once on one server: `python -m tools.load [--sessions 20] [--films 3] [--rounds 1] [--json FILE]`.
+"""Many users at once on one server: `python -m tools.load [--sessions 20] [--films 3] [--rounds 1] [--json FILE]`.
 
-Each reader is a browser page of its own context that drops films of sizes no other film has, waits for the verdicts,
-looks at every film of its strip and clears them. Printed are how many were answered, how many saw a film that was not
-theirs, how long it took, what memory the server held, and how many were told their place while they waited. Further
-rounds, of new readers on the same server, show whether memory is given back.
+Each user is a browser page with its own context. It drops films of unique sizes, waits for the verdicts, opens every
+film of its strip and clears them. The tool prints how many users got all verdicts, how many saw another user's film,
+how long it took, how much memory the server held, and how many saw their place in the queue. Further rounds with new
+users on the same server show whether memory is returned.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _MIB = 1 << 20
 
 @dataclass
 class Reader:
-    """One page, the sizes (width, height) of the films that it dropped, and what became of them."""
+    """One user: the page, the sizes (width, height) of its films, and the results."""
 
     page: Any
     sizes: list[tuple[int, int]]
@@ -44,20 +44,20 @@ class Reader:
 
 
 class Memory:
-    """Resident memory of the server and the processes that it started, in MiB."""
+    """Resident memory of the server and its child processes, in MiB."""
 
     def __init__(self, process: int) -> None:
         self._process, self.peak = process, 0.0
 
     def now(self) -> dict[str, int]:
-        """As /proc says at this moment: of the server itself, and of the processes that read films for it."""
+        """Current memory from /proc: of the server itself, and of the processes that read films for it."""
         server, *children = (_resident(process) for process in _family(self._process))
         self.peak = max(self.peak, (server + sum(children)) / _MIB)
         return {"server": round(server / _MIB), "readers": round(sum(children) / _MIB)}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Keep the peak while the block runs."""
+        """Record the peak while the block runs."""
         over = threading.Event()
 
         def watch() -> None:
@@ -80,7 +80,7 @@ def _family(process: int) -> list[int]:
             try:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
-                continue  # gone meanwhile
+                continue  # it has ended
     family = [process]
     for member in family:
         family += [child for child, parent in parents.items() if parent == member]
@@ -96,7 +96,7 @@ def _resident(process: int) -> int:
 
 
 def films_for(reader: int, films: int, source: np.ndarray, folder: Path) -> list[tuple[Path, tuple[int, int]]]:
-    """Films of a reader as files, each with a (width, height) that no other film of the run has."""
+    """Films of a user as files, each with a (width, height) that no other film of the run has."""
     made = []
     for number in range(films):
         size = (1000 + 2 * (reader * films + number), 1062 + number)
@@ -107,7 +107,7 @@ def films_for(reader: int, films: int, source: np.ndarray, folder: Path) -> list
 
 
 def look(reader: Reader, started: float) -> None:
-    """Note the place that the page tells, and whether its strip holds every film."""
+    """Record the place in the queue that the page shows, and whether its strip holds every film."""
     said = reader.page.locator(".st-key-progress").all_inner_texts()
     reader.places.update(text.strip() for text in said if "Waiting" in text)
     strip = reader.page.get_by_role("group", name="Films of this visit").get_by_role("button")
@@ -116,7 +116,7 @@ def look(reader: Reader, started: float) -> None:
 
 
 def look_through(reader: Reader) -> None:
-    """Open every film of the strip; count those whose picture or contour has not the size of the film dropped."""
+    """Open every film of the strip. Count those whose picture or contour has another size than the dropped film."""
     strip = reader.page.get_by_role("group", name="Films of this visit").get_by_role("button")
     for number, (width, height) in enumerate(reader.sizes):
         strip.nth(number).click()
@@ -129,7 +129,7 @@ def look_through(reader: Reader) -> None:
 
 
 def warm_up(server: Server, browser: Any) -> None:
-    """One example through everything, so that what is measured is the films and not the loading of the network."""
+    """Analyse one example first, so that loading the network is not measured."""
     page = open_page(browser, server.address)
     page.get_by_role("button", name="Simulated pneumothorax").click()
     page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=120_000)
@@ -141,7 +141,7 @@ def warm_up(server: Server, browser: Any) -> None:
 def one_round(
     server: Server, browser: Any, dropped: list[list[tuple[Path, tuple[int, int]]]], seconds: float
 ) -> dict[str, Any]:
-    """All readers come, drop their films, look, clear and go; waits at most about so many seconds for the verdicts."""
+    """All users open the page, drop, look, clear and leave. Waits at most about `seconds` for the verdicts."""
     memory = Memory(server.process.pid)
     with memory.watched():
         readers = [Reader(open_page(browser, server.address), [size for _, size in files]) for files in dropped]
@@ -187,7 +187,7 @@ def one_round(
 
 
 def measure(sessions: int, films: int, seconds: float, rounds: int = 1) -> dict[str, Any]:
-    """Run the whole on one server; the figures by name, those of the rounds under "rounds"."""
+    """Run everything on one server. Returns the figures by name, those of the rounds under "rounds"."""
     options = [f"--server.disconnectedSessionTTL={_KEPT_SECONDS}"]
     source = simulated_film()
     with (
@@ -211,13 +211,13 @@ def measure(sessions: int, films: int, seconds: float, rounds: int = 1) -> dict[
 
 
 def main() -> int:
-    """Print the figures; 1 where a reader got no answer or another's film."""
-    parser = argparse.ArgumentParser(description="Many readers at once on one server, here on this machine.")
-    parser.add_argument("--sessions", type=int, default=20, help=f"readers at once, at most {_MOST_SESSIONS}")
-    parser.add_argument("--films", type=int, default=3, help=f"films each, at most {_MOST_FILMS}")
-    parser.add_argument("--rounds", type=int, default=1, help="how often all of them come and go")
-    parser.add_argument("--seconds", type=float, default=300, help="give up waiting for a round's verdicts after this")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    """Print the figures. Returns 1 if a user got no verdict or saw another user's film."""
+    parser = argparse.ArgumentParser(description="Many users at once on one server on this machine.")
+    parser.add_argument("--sessions", type=int, default=20, help=f"users at once, at most {_MOST_SESSIONS}")
+    parser.add_argument("--films", type=int, default=3, help=f"films per user, at most {_MOST_FILMS}")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds")
+    parser.add_argument("--seconds", type=float, default=300, help="time limit for the verdicts of a round")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     if not CHROMIUM:
         parser.error(NO_CHROMIUM)

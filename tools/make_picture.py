@@ -1,6 +1,6 @@
-"""Makes docs/page.png, the README's picture: the page with the simulated example, in a real browser.
+"""Makes docs/page.png, the picture in README.md: the page with the simulated example, in a real browser.
 
-python -m tools.make_picture            needs Chromium and the packages of requirements-dev.txt
+python -m tools.make_picture            needs Chromium and requirements-dev.txt
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.support.serving import running_browser, running_server
 
 
 def main() -> None:
-    """Start the app, open the example, take the picture."""
+    """Start the app, open the example, take a screenshot."""
     with running_server() as server, running_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"{server.address}/?example=simulated")

@@ -1,6 +1,6 @@
-"""Writes docs/safety.md: what odd and hostile files came to, what fuzzing found, how many readers are served at once.
+"""Writes docs/safety.md: odd and hostile files, fuzzing, and many users at once.
 
-PTX_DATA=... python -m tools.make_safety        some fifteen minutes, two cores; needs requirements-dev.txt and Chromium
+PTX_DATA=... python -m tools.make_safety        about 15 minutes on two cores; needs requirements-dev.txt and Chromium
 """
 
 import argparse
@@ -22,38 +22,38 @@ from ptx_app.model.manifest import load_manifest
 
 
 def cases(folder: Path) -> tuple[str, str]:
-    """What each file of the cases came to, as a table, and a sentence that sums it up."""
+    """The outcome of each case as a table, and a summary in one sentence."""
     with (folder / "cases.csv").open() as file:
         expected = {row["case"]: row["expected"].split(";")[0] for row in csv.DictReader(file)}
-    rows, slowest, lost, counts = [], 0.0, 0, dict.fromkeys(("accepted", "refused", "failed"), 0)
+    rows, slowest, lost, counts = [], 0.0, 0, dict.fromkeys(("accepted", "rejected", "failed"), 0)
     with SandboxedReader(workers=1) as reader:
-        reader.read((folder / "chest_cr_siim_jpegbaseline.dcm").read_bytes())  # a warm worker, as the app has
+        reader.read((folder / "chest_cr_siim_jpegbaseline.dcm").read_bytes())  # warm up the worker
         for name, wanted in sorted(expected.items()):
             started = time.perf_counter()
             try:
                 film = reader.read((folder / name).read_bytes())
             except NotAFilmError as error:
-                outcome, why = "refused", error.code
+                outcome, why = "rejected", error.code
             except FilmError as error:
                 outcome, why = "failed", error.code
                 lost += error.code == "READER_LOST"
             else:
                 rejections = check(film)
-                outcome = "refused" if rejections else "accepted"
+                outcome = "rejected" if rejections else "accepted"
                 why = ", ".join(warning.code for warning in rejections or film.warnings)
             seconds = time.perf_counter() - started
             slowest = max(slowest, seconds)
             counts[outcome] += 1
             rows.append(f"| `{name}` | {wanted} | {outcome} | {why} | {seconds:.2f} |")
     summary = (
-        f"{len(rows)} files: {counts['accepted']} accepted, {counts['refused']} refused, {counts['failed']} failed "
-        f"with one sentence; the slowest took {slowest:.2f} s. Readers lost: {lost}."
+        f"{len(rows)} files: {counts['accepted']} accepted, {counts['rejected']} rejected, {counts['failed']} failed "
+        f"with an error message. The slowest took {slowest:.2f} s. Readers lost: {lost}."
     )
-    return "\n".join(["| file | the collection says | outcome | codes | s |", "|---|---|---|---|---|", *rows]), summary
+    return "\n".join(["| file | expected | outcome | codes | s |", "|---|---|---|---|---|", *rows]), summary
 
 
 def measured(tool: str, *options: str) -> dict[str, Any]:
-    """Run a tool and read the figures that it writes."""
+    """Run a tool and return the figures that it writes."""
     flag = {"fuzz_film": "--output", "load": "--json"}[tool]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "figures.json"
@@ -64,13 +64,13 @@ def measured(tool: str, *options: str) -> dict[str, Any]:
 
 
 def listed(figures: dict[str, Any]) -> str:
-    """Figures as a table, one a row."""
+    """Figures as a table, one per row."""
     rows = (f"| {name.replace('_', ' ')} | {value} |" for name, value in figures.items())
     return "\n".join(["| figure | value |", "|---|---|", *rows])
 
 
 def round_by_round(rounds: list[dict[str, Any]]) -> str:
-    """What the load came to in each round, as a table, one a row."""
+    """The results of each round of the load test as a table, one per row."""
     names = ("answered", "wrong_films", "seconds_to_last_verdict_worst", "memory_mib_peak", "memory_mib_after_server")
     rows = (
         f"| {number} | {' | '.join(str(figures[name]) for name in names)} |" for number, figures in enumerate(rounds, 1)
@@ -80,14 +80,14 @@ def round_by_round(rounds: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure everything and write the page."""
+    """Measure everything and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=20_000, help="files to fuzz with")
-    parser.add_argument("--sessions", type=int, default=20, help="readers at once")
-    parser.add_argument("--rounds", type=int, default=10, help="rounds of four readers on one server")
+    parser.add_argument("--files", type=int, default=20_000, help="number of damaged files")
+    parser.add_argument("--sessions", type=int, default=20, help="users at once")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of four users on one server")
     arguments = parser.parse_args()
     if "PTX_DATA" not in os.environ:
-        parser.error("PTX_DATA must name the folder of films and cases.")
+        parser.error("Set PTX_DATA to the folder of films and cases.")
     weights = load_manifest().entry()
     table, summary = cases(Path(os.environ["PTX_DATA"]) / "dicom-cases")
     fuzz = measured("fuzz_film", "--files", str(arguments.files))
@@ -95,11 +95,11 @@ def main() -> None:
     load = measured("load", "--sessions", str(arguments.sessions))
     (once,) = load.pop("rounds")
     again = measured("load", "--sessions", "4", "--rounds", str(arguments.rounds))
-    page = f"""# Safety, measured
+    page = f"""# Safety measurements
 
 Written by `python -m tools.make_safety` on {platform.machine()}, {os.cpu_count()} cores, with the weights
 {weights.name} (sha256 `{weights.sha256[:16]}…`). What is promised, and which
-tests hold it, stands in [SECURITY.md](../SECURITY.md); the check for chest films is measured in [check.md](check.md).
+tests check it, is in [SECURITY.md](../SECURITY.md). Figures of the film check are in [check.md](check.md).
 
 ## Odd, broken and hostile files
 
@@ -109,22 +109,24 @@ tests hold it, stands in [SECURITY.md](../SECURITY.md); the check for chest film
 
 ## Fuzzing
 
-Whole files damaged at random, one to four times each, read as the app reads them: a child process, 10 s, 768 MiB.
+Intact files, each damaged at random one to four times, read as the app reads them: in the sandbox, with limits of 10 s
+and 768 MiB.
 
 {listed(fuzz)}
 
 Outcomes: {", ".join(f"{code} {count}" for code, count in outcomes.items())}.
 
-## Many readers at once
+## Many users at once
 
-Browser pages that each drop films of sizes no other film has, look at what they are shown, and clear it.
+Browser pages that each drop films of unique sizes, check what they are shown, and clear it. "Readers" are the processes
+that read films for the server.
 
 {listed(load | once)}
 
-### Memory goes back
+### Memory is returned
 
-{again["sessions"]} pages with {again["films_each"]} films each come and go, again and again, on one server that held
-{again["memory_mib_before_server"]} MiB once it was warm. The last column is what it holds after each round.
+{again["sessions"]} pages with {again["films_each"]} films each open and close repeatedly, on one server that held
+{again["memory_mib_before_server"]} MiB after warm-up. The last column is what it holds after each round.
 
 {round_by_round(again["rounds"])}
 """

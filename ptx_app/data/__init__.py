@@ -1,1 +1,1 @@
-"""Labelled films on disk: the index, the challenge's layout, preparation, the decoded store, and the split."""
+"""Labelled films on disk: index, the challenge's layout, preparation, store of decoded films, and split."""

@@ -9,25 +9,23 @@ from numpy.typing import NDArray
 
 from ptx_app.errors import SettingsError
 
-NONE = "-1"  # what the table has where there is no pneumothorax
+NONE = "-1"  # the table's entry for a film without pneumothorax
 
 
 def find_films(folder: Path) -> dict[str, Path]:
-    """The DICOM files below a folder by UID, which is their name, in the order of UIDs.
+    """The DICOM files in a folder, searched recursively, by UID (the file's stem) and sorted by it.
 
     Raises:
-        SettingsError: FILMS_MISSING where there are none.
+        SettingsError: FILMS_MISSING if there are none.
     """
     films = {path.stem: path for path in sorted(folder.rglob("*.dcm"), key=lambda path: path.stem)}
     if not films:
-        raise SettingsError(
-            "FILMS_MISSING", "There are no files UID.dcm below the folder of DICOM films. Name another."
-        )
+        raise SettingsError("FILMS_MISSING", "The folder of DICOM films has no files UID.dcm. Choose another folder.")
     return films
 
 
 def read_run_lengths(table: Path) -> dict[str, list[str]]:
-    """Run lengths by UID, from a table with the columns ImageId and EncodedPixels; a film may have several rows.
+    """Run lengths by UID, from a table with the columns ImageId and EncodedPixels. A film may have several rows.
 
     Raises:
         SettingsError: RUN_LENGTHS_UNREADABLE.
@@ -47,7 +45,7 @@ def read_run_lengths(table: Path) -> dict[str, list[str]]:
 
 
 def is_positive(rows: Sequence[str]) -> bool:
-    """Whether a film of these rows has a pneumothorax."""
+    """Whether a film with these rows has a pneumothorax."""
     return any(row != NONE for row in rows)
 
 
@@ -55,14 +53,16 @@ def decode_run_lengths(rows: Sequence[str], shape: tuple[int, int]) -> NDArray[n
     """The union of a film's masks, (H, W) bool.
 
     Args:
-        rows: pairs "skip length skip length ...", each skip counted from the end of the run before, down the columns;
-            or "-1".
+        rows: pairs "skip length skip length ..." down the columns, or "-1". Each skip is counted from the end of the
+            previous run.
         shape: (H, W) of the film in px.
 
     Raises:
-        SettingsError: RUN_LENGTHS_INVALID where they are no such pairs or leave the film.
+        SettingsError: RUN_LENGTHS_INVALID if they are not such pairs, or exceed the film.
     """
-    invalid = SettingsError("RUN_LENGTHS_INVALID", "A row of the table of run lengths does not fit its film.")
+    invalid = SettingsError(
+        "RUN_LENGTHS_INVALID", "A row of the table of run lengths does not fit its film. Check the table."
+    )
     flat = np.zeros(shape[0] * shape[1], np.bool_)
     for row in rows:
         if row == NONE:

@@ -1,4 +1,4 @@
-"""The prepared layout's index: which films there are, what is known of each, and which a run may learn from."""
+"""The index of a prepared folder: its films, what is known about each, and which may be trained on."""
 
 import csv
 from collections import Counter
@@ -28,13 +28,13 @@ _EXCLUDED = Path(__file__).with_name("excluded_films.csv")
 
 
 class MaskKind(StrEnum):
-    """Where a film's mask comes from, and so what it may do. Only expert labels may measure anything."""
+    """Where a film's mask comes from. Figures are measured on expert labels only."""
 
     EXPERT = "expert"
     MATCHED = "expert-matched"
     CONSENSUS = "model-consensus"
     IMAGE_LABEL = "image-label-only"
-    TEACHER = "teacher-drawn"  # in no index: `self_training` makes them
+    TEACHER = "teacher-drawn"  # never in an index: `self_training` makes these
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class LabelledFilm:
     """One row of the index.
 
     Attributes:
-        image_id: name of the film, used for files of results and never shown with a patient.
+        image_id: name of the film, used in file names of results and never shown with a patient.
         split: "train" or "val".
         positive: whether there is a pneumothorax.
         mask_kind: where the mask comes from.
-        patient: whose film it is, or None where that is unknown.
+        patient: the patient, or None if unknown.
         view: view position.
-        image, mask: files; mask is None for negative films and where the mask is not known.
-        mask_confidence: how sure the mask is, in [0, 1]; 1 but for matched and teacher-drawn masks.
+        image, mask: files; mask is None for negative films and if the mask is not known.
+        mask_confidence: confidence in the mask, in [0, 1]; below 1 only for matched and teacher-drawn masks.
     """
 
     image_id: str
@@ -64,12 +64,12 @@ class LabelledFilm:
 
     @property
     def group(self) -> str:
-        """What splitting and bootstrap keep together: the patient, or the film alone where nobody knows whose it is."""
+        """What split and bootstrap keep together: the patient, or the film alone if its patient is unknown."""
         return self.patient or f"film {self.image_id}"
 
     @property
     def mask_known(self) -> bool:
-        """Whether the film's mask (an empty one for a negative film) may be learnt from."""
+        """Whether the film's mask is known and may be trained on. A negative film has an empty mask."""
         return self.mask_kind is not MaskKind.IMAGE_LABEL
 
 
@@ -77,21 +77,23 @@ def read_index(folder: Path) -> list[LabelledFilm]:
     """Read `index.csv` of a prepared folder.
 
     Raises:
-        SettingsError: INDEX_UNREADABLE, INDEX_INVALID with the row that is wrong, PATIENT_IN_TWO_SPLITS.
+        SettingsError: INDEX_UNREADABLE, INDEX_INVALID with the wrong line, PATIENT_IN_TWO_SPLITS.
     """
     try:
         with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            "INDEX_UNREADABLE", "The folder of films has no readable index.csv. Name a folder made by `prepare`."
+            "INDEX_UNREADABLE", "The folder of films has no readable index.csv. Choose a folder made by `ptx prepare`."
         ) from error
     films = []
     for number, row in enumerate(rows, start=2):
         try:
             films.append(_parse(row, folder))
         except (KeyError, ValueError, TypeError) as error:
-            raise SettingsError("INDEX_INVALID", f"index.csv is wrong in line {number}: {error}.") from error
+            raise SettingsError(
+                "INDEX_INVALID", f"index.csv is wrong in line {number}: {error}. Prepare the folder again."
+            ) from error
     check_patients(films)
     return films
 
@@ -116,17 +118,17 @@ def _parse(row: dict[str, str], folder: Path) -> LabelledFilm:
 
 
 def excluded_films() -> frozenset[str]:
-    """Names of the films that nothing learns from: `excluded_films.csv`, with the reason for each.
+    """Names of the films that are never trained on: `excluded_films.csv`, which has the reason for each.
 
-    They are no upright frontal films. A check trained on one half of the 4,622 training films found them in the other
-    half; a look at each confirmed it.
+    They are not upright frontal films. A film check trained on one half of the 4,622 training films found them in the
+    other half; each was confirmed by looking at it.
     """
     with _EXCLUDED.open(newline="", encoding="utf-8") as file:
         return frozenset(row["image_id"] for row in csv.DictReader(file))
 
 
 def check_patients(films: Iterable[LabelledFilm]) -> None:
-    """Make sure that no patient has films in two splits. Raises SettingsError PATIENT_IN_TWO_SPLITS."""
+    """Check that no patient has films in two splits. Raises SettingsError PATIENT_IN_TWO_SPLITS."""
     splits = {(film.patient, film.split) for film in films if film.patient}
     twice = sum(count > 1 for count in Counter(patient for patient, _ in splits).values())
     if twice:

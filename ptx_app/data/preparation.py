@@ -1,4 +1,4 @@
-"""From the challenge's own layout to the prepared one, through the app's own film reader."""
+"""From the challenge's layout to a prepared folder, with the app's own film reader."""
 
 import csv
 import random
@@ -28,7 +28,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What became of the files: films written, how many of them positive, and files left out by error code."""
+    """The result: films written, how many of them are positive, and number of files left out by error code."""
 
     films: int
     positives: int
@@ -42,12 +42,12 @@ def prepare_folder(
 
     Args:
         films: folder with files UID.dcm.
-        table: their run lengths; a film without a row there is left out.
+        table: their run lengths; a film without a row is left out.
         output: the prepared folder.
-        patients: a table with the columns uid and patient, and age and sex where they are known; without it every
-            film is taken for a patient of its own.
+        patients: a table with the columns uid and patient, and optionally age and sex. Without it every film counts as
+            a patient of its own.
         validation: share of the films in the validation split, whole patients.
-        seed: of the split.
+        seed: seed of the split.
 
     Raises:
         SettingsError: FILMS_MISSING, RUN_LENGTHS_UNREADABLE, RUN_LENGTHS_INVALID, PATIENTS_UNREADABLE,
@@ -76,7 +76,7 @@ def prepare_folder(
         _write_index(output / "index.csv", split_by_patient(rows, validation, seed))
     except OSError as error:
         raise SettingsError(
-            "OUTPUT_UNWRITABLE", "The prepared folder cannot be written. Name another, or free some space."
+            "OUTPUT_UNWRITABLE", "The prepared folder cannot be written. Choose another, or free some disk space."
         ) from error
     return Prepared(len(rows), sum(row["label"] == "1" for row in rows), {c: n for c, n in left_out.items() if n})
 
@@ -98,7 +98,7 @@ def read_patients(table: Path | None) -> dict[str, Row]:
 
 
 def split_by_patient(rows: Sequence[Row], validation: float, seed: int) -> list[Row]:
-    """The rows with their split: whole patients, at random by `seed`, go to "val" until it has its share."""
+    """The rows with their split. Whole patients, drawn at random by `seed`, go to "val" until it has its share."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["patient_id"] or f"film {row['image_id']}", []).append(row)

@@ -1,4 +1,4 @@
-"""Which films a run trains on and which its weights never see. Patients are drawn, not films."""
+"""Which films a run trains on and which it holds out. Whole patients are drawn, not films."""
 
 import random
 from collections.abc import Sequence
@@ -10,25 +10,25 @@ from ptx_app.errors import SettingsError
 def hold_out(
     films: Sequence[LabelledFilm], positives: int, negatives: int, seed: int, most_a_patient: int = 3
 ) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
-    """Keep some expert-labelled films back from training, by patient.
+    """Hold out some expert-labelled films from training, by patient.
 
-    Whole patients are drawn, at random by `seed`: those first whose films are all still wanted. Films of nobody known
-    are left to training, unless no film's patient is known: then each film is taken for a patient of its own.
-    Patients with many films are left to training: their films resemble each other, so that they say less of a
-    threshold than as many films of others, and more of them would be lost to training.
+    Whole patients are drawn at random by `seed`, first those whose films are all still needed. Films of unknown
+    patients stay in training. If no patient is known at all, each film counts as a patient of its own. Patients with
+    many films stay in training: their films are alike, so they say less about a threshold than the same number of films
+    from different patients, and training would lose more films.
 
     Args:
         films: the training split.
-        positives, negatives: how many expert-labelled films of each label to hold out, about: the last patient drawn
-            may bring more.
-        seed: of the draw.
-        most_a_patient: films, of any label or kind, that a patient may have to be drawn.
+        positives, negatives: approximate number of expert-labelled films of each label to hold out; the last patient
+            drawn may add more.
+        seed: seed of the draw.
+        most_a_patient: patients with more films than this, of any label or kind, are not drawn.
 
     Returns:
         (films to train on, expert-labelled films held out).
 
     Raises:
-        SettingsError: TOO_FEW_FILMS where there are not as many.
+        SettingsError: TOO_FEW_FILMS if there are not enough.
     """
     by_patient: dict[str, list[LabelledFilm]] = {}
     none_known = not any(film.patient for film in films)
@@ -50,7 +50,7 @@ def hold_out(
                     wanted[film.positive] -= 1
     if max(wanted.values()) > 0:
         raise SettingsError(
-            "TOO_FEW_FILMS", "There are too few expert-labelled films to hold out so many. Ask for less."
+            "TOO_FEW_FILMS", "There are too few expert-labelled films to hold out that many. Hold out fewer."
         )
     trained = [film for film in films if film.group not in drawn]
     return trained, [film for film in films if film.group in drawn and _measures(film)]
@@ -61,15 +61,15 @@ def _measures(film: LabelledFilm) -> bool:
 
 
 def validation_films(films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
-    """The films of the validation split that may measure anything.
+    """The expert-labelled films of the validation split, on which figures may be measured.
 
     Raises:
-        SettingsError: TOO_FEW_FILMS where there are none with or none without a pneumothorax.
+        SettingsError: TOO_FEW_FILMS if there are none with or none without a pneumothorax.
     """
     found = [film for film in films if film.split == "val" and film.mask_kind is MaskKind.EXPERT]
     if len({film.positive for film in found}) < 2:
         raise SettingsError(
             "TOO_FEW_FILMS",
-            "Figures need expert-labelled validation films with and without a pneumothorax. Prepare some.",
+            "The folder needs expert-labelled validation films with and without a pneumothorax. Prepare some.",
         )
     return found

@@ -1,4 +1,4 @@
-"""Films and masks decoded once: WebP costs more to decode than a training step has to spare."""
+"""Films and masks, decoded once, because decoding WebP at every training step is too slow."""
 
 import hashlib
 import json
@@ -16,20 +16,20 @@ from ptx_app.errors import SettingsError
 
 Picture = NDArray[np.uint8]
 
-STORED_SIDE = 512  # the prepared layout's
+STORED_SIDE = 512  # of the pictures in a prepared folder
 
 
 class FilmStore:
-    """Films (n, 512, 512) uint8 and masks (m, 512, 512) uint8 in {0, 1} in two memory-mapped arrays of a cache folder.
+    """Films (n, 512, 512) uint8 and masks (m, 512, 512) uint8 in {0, 1}, as two memory-mapped arrays in a cache folder.
 
-    Each array is named after the files it holds and their state, so that other films, or changed ones, get their own.
+    The name of each array depends on its files and their state, so other or changed films get a new array.
     """
 
     def __init__(self, films: Sequence[LabelledFilm], cache: Path) -> None:
-        """Open the cache of these films, making it first where it is missing.
+        """Open the cache of these films, and make it first if it is missing.
 
         Raises:
-            SettingsError: FILM_UNREADABLE where a picture of the index cannot be decoded.
+            SettingsError: FILM_UNREADABLE if a picture of the index cannot be decoded.
         """
         films = sorted(films, key=lambda film: film.image_id)
         self._row = {film.image_id: row for row, film in enumerate(films)}
@@ -46,7 +46,7 @@ class FilmStore:
         return np.array(self._films[self._row[film.image_id]])
 
     def mask(self, film: LabelledFilm) -> Picture:
-        """(512, 512) uint8 in {0, 1}; empty where the film has none."""
+        """(512, 512) uint8 in {0, 1}; empty if the film has none."""
         row = self._mask_row.get(film.image_id)
         return np.zeros((STORED_SIDE, STORED_SIDE), np.uint8) if row is None else np.array(self._masks[row])
 
@@ -77,11 +77,13 @@ def _state(source: Path) -> tuple[str, int, int]:
 
 
 def _unreadable() -> SettingsError:
-    return SettingsError("FILM_UNREADABLE", "A film or mask named in index.csv cannot be read. Prepare the data again.")
+    return SettingsError(
+        "FILM_UNREADABLE", "A film or mask listed in index.csv cannot be read. Prepare the folder again."
+    )
 
 
 def read_grey(path: Path) -> Picture:
-    """A grey picture file of the prepared layout, (H, W) uint8. Raises SettingsError FILM_UNREADABLE."""
+    """A grey picture from a prepared folder, (H, W) uint8. Raises SettingsError FILM_UNREADABLE."""
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if picture is None:
         raise _unreadable()
@@ -106,6 +108,6 @@ def as_pixels(film: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def resize_mask(mask: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Stretch a mask in {0, 1} to (side, side) with area averaging; a pixel that is half covered counts."""
+    """Stretch a mask in {0, 1} to (side, side) with area averaging. A pixel belongs to it if at least half covered."""
     share = cv2.resize(mask * np.uint8(255), (side, side), interpolation=cv2.INTER_AREA)
     return (share >= 128).astype(np.uint8)

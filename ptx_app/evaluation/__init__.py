@@ -1,1 +1,1 @@
-"""What is measured of a model, how sure it is, and the pages and figures that say so."""
+"""A model's figures with their intervals, and the reports and plots of them."""

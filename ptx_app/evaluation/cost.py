@@ -1,4 +1,4 @@
-"""What a model costs beside what it finds: size, work, time and memory of one film."""
+"""The cost of a model: size, operations, time and memory for one film."""
 
 import multiprocessing
 import statistics
@@ -24,10 +24,10 @@ class Cost:
     """Cost of one film on two cores.
 
     Attributes:
-        parameters: of the network.
+        parameters: number of parameters of the network.
         multiply_adds: of one pass at the network's side.
-        seconds: median from pixels to probability, flip averaging included where the entry asks for it.
-        peak_mib: largest resident memory of a process that does nothing else, in MiB.
+        seconds: median from pixels to probability, with flip averaging if the entry has it.
+        peak_mib: peak resident memory of a process that does nothing else, in MiB.
     """
 
     parameters: int
@@ -37,7 +37,7 @@ class Cost:
 
 
 def measure_cost(weights: Weights, file: Path) -> Cost:
-    """Measure in a process of its own, so that nobody else's memory counts. Raises WeightsError as TorchNetwork."""
+    """Measure in a separate process, so that no other memory counts. Raises WeightsError as TorchNetwork."""
     module = build_module(weights.network).eval()
     spec = weights.input
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:

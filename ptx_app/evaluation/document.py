@@ -1,4 +1,4 @@
-"""The evaluation as plain data: what evaluation.json holds and the report is written from."""
+"""The evaluation as plain data: the content of evaluation.json, from which the report is written."""
 
 from typing import Any
 

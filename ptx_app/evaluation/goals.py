@@ -1,4 +1,4 @@
-"""What the default model shall reach on the validation films, and by how much it falls short."""
+"""Goals for the default model on the validation films, and by how much it misses them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ptx_app.evaluation.metrics import WANTED_SPECIFICITY
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure's name in words, what it shall at least be, and where the evaluation's document holds it."""
+    """A figure's name in words, its minimum, and where it is in the evaluation's document."""
 
     figure: str
     least: float
@@ -37,8 +37,8 @@ GOALS = (
 
 
 def against_goals(document: EvaluationDocument) -> list[EvaluationDocument]:
-    """A row for each goal: figure, goal, what was measured of it with its interval, and by how much it is missed,
-    0 where it is met and None where nothing could be measured.
+    """A row for each goal: figure, goal, measured value with its interval, and by how much it is missed: 0 if it is
+    met, None if nothing could be measured.
     """
     rows = []
     for goal in GOALS:

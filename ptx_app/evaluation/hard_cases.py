@@ -1,4 +1,4 @@
-"""Films made harder: badly exposed, unsharp, noisy, flat, cropped, turned; in three strengths each."""
+"""Degraded films: badly exposed, blurred, noisy, low in contrast, cropped or turned, each in three strengths."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +64,6 @@ CASES: dict[str, tuple[tuple[float, float, float], Change]] = {
 
 
 def harder(films: Sequence[KnownFilm], case: str, strength: float) -> Iterator[KnownFilm]:
-    """The films changed by a case of `CASES`, truths with them where places change."""
+    """The films changed by a case of `CASES`. The truth is changed too if positions move."""
     change = CASES[case][1]
     return (change(film, strength) for film in films)

@@ -1,4 +1,4 @@
-"""What the app's own prediction says of films whose truth is known."""
+"""The app's own predictions for films whose truth is known."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,12 +23,12 @@ class KnownFilm:
     """A film and its truth.
 
     Attributes:
-        name: of the film.
-        group: what a bootstrap keeps together, the patient where one is known.
+        name: name of the film.
+        group: what the bootstrap keeps together: the patient, if known.
         positive: whether there is a pneumothorax.
         view: view position.
-        pixels: (h, w) float32 in [0, 1], as a Radiograph's.
-        truth: (H, W) bool, all False for a negative film; it may be larger than a film that was reduced.
+        pixels: (h, w) float32 in [0, 1], as in a Radiograph.
+        truth: (H, W) bool, all False for a negative film. It may be larger than the pixels, if these were reduced.
     """
 
     name: str
@@ -41,11 +41,11 @@ class KnownFilm:
 
 @dataclass(frozen=True)
 class PredictedFilm:
-    """A film without its pixels, and what the network says of it.
+    """A film without its pixels, and its prediction.
 
     Attributes:
-        name, group, positive, view, truth: as of the KnownFilm.
-        prediction: scored with the calibration of the weights that it was predicted with.
+        name, group, positive, view, truth: as in KnownFilm.
+        prediction: its score uses the calibration of the weights that made it.
     """
 
     name: str
@@ -64,7 +64,7 @@ class PredictedFilm:
 def predict_films(
     detector: Detector, films: Iterable[KnownFilm], total: int | None = None, what: str = "predict"
 ) -> list[PredictedFilm]:
-    """Run films through the app's own way, the check aside, with a progress bar of `total` films."""
+    """Predict films as the app does, but without the film check, with a progress bar of `total` films."""
     return [
         PredictedFilm(
             film.name,
@@ -79,7 +79,7 @@ def predict_films(
 
 
 def prepared_films(films: Sequence[LabelledFilm]) -> Iterator[KnownFilm]:
-    """Films of a prepared folder, whose masks are known. Raises SettingsError FILM_UNREADABLE."""
+    """Films of a prepared folder whose masks are known. Raises SettingsError FILM_UNREADABLE."""
     for film in films:
         pixels = as_pixels(read_grey(film.image))
         truth = read_grey(film.mask) > 0 if film.mask else _nothing((1024, 1024))
@@ -87,9 +87,9 @@ def prepared_films(films: Sequence[LabelledFilm]) -> Iterator[KnownFilm]:
 
 
 def dicom_films(folder: Path) -> Iterator[KnownFilm]:
-    """Films of a folder in the challenge's own layout, with `train-rle.csv`, through the app's guarded reader.
+    """Films of a folder in the challenge's layout, with `train-rle.csv`, read in the sandbox.
 
-    `cases.csv` with the columns uid and patient tells whose they are, where there is one.
+    Patients come from `cases.csv` with the columns uid and patient, if there is one.
 
     Raises:
         SettingsError: FILMS_MISSING, RUN_LENGTHS_UNREADABLE, RUN_LENGTHS_INVALID.
@@ -116,4 +116,4 @@ def _patients(table: Path) -> dict[str, str]:
 
 
 def _nothing(shape: tuple[int, int]) -> NDArray[np.bool_]:
-    return np.broadcast_to(np.False_, shape)  # takes no memory
+    return np.broadcast_to(np.False_, shape)  # a view that takes no memory

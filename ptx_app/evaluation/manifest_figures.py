@@ -1,4 +1,4 @@
-"""The figures of a model on films that neither its weights nor its thresholds have seen."""
+"""A model's figures in the manifest, from films that neither its weights nor its thresholds were fitted to."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from ptx_app.evaluation.metrics import auc, bootstrap, dice
 from ptx_app.inference.decide import binary_mask
 from ptx_app.model.manifest import Calibration
 
-PLACES = 4  # of what is measured
+PLACES = 4  # of measured values
 
 
 def scores_of(films: Sequence[PredictedFilm], calibration: Calibration) -> NDArray[np.float64]:
@@ -20,14 +20,14 @@ def scores_of(films: Sequence[PredictedFilm], calibration: Calibration) -> NDArr
 
 
 def positives_of(films: Sequence[PredictedFilm]) -> NDArray[np.bool_]:
-    """Which films are positive, (N,)."""
+    """Whether each film is positive, (N,)."""
     return np.asarray([film.positive for film in films], np.bool_)
 
 
 def manifest_figures(films: Sequence[PredictedFilm], calibration: Calibration, mask_threshold: float) -> dict[str, Any]:
-    """What the manifest says of a set of films: AUC, and mean Dice on positives before any gate by the score.
+    """The manifest's figures for a set of films: AUC, and mean Dice on all positives, flagged or not.
 
-    Each with its 95 % interval by patient.
+    Each has its 95 % interval by patient.
     """
     scores, positive = scores_of(films, calibration), positives_of(films)
     overlap = np.asarray([ungated_dice(film, mask_threshold) if film.positive else np.nan for film in films])
@@ -44,11 +44,11 @@ def manifest_figures(films: Sequence[PredictedFilm], calibration: Calibration, m
 
 
 def ungated_dice(film: PredictedFilm, mask_threshold: float) -> float:
-    """Dice of a film at the size of its truth, whatever its score and however small its regions."""
+    """Dice of a film at the size of its truth, whatever its score, with regions of any size."""
     return dice(binary_mask(film.prediction.probability, film.shape, mask_threshold), film.truth)
 
 
 def mean_known(values: NDArray[np.float64]) -> float:
-    """Mean of what is not NaN; NaN where nothing is known."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")

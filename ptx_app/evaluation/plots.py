@@ -1,4 +1,4 @@
-"""The evaluation as figures: ROC, calibration, Dice against size; and films, which must not leave the machine."""
+"""Plots of the evaluation: ROC, calibration, Dice against size. Also pictures of films, which must not be published."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ _BINS = 10
 
 
 def draw_figures(results: Results, weights: Weights, folder: Path) -> dict[str, str]:
-    """Draw the figures of numbers into PNG files of a folder. Returns caption to file name."""
+    """Draw the plots as PNG files in a folder. Returns caption to file name."""
     figures = {
         "ROC of the image-level score, with the operating points": ("roc", _draw_roc),
         "Calibration: share of positives against the score, in ten bins": ("calibration", _draw_calibration),
@@ -75,14 +75,14 @@ def _draw_dice_by_size(axis: Axes, results: Results, weights: Weights) -> None:
 def draw_films(
     films: Sequence[KnownFilm], predicted: Sequence[PredictedFilm], results: Results, weights: Weights, folder: Path
 ) -> None:
-    """Draw film, truth and prediction of the best, middle and worst positive films, and of the surest false alarms at
-    the default operating point.
+    """Draw film, truth and prediction of the best, middle and worst positive films, and of the false positives with
+    the highest scores at the default operating point.
 
-    The pictures show films. They are for a folder that is not published.
+    The pictures show films. Use a folder that is not published.
 
     Args:
-        films: those that `predicted` and `results` tell of, in their order.
-        folder: is made where it is missing.
+        films: the films of `predicted` and `results`, in the same order.
+        folder: is created if it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ranked = np.flatnonzero(results.positive)[np.argsort(-results.dice[results.positive])]

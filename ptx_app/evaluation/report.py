@@ -1,4 +1,4 @@
-"""The evaluation as Markdown, from the same document that the JSON report holds."""
+"""The evaluation as Markdown, from the same document as the JSON report."""
 
 from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.metrics import WANTED_SPECIFICITY
@@ -9,7 +9,7 @@ _NAMES = {
     "dice_median": "Dice, median",
     "iou_mean": "IoU, mean",
     "iou_median": "IoU, median",
-    "sensitivity_at_specificity": f"Sensitivity at a specificity of {WANTED_SPECIFICITY}, read off these films' ROC",
+    "sensitivity_at_specificity": f"Sensitivity at a specificity of {WANTED_SPECIFICITY}, from these films' ROC",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "challenge_dice": "Challenge's mean Dice",
@@ -28,42 +28,43 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
     """The report's text.
 
     Args:
-        document: as `evaluation.evaluate` makes it; "hard_cases" as `hard_case_rows` where they were run.
-        figures: caption to file name, beside the report.
+        document: as `results.evaluate` returns it; with "hard_cases" from `hard_case_rows` if they were run.
+        figures: caption to file name, in the folder of the report.
     """
     flips = "with" if document["flip_averaging"] else "without"
     lines = [
-        f"# {document['model']}, measured",
+        f"# Evaluation of {document['model']}",
         "",
-        "Written by `python -m ptx_app evaluate`; no figure is typed by hand. "
-        f"{document['films']} SIIM-ACR validation films of {document['patients']} patients, "
-        f"{document['positives']} with a pneumothorax, expert-labelled, {flips} flip averaging. "
+        "Written by `ptx evaluate`; no figure is typed by hand. "
+        f"{document['films']} expert-labelled SIIM-ACR validation films of {document['patients']} patients, "
+        f"{document['positives']} with a pneumothorax, {flips} flip averaging. "
         "In brackets: 95 % interval, bootstrapped by patient. Weights: "
         f"sha256 `{document['sha256'][:16]}…`.",
         "",
         "## All films",
         "",
-        "Dice and IoU on the positive films, whatever their score, at a mask threshold of "
+        "Dice and IoU are over all positive films, flagged or not, at a mask threshold of "
         f"{document['mask_threshold']}.",
         "",
         *_list(document["overall"]),
         "",
-        "## Against the goals",
+        "## Goals",
         "",
         *_goals(document["goals"]),
         "",
-        "What was tried, and what to try next, stands in the model card.",
+        "What was tried, and what to try next, is in the [model card](../MODEL_CARD.md).",
         "",
-        "## At each operating point",
+        "## Operating points",
         "",
-        "Masks as the app shows them: none where a film is not flagged. In the challenge's mean Dice an empty mask "
-        "of a negative film counts 1, any mask there 0. Pixel figures pool the pixels of all films.",
+        "Masks are as the app shows them: a film that is not flagged has none. In the challenge's mean Dice, a "
+        "negative film counts 1 with an empty mask and 0 with any other. Pixel figures pool the pixels of all films.",
         "",
         *_table({name: _shown(point) for name, point in document["operating_points"].items()}, "Operating point"),
         "",
-        "## By size and by view",
+        "## By size and view",
         "",
-        f"Sensitivity and specificity at {document['default_operating_point']}. Positive films by their mask's area:",
+        f'Sensitivity and specificity are at the operating point "{document["default_operating_point"]}". Positive '
+        "films are grouped by mask area.",
         "",
         *_table({part["films"]: _shown(part) for part in document["by_size"]}, "Pneumothorax"),
         "",
@@ -81,7 +82,7 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
 
 
 def value(measured: EvaluationDocument) -> str:
-    """A measured figure with its interval, in words."""
+    """A measured figure with its interval, as text."""
     if measured["value"] is None:
         return "–"
     if measured["low"] is None:
@@ -115,9 +116,9 @@ def _goals(goals: list[EvaluationDocument]) -> list[str]:
 
 def _hard_cases(cases: EvaluationDocument) -> list[str]:
     rows = [
-        f"{cases['films']} of the films, {cases['positives']} positive, drawn by lot, changed in three strengths.",
+        f"{cases['films']} of the films ({cases['positives']} positive), drawn at random, degraded in three strengths.",
         "",
-        "| Films | Strength | AUC | Dice on positives, before the gate |",
+        "| Films | Strength | AUC | Dice on all positives |",
         "| --- | --- | --- | --- |",
     ]
     for case in cases["cases"]:

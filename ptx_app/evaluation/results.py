@@ -1,4 +1,4 @@
-"""Everything that is measured of a model on films whose truth is known, with 95 % intervals by patient."""
+"""All figures of a model on films whose truth is known, with 95 % intervals by patient."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,18 +30,18 @@ from ptx_app.model.manifest import UNCALIBRATED, Calibration, Weights
 Rows = NDArray[np.intp]
 Statistic = Callable[[Rows], float]
 
-# Pixels by what was said and what is true.
+# Pixels by prediction and truth: true positive, false positive, false negative, true negative.
 _HIT, _FALSE, _MISSED, _SPARED = range(4)
 
 
 @dataclass(frozen=True)
 class AtPoint:
-    """What is decided at an operating point, film by film.
+    """The decisions at an operating point, film by film.
 
     Attributes:
-        threshold: of the score.
-        dice: (N,) of the mask that the app would show; empty against empty is 1.
-        pixels: (N, 4) share of the film's pixels that are hit, falsely marked, missed, and rightly left.
+        threshold: score threshold.
+        dice: (N,) Dice of the mask that the app would show; two empty masks count 1.
+        pixels: (N, 4) share of the film's pixels that are true positive, false positive, false negative, true negative.
     """
 
     threshold: float
@@ -51,14 +51,14 @@ class AtPoint:
 
 @dataclass(frozen=True)
 class Results:
-    """Films and what was found, film by film, (N,) each.
+    """Films and results, film by film, (N,) each.
 
     Attributes:
         names, groups, views: of the films.
         positive, area: truth; the area is a share of the film.
         raw, score: image-level score before and after calibration.
-        dice, iou: at the default mask_threshold before any gate by the score; NaN for negative films.
-        points: by operating point.
+        dice, iou: at the default mask_threshold, flagged or not; NaN for negative films.
+        points: decisions by operating point.
     """
 
     names: NDArray[np.str_]
@@ -74,7 +74,7 @@ class Results:
 
 
 def results_of(films: Sequence[PredictedFilm], weights: Weights) -> Results:
-    """Decide on every film as the app does."""
+    """Make the decision for every film as the app does."""
     positive = positives_of(films)
     mask_threshold = weights.operating_point().mask_threshold
     overlaps = [_overlap(film, mask_threshold) if film.positive else (np.nan, np.nan) for film in films]
@@ -110,7 +110,7 @@ def _decided(film: PredictedFilm, calibration: Calibration, thresholds: Threshol
 
 
 def evaluate(results: Results, weights: Weights) -> EvaluationDocument:
-    """All figures, as the JSON report holds them; each {"value", "low", "high"} with its 95 % interval."""
+    """All figures, as in the JSON report; each is {"value", "low", "high"} with its 95 % interval."""
     everyone = np.arange(len(results.names))
     default = results.points[weights.default_operating_point]
     document = {
@@ -144,10 +144,10 @@ def evaluate(results: Results, weights: Weights) -> EvaluationDocument:
 
 
 def differences(results: Results, base: Results) -> EvaluationDocument:
-    """What two models' figures of the same films differ by, film for film, each with its 95 % interval by patient.
+    """Differences between two models on the same films, paired by film, each with its 95 % interval by patient.
 
     Raises:
-        ValueError: where the films are not the same.
+        ValueError: the films are not the same.
     """
     if results.names.tolist() != base.names.tolist():
         raise ValueError("A difference needs the same films.")
@@ -160,7 +160,7 @@ def differences(results: Results, base: Results) -> EvaluationDocument:
 
 
 def thirds_by_size(results: Results) -> dict[str, Rows]:
-    """Positive films in three groups of about equal number by the area of the truth, smallest first."""
+    """Positive films in three groups of about equal size by area of the truth, smallest first."""
     positives = np.flatnonzero(results.positive)
     parts = np.array_split(positives[np.argsort(results.area[positives], kind="stable")], 3)
     return {
@@ -175,7 +175,7 @@ def _measure(statistics: dict[str, Statistic], rows: Rows, groups: NDArray[np.st
 
 
 def interval(statistic: Statistic, rows: Rows, groups: NDArray[np.str_]) -> EvaluationDocument:
-    """A statistic of the films in `rows` with its interval; None for what is not a number."""
+    """A statistic of the films in `rows` with its interval. NaN becomes None."""
     low, high = bootstrap(lambda chosen: statistic(rows[chosen]), list(groups[rows]))
     named = {"value": statistic(rows), "low": low, "high": high}
     return {name: None if np.isnan(value) else round(value, PLACES) for name, value in named.items()}

@@ -1,4 +1,4 @@
-"""The whole evaluation of a model: films through the network, figures, report."""
+"""The whole evaluation of a model: predictions, figures, report."""
 
 import json
 import random
@@ -34,12 +34,12 @@ def write_evaluation(
         weights, file: the model.
         data: prepared folder of films.
         output: folder of the report.
-        flip_averaging: None for what the entry says.
-        hard_films: how many films to make harder, half of them positive; 0 for none.
+        flip_averaging: None for the entry's setting.
+        hard_films: number of films to degrade, half of them positive; 0 for none.
         pictures: folder for pictures that show films, or None.
 
     Returns:
-        The Markdown report's path.
+        Path of the Markdown report.
 
     Raises:
         SettingsError: as `read_index` and `validation_films`, or FILM_UNREADABLE.
@@ -66,14 +66,14 @@ def write_evaluation(
 
 
 def drawn(films: Sequence[LabelledFilm], count: int, seed: int = 1) -> list[LabelledFilm]:
-    """About `count` films by lot, half of them positive where there are as many."""
+    """About `count` films drawn at random, half of them positive if there are enough."""
     chance = random.Random(seed)  # noqa: S311  (a draw, no secret)
     by_label = [[film for film in films if film.positive is label] for label in (True, False)]
     return [film for own in by_label for film in chance.sample(own, min(len(own), (count + 1) // 2))]
 
 
 def hard_case_rows(detector: Detector, films: Sequence[LabelledFilm]) -> EvaluationDocument:
-    """AUC and mean Dice of films as they are and in every case and strength of `CASES`."""
+    """AUC and mean Dice of unchanged films, and of films in every case and strength of `CASES`."""
     known, weights = list(prepared_films(films)), detector.weights
     rows = []
     for case, strength in _cases():

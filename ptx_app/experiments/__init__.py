@@ -1,1 +1,1 @@
-"""What is done with models once they are trained: publish one, compare several, train the film check."""
+"""Built on training and evaluation: publish a model, compare several, train the film check."""

@@ -1,4 +1,4 @@
-"""Several configurations trained on one budget and measured_row alike: one table."""
+"""Several configurations, trained on the same budget and measured the same way, in one table."""
 
 import json
 import os
@@ -29,14 +29,12 @@ _COLUMNS = {
     "pixel_accuracy": "Pixel accuracy",
 }
 _DIFFERENCES = {"auc": "AUC, difference", "dice_mean": "Dice, difference"}
-_COSTS = ("Parameters", "Multiply-adds", "s a film", "MiB", "Training, min")
+_COSTS = ("Parameters", "Multiply-adds", "s per film", "MiB", "Training, min")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: its name, the configurations, the first of them the base, and what a reader of the table should
-    bear in mind, in words.
-    """
+    """A comparison: its name, its configurations (the first is the base), and notes for readers of the table."""
 
     name: str
     configurations: Sequence[Configuration]
@@ -44,12 +42,12 @@ class Comparison:
 
 
 def read_comparison(path: Path) -> Comparison:
-    """A comparison's file: a `base` table, what each of `variants` changes in it, and `notes`.
+    """Read a comparison's file: a `base` table, `variants` with their changes to it, and `notes`.
 
-    Every variant has the base's schedule, so that the budget is one for all.
+    Every variant has the base's schedule, so that all have the same budget.
 
     Raises:
-        SettingsError: CONFIGURATION_UNREADABLE, CONFIGURATION_INVALID, COMPARISON_UNFAIR where a variant changes the
+        SettingsError: CONFIGURATION_UNREADABLE, CONFIGURATION_INVALID, or COMPARISON_UNFAIR if a variant changes the
             schedule.
     """
     try:
@@ -57,19 +55,22 @@ def read_comparison(path: Path) -> Comparison:
         base, variants = document["base"], document["variants"]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
         raise SettingsError(
-            "CONFIGURATION_UNREADABLE", f"{path.name} cannot be read as TOML with a base and variants."
+            "CONFIGURATION_UNREADABLE",
+            f"{path.name} is not readable as TOML with a base and variants. Correct the file.",
         ) from error
     found = [
         parse_configuration(merged(base, {"name": f"{path.stem}-{name}"} | changes))
         for name, changes in variants.items()
     ]
     if len({configuration.schedule for configuration in found}) > 1:
-        raise SettingsError("COMPARISON_UNFAIR", "The variants' schedules differ. Give all the base's.")
+        raise SettingsError(
+            "COMPARISON_UNFAIR", "The variants have different schedules. Use the base's schedule for all."
+        )
     return Comparison(path.stem, found, document.get("notes", ()))
 
 
 def merged(base: EvaluationDocument, changes: EvaluationDocument) -> EvaluationDocument:
-    """A document with changes made in it, table by table."""
+    """A document with changes merged into it, table by table."""
     both = {
         key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
         for key, value in changes.items()
@@ -78,12 +79,12 @@ def merged(base: EvaluationDocument, changes: EvaluationDocument) -> EvaluationD
 
 
 def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Path | None:
-    """Train what is not trained yet, then measure all on the validation films and write NAME.md and NAME.json.
+    """Train what is not trained yet, measure everything on the validation films, and write NAME.md and NAME.json.
 
-    Variants that are trained alike, and differ in how they are used, share the first one's run.
+    Variants that differ only in how the result is used share one run.
 
     Returns:
-        The Markdown table's path, or None where training was stopped; the same call goes on with it.
+        Path of the Markdown table, or None if training was stopped; the same call then resumes it.
 
     Raises:
         SettingsError, WeightsError: as `TrainingRun.of`, `choose` and `TorchNetwork`.
@@ -125,7 +126,7 @@ def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Pat
 
 
 def _training_of(configuration: Configuration) -> str:
-    """What decides a training, and not what its result is called or how that is used."""
+    """The part of a configuration that affects training: everything but names and publishing."""
     return configuration.model_dump_json(exclude={"name", "title", "publishing"})
 
 
@@ -135,10 +136,10 @@ def measured_row(
     held_out: Sequence[LabelledFilm],
     validation: Sequence[LabelledFilm],
 ) -> tuple[EvaluationDocument, Results, Weights]:
-    """One row, the films behind it, and the entry: a finished run's last weights, thresholds from the films held out,
-    figures from the validation films.
+    """One row of the table, the results behind it, and the manifest entry.
 
-    The last weights and not the best: which validation was the best is luck on a small budget.
+    They are those of a finished run's last weights, with thresholds from the held-out films and figures from the
+    validation films. Not the best weights: on a small budget, which validation is best is luck.
     """
     draft = draft_entry(run, _STATE, configuration.publishing.flip_averaging)
     draft = draft.model_copy(update={"title": configuration.title})
@@ -163,12 +164,12 @@ def comparison_table(document: EvaluationDocument) -> str:
     """The comparison as a table, with 95 % intervals by patient."""
     heads = ["Model", "Side", *_COLUMNS.values(), *_DIFFERENCES.values(), *_COSTS]
     lines = [
-        f"Written by `python -m ptx_app compare`. Each model saw {document['films_seen']:,} films in training and is "
-        f"measured_row on the {document['validation_films']} validation films ({document['validation_positives']} "
-        f"positive), its thresholds chosen on {document['held_out_films']} others held out. Dice and IoU are before "
-        f"any gate by the score, pixel accuracy is at the operating point {DEFAULT_POINT}. In brackets: 95 % interval "
-        f"by patient; differences are from {document['rows'][0]['title']}, film for film. Time and memory: of one film "
-        f"on two cores, at a load average of at most {document['load_average']}.",
+        f"Written by `ptx compare`. Each model saw {document['films_seen']:,} films in training. Figures are from the "
+        f"{document['validation_films']} validation films ({document['validation_positives']} positive), thresholds "
+        f"from {document['held_out_films']} held-out films. Dice and IoU are means over all positive films, flagged or "
+        f'not. Pixel accuracy is at the operating point "{DEFAULT_POINT}". In brackets: 95 % interval by patient. '
+        f'Differences are from "{document["rows"][0]["title"]}", paired by film. Time and memory are for one film on '
+        f"two cores, at a load average of at most {document['load_average']}.",
         "",
         f"| {' | '.join(heads)} |",
         f"| {' | '.join('---' for _ in heads)} |",

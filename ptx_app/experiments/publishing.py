@@ -1,4 +1,4 @@
-"""From a run to an entry of the manifest: thresholds chosen, figures measured, nothing typed by hand."""
+"""From a run to a manifest entry: choose thresholds and measure figures; nothing is typed by hand."""
 
 import shutil
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ from ptx_app.training.run_folder import RunFolder
 from ptx_app.weights.add import BUNDLED, try_out
 from ptx_app.weights.verify import digest
 
-# A reader can dismiss a false outline at a glance, and cannot see a miss.
+# A radiologist can dismiss a false outline at a glance but cannot see a miss.
 DEFAULT_POINT = "sensitive"
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where a model is published: `weights` is the folder of the file, `manifest` the file to add the entry to."""
+    """Where to publish a model: `weights` is the folder for the file, `manifest` the file that gets the entry."""
 
     weights: Path = ROOT / BUNDLED
     manifest: Path = MANIFEST_PATH
 
     @classmethod
     def draft(cls, folder: Path) -> "Places":
-        """A folder to look at first, with a copy of the project's manifest."""
+        """A draft folder with a copy of the project's manifest."""
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(MANIFEST_PATH, folder / MANIFEST_PATH.name)
         return cls(folder, folder / MANIFEST_PATH.name)
@@ -48,19 +48,19 @@ def publish(
     flip_averaging: bool | None = None,
     default: bool = False,
 ) -> Weights:
-    """Choose on the films held out, measure on the validation films, write the weights and their entry.
+    """Choose thresholds on the held-out films, measure on the validation films, write the weights and their entry.
 
-    The weights of a run are kept as they are shipped, so fp16 has rounded them before anything is chosen or measured.
+    A run keeps its weights as they are shipped, so they are already rounded to fp16 before choosing and measuring.
 
     Args:
-        run: a folder that training has written.
+        run: a folder written by training.
         held_out: the films that the run's configuration holds out.
         validation: the validation films.
         dicoms: folder of validation films in the challenge's layout, or None.
         places: where to write.
         state: "best" or "last".
-        flip_averaging: None for what the configuration says.
-        default: whether the manifest shall use this model where none is named.
+        flip_averaging: None for the configuration's setting.
+        default: whether to make this model the manifest's default.
 
     Raises:
         SettingsError: RUN_UNFINISHED, TOO_FEW_FILMS, FILM_UNREADABLE.
@@ -68,7 +68,7 @@ def publish(
     """
     file = run.weights_path(state)
     if not file.exists():
-        raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Let it train until a validation.")
+        raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Train it until its first validation.")
     draft = draft_entry(run, state, flip_averaging)
     detector = Detector.of(draft, file)
     choice, seen = chosen_and_seen(run.configuration().publishing, detector, held_out, validation)
@@ -89,9 +89,9 @@ def publish(
 
 
 def draft_entry(run: RunFolder, state: str, flip_averaging: bool | None) -> Weights:
-    """The entry of a run's weights, "best" or "last", before anything is chosen or measured.
+    """The entry of a run's weights, "best" or "last", without thresholds and figures.
 
-    It has no operating points yet, so it is not checked here, and no manifest would take it.
+    It has no operating points yet, so it is not validated here and would not be valid in a manifest.
     """
     configuration = run.configuration()
     file = run.weights_path(state)
@@ -121,13 +121,13 @@ def chosen_and_seen(
     held_out: Sequence[LabelledFilm],
     validation: Sequence[LabelledFilm],
 ) -> tuple[Choice, list[PredictedFilm]]:
-    """Thresholds chosen on the films held out, and what the network says of the validation films, in this order."""
-    choice = choose(predict_films(detector, prepared_films(held_out), len(held_out), "films held out"), section)
+    """The thresholds chosen on the held-out films, and the predictions on the validation films."""
+    choice = choose(predict_films(detector, prepared_films(held_out), len(held_out), "held-out films"), section)
     return choice, predict_films(detector, prepared_films(validation), len(validation), "validation films")
 
 
 def measured_points(choice: Choice, films: Sequence[PredictedFilm]) -> tuple[OperatingPoint, ...]:
-    """The operating points with sensitivity and specificity on the validation films."""
+    """The operating points, with sensitivity and specificity on the validation films."""
     scores, positive = scores_of(films, choice.calibration), positives_of(films)
     return tuple(
         OperatingPoint(
@@ -146,7 +146,7 @@ def measured_points(choice: Choice, films: Sequence[PredictedFilm]) -> tuple[Ope
 
 
 def as_entry(weights: Weights) -> ManifestDocument:
-    """The manifest's entry of weights, as plain data."""
+    """The manifest entry of weights, as plain data."""
     return weights.model_dump(mode="json")
 
 

@@ -10,10 +10,10 @@ from ptx_app.inference.decide import Finding
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 DISPLAY_PX = 2048
-"""Longer side at which a film is sent to the browser; sharper than any laptop's screen, zoomed in twice."""
+"""Longer side at which a film is sent to the browser: sharp on any laptop's screen, even at twofold zoom."""
 THUMBNAIL_PX = 160
 FINDING_COLOUR = (255, 176, 0)
-"""RGB of the one colour for the finding: an amber that stands out on grey and that colour-blind readers see."""
+"""RGB of the finding's colour: an amber that stands out on grey, also for colour-blind users."""
 
 
 def grey_picture(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -23,7 +23,7 @@ def grey_picture(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class FilmPictures:
-    """A film as it is kept and shown: `whole` an 8-bit grey PNG of its own size, `display` and `thumbnail` JPEGs."""
+    """A film as it is kept and shown: `whole` is an 8-bit grey PNG at its own size, the others are smaller JPEGs."""
 
     whole: bytes
     display: bytes
@@ -43,14 +43,14 @@ def mask_picture(finding: Finding) -> NDArray[np.uint8]:
 
 
 def contour(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask's outline, (H, W) bool. It lies outside the mask's edge and is as wide as suits the film's size."""
+    """The mask's outline, (H, W) bool. It runs outside the mask's edge; its width depends on the film's size."""
     width = line_width(mask.shape)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1,) * 2)
     return cv2.dilate(mask.astype(np.uint8), kernel).astype(np.bool_) & ~mask
 
 
 def coloured_layer(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The finding's colour where the mask is, on a transparent ground, (H, W, 4) uint8 RGBA."""
+    """The finding's colour inside the mask, transparent elsewhere, (H, W, 4) uint8 RGBA."""
     layer = np.zeros((*mask.shape, 4), dtype=np.uint8)
     layer[mask] = (*FINDING_COLOUR, 255)
     return layer
@@ -64,7 +64,7 @@ def heat_layer(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def overlay_picture(grey: NDArray[np.uint8], finding: Finding, fill: float = 0.0) -> NDArray[np.uint8]:
-    """The film with the finding's contour over it, and its fill at an opacity.
+    """The film with the finding's contour and fill over it.
 
     Args:
         grey: (H, W) uint8.
@@ -76,7 +76,7 @@ def overlay_picture(grey: NDArray[np.uint8], finding: Finding, fill: float = 0.0
     """
     picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     if fill:
-        # Of the pixels within alone: float copies of a whole large film take more than a gigabyte.
+        # Only the pixels inside: float copies of a whole large film take more than a gigabyte.
         colour = np.asarray(FINDING_COLOUR, dtype=np.float32)
         within = picture[finding.mask].astype(np.float32) * (1 - fill) + colour * fill
         picture[finding.mask] = np.asarray(within + 0.5, dtype=np.uint8)
@@ -85,7 +85,7 @@ def overlay_picture(grey: NDArray[np.uint8], finding: Finding, fill: float = 0.0
 
 
 def line_width(shape: tuple[int, ...]) -> int:
-    """Contour width in px that looks the same on films of any size (H, W)."""
+    """Contour width in px that looks the same for any film size (H, W)."""
     return max(1, round(max(shape[:2]) / 450))
 
 
@@ -100,14 +100,14 @@ def shrunk(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def shrunk_mask(mask: NDArray[np.bool_], longest: int) -> NDArray[np.bool_]:
-    """The mask (H, W) as `shrunk` makes its film; a pixel belongs to it where most of its area did."""
+    """The mask (H, W) reduced as `shrunk` reduces its film. A pixel belongs to it if most of its area did."""
     return shrunk(mask.astype(np.uint8) * np.uint8(255), longest) > 127
 
 
 def encoded(picture: NDArray[np.uint8], kind: str = ".png") -> bytes:
     """A picture (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as the bytes of a PNG (".png") or a JPEG (".jpg", quality 95).
 
-    PNG by run lengths: a third of the time of the usual way, and smaller for films.
+    PNG uses run-length coding: a third of the usual time, and smaller files for films.
     """
     if picture.ndim == 3:
         code = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
@@ -117,5 +117,5 @@ def encoded(picture: NDArray[np.uint8], kind: str = ".png") -> bytes:
 
 
 def decoded_grey(data: bytes) -> NDArray[np.uint8]:
-    """A PNG made by `encoded` from a grey picture, as (H, W) uint8."""
+    """A grey PNG made by `encoded`, as (H, W) uint8."""
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""A finding as data: JSON for one film, a row for a table of many. Nothing in it tells who the patient is."""
+"""A finding as data: JSON for one film, a row in a table for many. Nothing in it identifies the patient."""
 
 import json
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ NOTICE = "Research and teaching only. Not a medical device."
 
 
 def side_code(finding: Finding) -> str:
-    """ "patient-right", "patient-left", "both", or "" where there is no region."""
+    """ "patient-right", "patient-left", "both", or "" if there is no region."""
     sides = finding.sides
     if not sides:
         return ""
@@ -32,12 +32,12 @@ def finding_json(
     """The result of one film as JSON text.
 
     Args:
-        finding: what was decided, at which thresholds.
-        weights: the manifest's entry that decided.
+        finding: the decision and its thresholds.
+        weights: the manifest entry of the weights.
         view: the film's view position.
         source_format: what the file was, in words.
-        warnings: what was odd about the film; their codes are kept.
-        overruled: the rejections that the reader overruled; their codes are kept.
+        warnings: the film's warnings; their codes are recorded.
+        overruled: the rejections that the user overruled; their codes are recorded.
     """
     height, width = finding.mask.shape
     record: dict[str, Any] = {

@@ -1,1 +1,1 @@
-"""Training, evaluation and comparison of the models behind the app. Nothing in the app's way imports this package."""
+"""Training of the models behind the app. The app itself never imports this package."""

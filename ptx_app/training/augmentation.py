@@ -1,9 +1,9 @@
-"""What a film may look like: the same chest, placed, lit and captured otherwise."""
+"""Augmentation: the same chest with other positions, exposures and image quality."""
 
 import os
 from typing import Literal
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version on import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it looks for a newer version online at import
 
 import albumentations
 import cv2
@@ -14,7 +14,7 @@ Strength = Literal["none", "geometric", "all"]
 
 
 class Augmentation:
-    """Random changes of a film and its mask, repeatable from a seed."""
+    """Random changes of a film and its mask, reproducible from a seed."""
 
     def __init__(self, strength: Strength) -> None:
         """Args: strength: "none", "geometric" (where things are), or "all" (also how they look)."""
@@ -26,7 +26,7 @@ class Augmentation:
     def __call__(
         self, pixels: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Change a film (H, W) uint8 and its mask (H, W) uint8 in {0, 1} alike; the mask comes back binary."""
+        """Apply the same changes to a film (H, W) uint8 and its mask (H, W) uint8 in {0, 1}. The mask stays binary."""
         self._steps.set_random_seed(seed)
         changed = self._steps(image=pixels, mask=mask * np.uint8(255))
         return changed["image"], (changed["mask"] >= 128).astype(np.uint8)
@@ -74,6 +74,6 @@ def _photometric() -> list[albumentations.BasicTransform | albumentations.BaseCo
             ],
             p=0.25,
         ),
-        # Tubes, labels and clips hide parts of a chest too; the mask stays as it is underneath.
+        # Tubes, labels and clips also hide parts of a chest. The mask is not changed.
         a.CoarseDropout(num_holes_range=(1, 3), hole_height_range=(0.03, 0.08), hole_width_range=(0.03, 0.08), p=0.1),
     ]

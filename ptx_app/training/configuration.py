@@ -1,4 +1,4 @@
-"""One TOML file says what a run does. Where films and runs lie is said on the command line."""
+"""One TOML file defines a run. The folders of films and runs are given on the command line."""
 
 import tomllib
 from pathlib import Path
@@ -20,10 +20,10 @@ class _Section(BaseModel):
 
 
 class NetworkSection(_Section):
-    """The network and what it starts from.
+    """The network and its starting weights.
 
     Attributes:
-        start: safetensors file of a whole network to go on from; paths are relative to the project.
+        start: safetensors file of a whole network to start from; paths are relative to the project.
         encoder_weights: "none", "imagenet" (downloaded), or a safetensors file of the encoder, packed or not.
     """
 
@@ -41,7 +41,7 @@ class NetworkSection(_Section):
 
 
 class InputSection(_Section):
-    """How the network wants its input."""
+    """The network's input."""
 
     side: Side = 384
     interpolation: Literal["area", "linear"] = "area"
@@ -56,16 +56,16 @@ class InputSection(_Section):
 
 
 class DataSection(_Section):
-    """Which films train, and what each may say.
+    """Which films are trained on, and how much each counts.
 
     Attributes:
-        held_out_positives, held_out_negatives: expert-labelled training films kept back, whole patients.
-        most_a_patient: films that a patient may have to be kept back.
-        split_seed: of that draw.
-        mask_weights: what a mask of that kind counts in the mask's loss, where not as MASK_WEIGHTS has it;
-            image-label-only films have none.
-        draw_weights: how often a film of that kind is drawn beside the others of its label; 0 leaves them out.
-        positive_share: share of positives among the films drawn, at the run's start and at its end.
+        held_out_positives, held_out_negatives: number of expert-labelled training films to hold out, whole patients.
+        most_a_patient: patients with more films than this are not held out.
+        split_seed: seed of that draw.
+        mask_weights: weight of a mask in the mask loss by its kind; overrides MASK_WEIGHTS. Image-label-only films
+            have no mask.
+        draw_weights: how often a film is drawn relative to others of its label, by mask kind; 0 leaves it out.
+        positive_share: share of positive films among those drawn, at the start and at the end of the run.
         augmentation: "none", "geometric" or "all".
         teacher: weights of the manifest that draw masks for image-label-only films, or None; see `self_training`.
     """
@@ -87,14 +87,14 @@ class DataSection(_Section):
 
 
 class LossSection(_Section):
-    """`mask`: a name of MASK_LOSSES; `image`: what the image-level loss counts beside it."""
+    """`mask`: a name in MASK_LOSSES; `image`: weight of the image-level loss."""
 
     mask: Literal["bce", "bce+dice", "focal-tversky+bce"] = "bce+dice"
     image: Annotated[float, Field(ge=0)] = 0.5
 
 
 class OptimizerSection(_Section):
-    """`learning_rate` is the decoder's and the heads'; the encoder's is `encoder_learning_rate_factor` times that."""
+    """`learning_rate` is for decoder and heads; the encoder's is `encoder_learning_rate_factor` times that."""
 
     name: Literal["adam", "adamw"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -104,15 +104,15 @@ class OptimizerSection(_Section):
 
 
 class ScheduleSection(_Section):
-    """How long, and how the learning rate changes.
+    """Length of the run, and schedule of the learning rate.
 
     Attributes:
-        films: films seen by the whole run.
-        name: "cosine" (to zero) or "plateau" (times 0.3 at every second validation in a row without a better held-out
+        films: films seen in the whole run.
+        name: "cosine" (to zero) or "plateau" (times 0.3 after every 2 validations in a row without a better held-out
             Dice; validations during the warm-up do not count).
         warm_up: share of the run in which the learning rate rises from zero.
-        sides: pairs (share of the run, side): from there on films are prepared at that side; empty for the
-            network's own side throughout. The last should be the network's own.
+        sides: pairs (share of the run, side in px): from that share on, films are prepared at that side. The last
+            should be the network's own side. Empty: the network's own side throughout.
         frozen_encoder: share of the run in which the encoder is frozen.
     """
 
@@ -124,18 +124,18 @@ class ScheduleSection(_Section):
 
 
 class TrainingSection(_Section):
-    """The loop.
+    """The training loop.
 
     Attributes:
-        batch: films a step.
-        precision: "bf16", "fp16" (CUDA alone) or "fp32".
+        batch: films per step.
+        precision: "bf16", "fp16" (CUDA only) or "fp32".
         ema: decay of the weights' moving average, 0 for none.
-        batch_norm_momentum: of all batch norms, or None for the network's own.
-        frozen: modules of the encoder, by the beginning of their names, that stay frozen throughout.
+        batch_norm_momentum: momentum of all batch norms, or None for the network's own.
+        frozen: prefixes of names of encoder modules that stay frozen throughout.
         validate_every: films between validations.
-        patience: validations without a better held-out Dice after which the run stops, 0 for never.
+        patience: stop after this many validations without a better held-out Dice; 0 for never.
         checkpoint_minutes: minutes between checkpoints.
-        workers: processes that load films; 0 loads in the loop itself, the better choice on few cores.
+        workers: processes that load films; 0 loads them in the loop itself, which is better on few cores.
     """
 
     batch: Annotated[int, Field(ge=1)] = 8
@@ -150,7 +150,7 @@ class TrainingSection(_Section):
 
 
 class Configuration(_Section):
-    """Everything that decides what a run does. `provenance` and `terms` stand in the manifest as they are here."""
+    """Everything that defines a run. `provenance` and `terms` are copied into the manifest."""
 
     name: WeightsName
     title: Annotated[str, Field(min_length=1)]
@@ -170,12 +170,13 @@ class Configuration(_Section):
 
 
 def read_configuration(path: Path) -> Configuration:
-    """Read a run's TOML file. Raises SettingsError CONFIGURATION_UNREADABLE, CONFIGURATION_INVALID with the field."""
+    """Read a run's TOML file. Raises SettingsError CONFIGURATION_UNREADABLE or CONFIGURATION_INVALID."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(
-            "CONFIGURATION_UNREADABLE", f"The configuration {path.name} cannot be read as TOML: {error}."
+            "CONFIGURATION_UNREADABLE",
+            f"The configuration {path.name} is not readable as TOML: {error}. Correct the file.",
         ) from error
     return parse_configuration(document)
 
@@ -188,10 +189,10 @@ def parse_configuration(document: dict[str, Any]) -> Configuration:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise SettingsError(
-            "CONFIGURATION_INVALID", f"The configuration is wrong at {where}: {first['msg']}."
+            "CONFIGURATION_INVALID", f"The configuration is wrong at {where}: {first['msg']}. Correct this field."
         ) from error
 
 
 def write_configuration(configuration: Configuration, path: Path) -> None:
-    """Write a configuration, defaults included, as TOML that `read_configuration` reads back."""
+    """Write a configuration, including defaults, as TOML for `read_configuration`."""
     path.write_text(tomli_w.dumps(configuration.model_dump(mode="json", exclude_none=True)), encoding="utf-8")

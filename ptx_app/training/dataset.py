@@ -1,4 +1,4 @@
-"""From a film on disk to what the network learns from, through the app's own `prepare`."""
+"""From a film on disk to a training sample, with the app's own `prepare`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +19,9 @@ from ptx_app.training.sampler import Draw
 
 
 def training_films(configuration: Configuration, data: Path) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
-    """The films of a prepared folder that a configuration trains on and those that it holds out, as `hold_out`.
+    """The films of a prepared folder to train on and those to hold out, as `hold_out` returns them.
 
-    Excluded films are in neither.
+    Excluded films are in neither list.
     """
     section, excluded = configuration.data, excluded_films()
     films = [film for film in read_index(data) if film.split == "train" and film.image_id not in excluded]
@@ -34,11 +34,11 @@ class TrainingExample(TypedDict):
     """One film, or a batch of N with a leading axis.
 
     Attributes:
-        film: (channels, side, side) float32, as `prepare` makes it.
+        film: (channels, side, side) float32, as `prepare` returns it.
         mask: (1, side, side) float32 in {0, 1}.
-        mask_weight: () float32, what the mask's loss counts; 0 where the mask is not known.
+        mask_weight: () float32, weight in the mask loss; 0 if the mask is not known.
         label: () float32, 1 = pneumothorax.
-        position: () int64, of the film in the list of films.
+        position: () int64, index of the film in the list of films.
     """
 
     film: torch.Tensor
@@ -49,7 +49,7 @@ class TrainingExample(TypedDict):
 
 
 class FilmDataset(Dataset[TrainingExample]):
-    """Augmented and prepared films, asked for by `Draw`."""
+    """Augmented and prepared films, indexed by `Draw`."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class FilmDataset(Dataset[TrainingExample]):
         augmentation: Augmentation,
         mask_weights: Mapping[MaskKind, float],
     ) -> None:
-        """`mask_weights`: what a mask of each kind counts in the mask's loss; the mask's confidence scales it."""
+        """`mask_weights`: weight in the mask loss by kind of mask; multiplied by the mask's confidence."""
         self._films, self._store, self._spec = films, store, spec
         self._augmentation, self._mask_weights = augmentation, mask_weights
 

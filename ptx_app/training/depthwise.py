@@ -1,7 +1,7 @@
-"""Depthwise convolutions whose gradients are quick on a CPU: those of 5 × 5 took almost half of a training step.
+"""Depthwise convolutions with fast gradients on a CPU. Those of 5 × 5 took almost half of a training step.
 
-oneDNN's forward passes are quick for any size, and so is the gradient of 3 × 3 weights. It falls back to slow kernels
-for larger weights, and for the input where the stride is 2 and the precision bf16.
+oneDNN is fast in the forward pass for any size, and for the gradient of 3 × 3 weights. It falls back to slow kernels
+for the gradient of larger weights, and for that of the input if the stride is 2 and the precision bf16.
 """
 
 from types import MethodType
@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_QUICK = 3  # side of the weights whose gradient is quick
+_QUICK = 3  # side of the weights with a fast gradient
 _SIDES = (3, 5)
-_PADDING = "static_padding"  # segmentation_models_pytorch pads EfficientNet's layers by a module of this name
+_PADDING = "static_padding"  # the module with which segmentation_models_pytorch pads EfficientNet's layers
 
 
 def quicken_depthwise(module: nn.Module) -> None:
-    """Let the depthwise convolutions (3 × 3 and 5 × 5) of a network on the CPU compute their gradients the quick way.
+    """Make a network's depthwise convolutions (3 × 3 and 5 × 5) use the fast gradients on the CPU.
 
-    Weights, their names and the results stay as they are, up to rounding.
+    Weights and their names do not change; results agree up to rounding.
     """
     for part in module.modules():
         if _is_plain(part) and _is_depthwise(part):
@@ -27,7 +27,7 @@ def quicken_depthwise(module: nn.Module) -> None:
 
 
 def _is_plain(part: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Whether its forward pass pads and convolves and does nothing else, such as padding by the film's size."""
+    """Whether its forward pass only pads and convolves, and for example does not pad by the film's size."""
     return type(part) is nn.Conv2d or (isinstance(part, nn.Conv2d) and hasattr(part, _PADDING))
 
 
@@ -53,7 +53,7 @@ def _forward(self: nn.Conv2d, films: Tensor) -> Tensor:
 
 
 class _Depthwise(torch.autograd.Function):
-    """Of (N, C, H, W) and weights (C, 1, K, K), without padding."""
+    """Depthwise convolution of (N, C, H, W) with weights (C, 1, K, K), without padding."""
 
     @staticmethod
     def forward(ctx: Any, films: Tensor, weight: Tensor, stride: int) -> Tensor:  # noqa: ANN401  (torch types it so)
@@ -77,8 +77,8 @@ def _of_films(grad: Tensor, films: Tensor, weight: Tensor, stride: int) -> Tenso
 
 
 def _of_weight(grad: Tensor, films: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Weights of 5 × 5 are covered by four squares of 3 × 3 that overlap: each is a convolution of its own, of the
-    films moved to the square's corner.
+    """Gradient of 5 × 5 weights from four overlapping 3 × 3 squares that cover them. Each is a separate convolution
+    of the films, shifted to the square's corner.
     """
     whole = torch.zeros_like(weight)
     square = grad.new_zeros(len(weight), 1, _QUICK, _QUICK)
@@ -93,7 +93,7 @@ def _of_weight(grad: Tensor, films: Tensor, weight: Tensor, stride: int) -> Tens
 
 
 def _gradients(grad: Tensor, films: Tensor, weight: Tensor, stride: int, of: tuple[bool, bool]) -> list[Tensor]:
-    """torch's own gradients of (films, weight), those that `of` asks for."""
+    """torch's own gradients of (films, weight), only those selected by `of`."""
     return list(
         torch.ops.aten.convolution_backward(
             grad, films, weight, None, [stride] * 2, [0, 0], [1, 1], False, [0, 0], len(weight), [*of, False]

@@ -1,4 +1,4 @@
-"""The training loop: one pass through the schedule, which a kill interrupts but does not lose."""
+"""The training loop: one pass through the schedule, which can be resumed after a kill."""
 
 import signal
 import time
@@ -42,10 +42,10 @@ _LOGS_A_VALIDATION = 5
 class TrainingRun:
     """A run of one configuration, from its last checkpoint to the end of its schedule.
 
-    With a time limit the rest of the schedule is driven by whichever is further, films seen or time gone, so that the
-    learning rate has fallen to its end when the time is up. A run without one is repeatable where `training.workers`
-    is 0: it goes on after a kill exactly as if there had been none. Workers fetch films ahead, by the share of
-    positives and the side of that moment.
+    With a time limit, progress is measured by films seen or time used, whichever is further, so that the learning rate
+    has reached its end when the time is up. Without one, and with `training.workers` at 0, a run is reproducible: after
+    a kill it continues exactly as if it had not been interrupted. Workers load films ahead, with the share of positives
+    and the side at that moment.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class TrainingRun:
         store: FilmStore,
         device: torch.device | None = None,
     ) -> None:
-        """Build everything, and take up the folder's checkpoint where there is one.
+        """Build everything, and resume from the folder's checkpoint if there is one.
 
         Raises:
             SettingsError: RUN_EXISTS, HELD_OUT_CHANGED, CHECKPOINT_DAMAGED, PRECISION_IMPOSSIBLE.
@@ -66,7 +66,7 @@ class TrainingRun:
         self.device = device or choose_device()
         self._precision = _PRECISIONS[configuration.training.precision]
         if self._precision is torch.float16 and self.device.type != "cuda":
-            raise SettingsError("PRECISION_IMPOSSIBLE", "fp16 trains on CUDA alone. Set training.precision to bf16.")
+            raise SettingsError("PRECISION_IMPOSSIBLE", "fp16 training needs CUDA. Set training.precision to bf16.")
         self.folder, self.held_out = folder, held_out
         self._c, self._store = configuration, store
         self._films = [film for film in films if configuration.data.draw_weights.get(film.mask_kind, 1.0) > 0]
@@ -89,7 +89,7 @@ class TrainingRun:
 
     @classmethod
     def of(cls, configuration: Configuration, data: Path, runs: Path) -> "TrainingRun":
-        """The run of a configuration in a folder of runs, with its films of a prepared folder.
+        """The run of a configuration in a folder of runs, with films from a prepared folder.
 
         Raises:
             SettingsError: as `read_index`, `hold_out`, `FilmStore` and the run itself.
@@ -109,18 +109,18 @@ class TrainingRun:
 
     @property
     def progress(self) -> float:
-        """How much of the schedule is done, in [0, 1]."""
+        """Progress through the schedule, in [0, 1]."""
         by_films = self.films_seen / self._c.schedule.films
         by_time = (time.monotonic() - self._begun) / self._limit
         return min(1.0, max(by_films, self._begun_at + (1 - self._begun_at) * by_time))
 
     def train(self, minutes: float | None = None) -> bool:
-        """Train to the end of the schedule, at the latest in so many minutes.
+        """Train to the end of the schedule, within `minutes` if given.
 
         SIGINT and SIGTERM write a checkpoint and stop.
 
         Returns:
-            Whether the end was reached; else the run can be taken up again.
+            Whether the end was reached. If not, the run can be resumed.
         """
         self._begun, self._begun_at = time.monotonic(), self.progress
         self._limit = float("inf") if minutes is None else minutes * 60
@@ -191,7 +191,7 @@ class TrainingRun:
             batch_sampler=sampler,
             num_workers=self._c.training.workers,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else every start takes a number from the one that dropout draws from
+            generator=torch.Generator(),  # otherwise every start would change the random state of dropout
         )
 
     def _side(self) -> int:
@@ -199,7 +199,7 @@ class TrainingRun:
         return passed[-1] if passed else self._c.input.side
 
     def _step(self, batch: TrainingExample) -> tuple[float, list[float]]:
-        """One step of the optimizer. Returns the loss and the soft Dice of the positive films whose mask is known."""
+        """One optimizer step. Returns the loss, and the soft Dice of positive films with a known mask."""
         section = self._c.training
         set_training(self._module, section, self.progress < self._c.schedule.frozen_encoder)
         self._schedule.set_rates(self.progress)

@@ -1,4 +1,4 @@
-"""Losses by name. Each takes mask logits and truth (N, 1, S, S) and gives one number a film, (N,)."""
+"""Losses by name. Each takes mask logits and truth (N, 1, S, S) and returns one number per film, (N,)."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def bce_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """1 - soft Dice of a film; 0 where the truth is empty, since overlap with nothing says nothing."""
+    """1 - soft Dice of a film; 0 if the truth is empty, because Dice is then meaningless."""
     probability = logits.sigmoid()
     overlap = (probability * truth).sum((1, 2, 3))
     area, true_area = probability.sum((1, 2, 3)), truth.sum((1, 2, 3))
@@ -24,19 +24,19 @@ def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def focal_tversky_loss(logits: Tensor, truth: Tensor, miss: float = 0.7, exponent: float = 0.75) -> Tensor:
-    """(1 - Tversky index) ** exponent, 0 where the truth is empty (Abraham and Khan 2019).
+    """(1 - Tversky index) ** exponent, 0 if the truth is empty (Abraham and Khan 2019).
 
     Args:
         logits, truth: (N, 1, S, S).
-        miss: weight of missed pixels; false ones weigh 1 - miss.
-        exponent: below 1, films with a low index pull harder.
+        miss: weight of missed pixels; false positive pixels weigh 1 - miss.
+        exponent: below 1, films with a high index get a steeper gradient.
     """
     probability = logits.sigmoid()
     overlap = (probability * truth).sum((1, 2, 3))
     missed = ((1 - probability) * truth).sum((1, 2, 3))
     false = (probability * (1 - truth)).sum((1, 2, 3))
     index = (overlap + _SMOOTH) / (overlap + miss * missed + (1 - miss) * false + _SMOOTH)
-    # The power's slope is infinite at a perfect overlap.
+    # The slope of the power is infinite at a perfect overlap.
     return (1 - index).clamp(min=1e-6).pow(exponent) * (truth.sum((1, 2, 3)) > 0)
 
 
@@ -56,14 +56,14 @@ def total_loss(
     mask_weight: Tensor,
     label: Tensor,
 ) -> Tensor:
-    """The loss of a batch: the masks' part, each film by its mask's weight, and the image-level part of all films.
+    """The loss of a batch: the mask loss, weighted film by film, plus the image-level loss of all films.
 
     Args:
-        mask_loss: of `MASK_LOSSES`.
-        image_weight: what the image-level binary cross-entropy counts.
+        mask_loss: one of `MASK_LOSSES`.
+        image_weight: weight of the image-level binary cross-entropy.
         mask_logits, mask: (N, 1, S, S).
         image_logits: (N, 1).
-        mask_weight, label: (N,); a film of mask weight 0 trains the image-level head only.
+        mask_weight, label: (N,); a film with mask weight 0 trains only the image-level head.
 
     Returns:
         () float32.

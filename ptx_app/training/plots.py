@@ -1,4 +1,4 @@
-"""A run's log as a figure."""
+"""A run's log as a plot."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _PANELS = (
 
 
 def draw_curves(folder: RunFolder) -> Path:
-    """Draw loss, Dice, IoU and AUC over the films seen into `curves.png` of the run, and return its path."""
+    """Plot loss, Dice, IoU and AUC against the films seen into the run's `curves.png`. Returns its path."""
     rows = folder.read_log()
     figure, axes = plt.subplots(1, len(_PANELS), figsize=(4 * len(_PANELS), 3), layout="constrained")
     for axis, (title, columns) in zip(axes, _PANELS, strict=True):

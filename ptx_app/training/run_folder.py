@@ -1,4 +1,4 @@
-"""A run's folder: its configuration, where it comes from, its log, and what it needs to go on after a kill."""
+"""A run's folder: configuration, provenance, log, and everything needed to resume after a kill."""
 
 import csv
 import json
@@ -34,11 +34,11 @@ class RunFolder:
         self._held_out_path = path / "held_out.json"
 
     def begin(self, configuration: Configuration, held_out: Sequence[LabelledFilm]) -> None:
-        """Make the folder for a configuration and the films held out, or go on in one that was made for the same.
+        """Make the folder for a configuration and its held-out films, or open the one made for them before.
 
         Raises:
-            SettingsError: RUN_EXISTS where the folder holds a run of another configuration, HELD_OUT_CHANGED where it
-                has held out other films.
+            SettingsError: RUN_EXISTS if the folder holds a run of another configuration, HELD_OUT_CHANGED if that run
+                held out other films.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         kept = self.path / "config.toml"
@@ -46,13 +46,13 @@ class RunFolder:
         if self.checkpoint_path.exists():
             if kept.exists() and read_configuration(kept) != configuration:
                 raise SettingsError(
-                    "RUN_EXISTS", "This run was begun with another configuration. Give the new one another name."
+                    "RUN_EXISTS", "A run of this name has another configuration. Give the new run another name."
                 )
             if self._held_out_path.exists() and self._held_out() != names:
                 raise SettingsError(
                     "HELD_OUT_CHANGED",
-                    "This run was begun with other films held out: the folder of films has changed. Bring the former "
-                    "one back, or give the run another name.",
+                    "This run held out other films before, so the folder of films has changed. Restore that folder, "
+                    "or give the run another name.",
                 )
             return
         write_configuration(configuration, kept)
@@ -66,18 +66,19 @@ class RunFolder:
         (self.path / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
 
     def held_out(self, films: Iterable[LabelledFilm]) -> list[LabelledFilm]:
-        """Those of an index's films that the run has held out, as it wrote them down.
+        """The films of an index that the run has held out, as recorded in its folder.
 
         Raises:
-            SettingsError: RUN_UNFINISHED where it wrote nothing down, HELD_OUT_CHANGED where a film is not there.
+            SettingsError: RUN_UNFINISHED if nothing is recorded, HELD_OUT_CHANGED if a film is missing.
         """
         if not self._held_out_path.exists():
-            raise SettingsError("RUN_UNFINISHED", f"{self.path.name} is no folder of a run. Train it first.")
+            raise SettingsError("RUN_UNFINISHED", f"{self.path.name} is not a run's folder. Train the run first.")
         names = set(self._held_out())
         found = [film for film in films if film.image_id in names]
         if len(found) != len(names):
             raise SettingsError(
-                "HELD_OUT_CHANGED", "Films that the run has held out are missing. Name the folder that it trained on."
+                "HELD_OUT_CHANGED",
+                "Some held-out films of this run are missing. Use the folder of films that it was trained on.",
             )
         return found
 
@@ -86,11 +87,11 @@ class RunFolder:
         return names
 
     def configuration(self) -> Configuration:
-        """The configuration that the run was begun with."""
+        """The configuration that the run was started with."""
         return read_configuration(self.path / "config.toml")
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint; a kill while writing leaves the former one."""
+        """Write a checkpoint. If killed while writing, the previous one remains."""
         partial = self.checkpoint_path.with_suffix(".part")
         torch.save(state, partial)
         partial.replace(self.checkpoint_path)
@@ -101,14 +102,14 @@ class RunFolder:
             return None
         try:
             state: dict[str, Any] = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds
+        except Exception as error:  # torch raises many types
             raise SettingsError(
                 "CHECKPOINT_DAMAGED", "The run's checkpoint cannot be read. Delete the run's folder and train again."
             ) from error
         return state
 
     def save_weights(self, name: str, state: dict[str, Tensor]) -> None:
-        """Write `name`.safetensors as it would be shipped, fp16."""
+        """Write `name`.safetensors in fp16, as it is shipped."""
         partial = self.path / f"{name}.part"
         save_file(half_precision(state), partial)
         partial.replace(self.weights_path(name))
@@ -118,7 +119,7 @@ class RunFolder:
         return self.path / f"{name}.safetensors"
 
     def append_log(self, row: dict[str, float | int | str]) -> None:
-        """Add one line to log.csv, with a header where it is the first."""
+        """Append one line to log.csv, with a header if it is the first."""
         new = not self.log_path.exists()
         with self.log_path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(row))
@@ -134,7 +135,7 @@ class RunFolder:
             return list(csv.DictReader(file))
 
     def films_seen(self, state: str) -> int:
-        """Films that the weights "best" or "last" have seen; 0 before the first line of log.csv."""
+        """Number of films that the weights "best" or "last" have seen; 0 before the first line of log.csv."""
         rows = self.read_log()
         if state == "best":
             validated = [row for row in rows if row["held_out_dice"]]
@@ -142,7 +143,7 @@ class RunFolder:
         return int(rows[-1]["films"]) if rows else 0
 
     def rewind_log(self, films: int) -> None:
-        """Drop what was logged after `films` films: a run that goes on from a checkpoint writes it again."""
+        """Delete log lines after `films` films: a run resumed from a checkpoint writes them again."""
         rows = [row for row in self.read_log() if int(row["films"]) <= films]
         self.log_path.unlink(missing_ok=True)
         for row in rows:

@@ -1,4 +1,4 @@
-"""Which films a run sees, in which order: many positives at first, nature's share at the end."""
+"""Which films a run sees and in which order: many positives at first, their natural share at the end."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from ptx_app.data.index import LabelledFilm, MaskKind
 
 
 class Draw(NamedTuple):
-    """One film of a batch: position in the list of films, seed of its augmentation, side to prepare it at."""
+    """One film of a batch: index in the list of films, seed of its augmentation, side in px to prepare it at."""
 
     film: int
     seed: int
@@ -18,9 +18,9 @@ class Draw(NamedTuple):
 class FallingShareSampler:
     """Endless batches whose share of positive films falls with the run's progress.
 
-    Films are kept in strata of one label and mask kind. Each stratum is dealt like a pack of cards, shuffled anew when
-    it is used up, so that no film comes twice before all of its stratum came once. What is dealt depends on the seed
-    and on the number of films dealt of each stratum alone: `dealt` is the whole state.
+    Films are grouped into strata by label and mask kind. Each stratum is dealt like a pack of cards and shuffled again
+    when it is used up, so no film comes twice before every film of its stratum came once. The order depends only on the
+    seed and on the number of films dealt from each stratum: `dealt` is the whole state.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class FallingShareSampler:
     ) -> None:
         """Args:
         films: the training films.
-        batch: films a batch.
-        seed: of everything drawn.
-        positive_share, side: asked before each batch.
-        draw_weights: how often a film of that mask kind is dealt beside the others of its label.
-        dealt: films dealt before, by stratum, to go on where a run stopped.
+        batch: films per batch.
+        seed: seed of all random choices.
+        positive_share, side: called before each batch.
+        draw_weights: how often a film is dealt relative to others of its label, by mask kind.
+        dealt: films dealt before, by stratum, to resume a run.
         """
         self._strata: dict[str, list[int]] = {}
         self._weights: dict[str, float] = {}
@@ -69,5 +69,5 @@ class FallingShareSampler:
 
 
 def stratum(film: LabelledFilm) -> str:
-    """The stratum that a film is dealt from."""
+    """The name of a film's stratum."""
     return f"{'positive' if film.positive else 'negative'} {film.mask_kind}"

@@ -1,4 +1,4 @@
-"""Masks that a teacher, a model trained before, draws on films known to be positive whose own mask is lost.
+"""Masks drawn by a teacher, a model trained before, on positive films without a mask.
 
 The simplest form of self-training (Xie et al., Self-training with Noisy Student, CVPR 2020): one teacher, hard masks.
 """
@@ -22,12 +22,12 @@ from ptx_app.weights.fetch import resolve
 
 
 def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -> list[LabelledFilm]:
-    """The films, those of an image-level label alone with the teacher's masks where it draws any.
+    """The films, where those with only an image-level label get the teacher's mask, if it draws one.
 
     Args:
-        films: of a run, in their order.
-        teacher: name of weights in the manifest, averaged with the mirrored film whatever their entry says.
-        cache: folder in which the masks are kept, so that the same teacher draws each once.
+        films: of a run, in order.
+        teacher: name of weights in the manifest. Flip averaging is used whatever the entry says.
+        cache: folder for the masks, so that a teacher draws each mask only once.
 
     Raises:
         WeightsError: as `resolve` and TorchNetwork.
@@ -48,9 +48,9 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
 
 
 def teacher_mask(detector: Detector, film: Picture) -> tuple[Picture, float]:
-    """A teacher's mask of a positive film (H, W) uint8, whatever its score: (512, 512) uint8 in {0, 255}.
+    """The teacher's mask (512, 512) uint8 in {0, 255} of a positive film (H, W) uint8, whatever its score.
 
-    The second value says how sure the teacher is, the mean probability inside the mask, in [0, 1]; 0 for an empty one.
+    The second value is the teacher's confidence: the mean probability inside the mask, in [0, 1]; 0 if it is empty.
     """
     point = detector.weights.operating_point()
     prediction = detector.predict(detector.prepare(as_pixels(film)))

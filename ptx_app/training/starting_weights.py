@@ -1,4 +1,4 @@
-"""What a network starts from: a whole network's weights, an encoder's, or none."""
+"""Starting weights: those of a whole network, of an encoder, or none."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from ptx_app.model.manifest import ROOT
 from ptx_app.model.torch_network import build_module
 from ptx_app.training.configuration import NetworkSection
 
-# The classifier's last convolution, which segmentation_models_pytorch keeps in EfficientNet's encoders and never runs.
+# The classifier's last convolution: segmentation_models_pytorch keeps it in EfficientNet encoders but never runs it.
 _NEVER_RUN = ("_conv_head.", "_bn1.")
 
 
 def build_network(section: NetworkSection) -> nn.Module:
-    """The network of a configuration with the weights that it starts from.
+    """The network of a configuration with its starting weights loaded.
 
     Raises:
         WeightsError: NETWORK_UNKNOWN, WEIGHTS_DAMAGED, WEIGHTS_MISFIT, WEIGHTS_UNREACHABLE.
@@ -27,7 +27,8 @@ def build_network(section: NetworkSection) -> nn.Module:
         module = build_module(section.spec(), "imagenet" if downloads else None)
     except OSError as error:
         raise WeightsError(
-            "WEIGHTS_UNREACHABLE", "The encoder's ImageNet weights cannot be downloaded. Name a file of them instead."
+            "WEIGHTS_UNREACHABLE",
+            "The encoder's ImageNet weights cannot be downloaded. Set encoder_weights to a file instead.",
         ) from error
     if section.start is not None:
         load_exactly(module, read_state(ROOT / section.start))
@@ -37,7 +38,7 @@ def build_network(section: NetworkSection) -> nn.Module:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file as float32, int8 ones unpacked by the scale per output channel kept beside them.
+    """Tensors of a safetensors file as float32. Int8 tensors are unpacked with the scale stored per output channel.
 
     Raises:
         WeightsError: WEIGHTS_DAMAGED.
@@ -45,7 +46,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         packed = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise WeightsError("WEIGHTS_DAMAGED", "The weights to start from are missing or damaged.") from error
+        raise WeightsError(
+            "WEIGHTS_DAMAGED", "The starting weights are missing or damaged. Check the path in the configuration."
+        ) from error
     return {
         name: _unpacked(tensor, packed.get(f"{name}.scale"))
         for name, tensor in packed.items()
@@ -60,15 +63,15 @@ def _unpacked(tensor: Tensor, scale: Tensor | None) -> Tensor:
 
 
 def load_exactly(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state that must name every tensor that the module computes with; others may be missing.
+    """Load a state that must contain every tensor that the module uses; unused ones may be missing.
 
-    Some encoders of segmentation_models_pytorch override load_state_dict and say nothing of what is missing, hence
-    torch's own.
+    It calls torch's own load_state_dict, because some encoders of segmentation_models_pytorch override it and do not
+    report missing tensors.
 
     Raises:
         WeightsError: WEIGHTS_MISFIT.
     """
-    misfit = WeightsError("WEIGHTS_MISFIT", "The weights to start from belong to another network.")
+    misfit = WeightsError("WEIGHTS_MISFIT", "The starting weights belong to another network. Check the configuration.")
     try:
         missing, unexpected = nn.Module.load_state_dict(module, state, strict=False)
     except RuntimeError as error:
@@ -82,7 +85,7 @@ def _does_without(name: str) -> bool:
 
 
 def half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state as it is shipped: fp16, counters as they are."""
+    """A state as it is shipped: floats in fp16, counters unchanged."""
     return {
         name: (tensor.to(torch.float16) if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in state.items()

@@ -1,4 +1,4 @@
-"""How a run is doing on the films held out from it: quick, at the network's own side."""
+"""Quick validation of a run on its held-out films, at the network's own side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MASK_THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6)
 
 @dataclass(frozen=True)
 class Validation:
-    """Means over the films held out: Dice and IoU of positive films at the best of `_MASK_THRESHOLDS`, and AUC."""
+    """Figures on held-out films: mean Dice and IoU of positive films at the best of `_MASK_THRESHOLDS`, and AUC."""
 
     dice: float
     iou: float
@@ -35,7 +35,7 @@ def validate(
     precision: torch.dtype | None,
     batch: int = 4,
 ) -> Validation:
-    """Run a network over films held out. `precision`: of automatic mixed precision, or None."""
+    """Run a network on held-out films. `precision`: dtype of automatic mixed precision, or None."""
     module.eval()
     scores: list[float] = []
     overlaps: list[list[tuple[float, float]]] = []

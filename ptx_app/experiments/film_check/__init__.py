@@ -1,1 +1,1 @@
-"""The picture check for chest films: what it is trained on, how it is trained, what it refuses."""
+"""The film check: training data, training, and evaluation."""

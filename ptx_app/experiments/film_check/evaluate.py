@@ -1,4 +1,4 @@
-"""What the picture check for chest films refuses, rightly and wrongly, and the page of figures."""
+"""What the film check rejects, rightly and wrongly, and the report about it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +15,7 @@ from ptx_app.experiments.film_check.pictures import Picture
 from ptx_app.film import read_film
 from ptx_app.film.check.classifier import Appearance, Layers, classify
 
-# How films are laid wrong: name, degrees clockwise, inverted.
+# Wrong orientations of films: name, degrees clockwise, inverted.
 _WAYS = (
     ("turned by 90° clockwise", 90, False),
     ("turned by 180°", 180, False),
@@ -23,7 +23,7 @@ _WAYS = (
     ("inverted", 0, True),
     ("inverted and turned by 180°", 180, True),
 )
-# Pictures of the DICOM cases that are no frontal film, one of each: where there are several, they show the same.
+# DICOM cases that are not frontal films. Of several cases with the same picture, only one is listed.
 _NO_FILMS = (
     "bad_sequence.dcm",
     "modality_lut_sequence.dcm",
@@ -42,24 +42,24 @@ _NO_FILMS = (
     "ts_htj2k_201.dcm",
 )
 _TURNED_CASE = "trap_rotated90_clockwise.dcm"
-# What a look at the films refused has shown.
-_IN_TRUTH = {"6984.1517875202.223625": "in truth a lateral film, which the collection calls frontal"}
-_NAMED = 8  # odd ones named in a line of the page
+# Found by looking at the rejected films.
+_IN_TRUTH = {"6984.1517875202.223625": "in fact a lateral film that the collection calls frontal"}
+_NAMED = 8  # most exceptions listed in a row of the report
 
-# For each way of splitting: the networks, and which of the other pictures these have not learned from.
+# For each way of splitting: the networks, and the other pictures that they were not trained on.
 Splits = Mapping[str, Sequence[tuple[Layers, Sequence[int]]]]
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Where the pictures lie.
+    """Where the pictures are.
 
     Attributes:
-        films: films to learn from.
+        films: films to train on.
         validation: films of the same collections, other patients.
-        elsewhere: films of other hospitals, of which others were learned from.
-        others: pictures that are no frontal films.
-        cases: folder of DICOM files, never learned from.
+        elsewhere: films of other hospitals that were not trained on, though others of these hospitals were.
+        others: pictures that are not frontal films.
+        cases: folder of DICOM files, never trained on.
     """
 
     films: Sequence[Path]
@@ -73,12 +73,12 @@ def grey_of_file(path: Path) -> Picture:
     """A picture file as (H, W) float32 in [0, 1]. Raises SettingsError FILM_UNREADABLE."""
     picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if picture is None:
-        raise SettingsError("FILM_UNREADABLE", "A picture in the folder of data cannot be read. Prepare it again.")
+        raise SettingsError("FILM_UNREADABLE", "A picture in the data folder cannot be read. Replace it.")
     return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def wilson(hits: int, tries: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval (1927) of a share, within [0, 1]; (0, 1) of no tries."""
+    """Wilson's 95 % score interval (1927) of a share, within [0, 1]; (0, 1) without tries."""
     if not tries:
         return 0.0, 1.0
     low, high = binomtest(hits, tries).proportion_ci(method="wilson")
@@ -87,14 +87,14 @@ def wilson(hits: int, tries: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Row:
-    """One group of pictures: how many were refused and for the right reason, and the odd ones.
+    """One group of pictures: how many were rejected, how many for the right reason, and the exceptions.
 
     Attributes:
         group: which pictures.
-        wanted: whether they should be refused.
-        refused, of: how many were, of how many.
-        named: how many were refused with the right reason; None where any reason is right.
-        odd: names of those that were refused and should not have been, or the other way round.
+        wanted: whether they should be rejected.
+        refused, of: number rejected, and size of the group.
+        named: number rejected for the right reason; None if any reason is right.
+        odd: names of those wrongly rejected or wrongly accepted.
     """
 
     group: str
@@ -106,12 +106,12 @@ class Row:
 
 
 def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
-    """Look at every group of pictures.
+    """Run the film check on every group of pictures.
 
     Args:
         layers: the networks to ship, measured on films and DICOM cases.
-        pictures: where the pictures lie.
-        splits: the networks that measure the other pictures.
+        pictures: where the pictures are.
+        splits: the networks for measuring on the other pictures.
     """
 
     def look(path: Path, turned: int = 0, inverted: bool = False) -> Appearance:
@@ -122,7 +122,7 @@ def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
     elsewhere = {path.stem: look(path) for path in pictures.elsewhere}
     rows = [
         _row("SIIM-ACR validation films", films, wanted=False),
-        _row("films of Montgomery, Shenzhen and others, not learned from", elsewhere, wanted=False),
+        _row("films of Montgomery, Shenzhen and others, not trained on", elsewhere, wanted=False),
     ]
     for way, turned, inverted in _WAYS:
         laid = {path.stem: look(path, turned, inverted) for path in pictures.validation}
@@ -153,18 +153,18 @@ def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
 def page(rows: Sequence[Row], sha256: str) -> str:
     """The figures as Markdown, for the weights of that hash."""
     lines = [
-        "# The picture check for chest films",
+        "# The film check",
         "",
-        "Written by `ptx film-check`, which also trains the check. In brackets: Wilson's 95 % interval. Weights:",
+        "Written by `ptx film-check`, which also trains the film check. In brackets: Wilson's 95 % interval. Weights:",
         f"sha256 `{sha256[:16]}…`.",
         "",
         "Other pictures are photographs, drawings, CT and MR slices, and radiographs of other parts of the body. Each",
-        "was judged by a check that had not been trained on it: in five folds, and with all pictures of its kind left",
-        "out. The DICOM cases were never trained on; only their pixels count here, not their headers. The cut-off was",
-        "set on training films, each judged by a check trained on the other half. That was done after a check without",
-        "it had taken the dental panorama among the DICOM cases for a film.",
+        "was tested with a check that had not been trained on it: in five folds, and with all pictures of its kind",
+        "left out. The DICOM cases were never trained on. Only their pixels are tested here, not their headers. The",
+        "cut-off was set on training films, each tested with a check trained on the other half. It was introduced",
+        "after a check without it had accepted the dental panorama among the DICOM cases.",
         "",
-        "| Pictures | Should be | Refused | Share | For the right reason | Not as it should be |",
+        "| Pictures | Should be | Rejected | Share | For the right reason | Exceptions |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
@@ -172,7 +172,7 @@ def page(rows: Sequence[Row], sha256: str) -> str:
         share = f"{row.refused / max(row.of, 1):.1%} ({low:.1%} to {high:.1%})"
         named = "" if row.named is None else f"{row.named} of {row.of}"
         odd = ", ".join(row.odd[:_NAMED]) + (f" and {len(row.odd) - _NAMED} more" if len(row.odd) > _NAMED else "")
-        wanted = "refused" if row.wanted else "taken"
+        wanted = "rejected" if row.wanted else "accepted"
         lines.append(f"| {row.group} | {wanted} | {row.refused} of {row.of} | {share} | {named} | {odd} |")
     return "\n".join(lines) + "\n"
 
@@ -193,7 +193,7 @@ def _row(
 def _classify_cases(layers: Layers, folder: Path, names: Sequence[str]) -> dict[str, Appearance]:
     seen = {}
     for name in names:
-        with suppress(FilmError):  # refused by the reader, before there is a picture
+        with suppress(FilmError):  # rejected by the reader, before there is a picture
             seen[name] = classify(read_film((folder / name).read_bytes()).pixels, layers)
     return seen
 
@@ -208,6 +208,6 @@ def _is_none(seen: Appearance) -> bool:
 
 def _words(seen: Appearance) -> str:
     if not seen.film:
-        return "blank" if seen.blank else "no film"
+        return "blank" if seen.blank else "not a film"
     turned = f"turned by {seen.turned}°" if seen.turned else ""
     return ", ".join(filter(None, (turned, "inverted" if seen.inverted else ""))) or "upright film"

@@ -1,7 +1,7 @@
-"""Train the picture check for chest films, and measure it.
+"""Train the film check, and measure it.
 
-Films come from `siim-512/` and `lungs-384/`, other pictures from `not-chest/` of the folder of data; `dicom-cases/` is
-measured on and never trained on. Some five minutes on one core.
+Films come from `siim-512/` and `lungs-384/` in the data folder, other pictures from `not-chest/`. `dicom-cases/` is
+only measured on, never trained on. Takes about five minutes on one core.
 """
 
 import csv
@@ -30,25 +30,25 @@ from ptx_app.weights.verify import digest
 
 _SEED = 20
 _MEMBERS, _HIDDEN, _EPOCHS = 3, (32, 16), 12
-_VARIED, _WRONG = 3, 3  # of each film, beside the film itself
-_MADE, _OTHER = 5_500, 9_000  # made ones for each half of the films
-_REFUSED = 0.003  # share of unseen films that may be refused
+_VARIED, _WRONG = 3, 3  # per film, in addition to the film itself
+_MADE, _OTHER = 5_500, 9_000  # synthetic pictures for each half of the films
+_REFUSED = 0.003  # share of unseen films that may be rejected
 _FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a check learns from: `values` (n, FEATURES), `upright` (n,) whether an upright film."""
+    """Training data of a film check: `values` (n, FEATURES), and `upright` (n,), whether it is an upright film."""
 
     values: Floats
     upright: NDArray[np.bool_]
 
 
 def find_pictures(data: Path) -> Pictures:
-    """Find the films and the other pictures of the folder of data.
+    """Find the films and the other pictures in the data folder.
 
     Raises:
-        SettingsError: DATA_MISSING where one of the three folders is not there, or cannot be read.
+        SettingsError: DATA_MISSING if one of the three folders is missing or cannot be read.
     """
     try:
         films = {split: _indexed(data / "siim-512", split) for split in ("train", "val")}
@@ -56,7 +56,7 @@ def find_pictures(data: Path) -> Pictures:
         others = sorted((data / "not-chest").iterdir())
     except (OSError, KeyError) as error:
         raise SettingsError(
-            "DATA_MISSING", "Name a folder that holds siim-512, lungs-384 and not-chest with --data, or set PTX_DATA."
+            "DATA_MISSING", "Set --data or PTX_DATA to a folder that holds siim-512, lungs-384 and not-chest."
         ) from error
     return Pictures(
         films=[*films["train"], *lungs["train"]],
@@ -68,7 +68,7 @@ def find_pictures(data: Path) -> Pictures:
 
 
 def lesson_of_films(films: Sequence[Picture], draw: Generator) -> Lesson:
-    """Every film, varied and lying wrong, and made pictures that are none: what all checks here learn from."""
+    """Every film, varied and in wrong orientations, and synthetic pictures: training data of all checks here."""
 
     def pictures() -> Iterable[tuple[Picture, bool]]:
         for film in films:
@@ -81,17 +81,17 @@ def lesson_of_films(films: Sequence[Picture], draw: Generator) -> Lesson:
 
 
 def lesson_of_others(others: Sequence[Picture], draw: Generator) -> Lesson:
-    """Pictures that are no films, each varied many times."""
+    """Pictures that are not films, each varied many times."""
     chosen = (others[int(draw.integers(len(others)))] for _ in range(_OTHER))
     return _lesson((vary_other(picture, draw), False) for picture in chosen)
 
 
 def learn(lessons: Sequence[Lesson], cut: float = 0.0) -> Layers:
-    """Fit the networks. Their weights are rounded as they are shipped, so that what is measured is what is used.
+    """Fit the networks. Their weights are rounded as they are shipped, so the figures are those of the shipped weights.
 
     Args:
-        lessons: what to learn from.
-        cut: logit that shall become 0, from where on a picture is taken for an upright film.
+        lessons: training data.
+        cut: logit to shift to 0; from there on, a picture is accepted as an upright film.
     """
     values = np.concatenate([lesson.values for lesson in lessons])
     upright = np.concatenate([lesson.upright for lesson in lessons])
@@ -101,7 +101,7 @@ def learn(lessons: Sequence[Lesson], cut: float = 0.0) -> Layers:
             _HIDDEN, alpha=3e-3, batch_size=256, max_iter=_EPOCHS, n_iter_no_change=_EPOCHS, random_state=seed
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is the end that is meant
+            warnings.simplefilter("ignore", ConvergenceWarning)  # stopping at the maximum number of epochs is intended
             members.append(network.fit(values, upright))
 
     def stacked(arrays: Iterable[Floats]) -> Floats:
@@ -118,12 +118,12 @@ def learn(lessons: Sequence[Lesson], cut: float = 0.0) -> Layers:
 
 
 def cut_for(halves: Sequence[Sequence[Picture]], lessons: Sequence[Lesson], of_others: Lesson) -> float:
-    """The logit below which `_REFUSED` of the films lie, each half looked at by networks that learned from the other.
+    """The logit below which `_REFUSED` of the films lie. Each half is tested with networks trained on the other.
 
     Args:
         halves: two halves of the films.
-        lessons: what was made of each.
-        of_others: what is no film.
+        lessons: training data made from each half.
+        of_others: training data from pictures that are not films.
     """
     unseen = [
         logits(learn([lesson, of_others]), np.stack([reduce(film) for film in half]))
@@ -133,19 +133,19 @@ def cut_for(halves: Sequence[Sequence[Picture]], lessons: Sequence[Lesson], of_o
 
 
 def learn_all(pictures: Pictures, say: Callable[[str], None]) -> tuple[Layers, Splits]:
-    """The check to ship, and those that measure it on pictures that they have not learned from.
+    """The film check to ship, and others for measuring on pictures that they were not trained on.
 
     Returns:
-        (networks that learned from everything, {way of splitting: [(networks, pictures that these have not seen)]}).
+        (networks trained on everything, {way of splitting: [(networks, pictures that they were not trained on)]}).
     """
     draw = np.random.default_rng(_SEED)
     films = [_reduced(path) for path in pictures.films]
     halves = films[::2], films[1::2]
     of_films = [lesson_of_films(half, draw) for half in halves]
-    say(f"{sum(len(lesson.upright) for lesson in of_films)} pictures of {len(films)} films and made ones")
+    say(f"{sum(len(lesson.upright) for lesson in of_films)} pictures from {len(films)} films, and synthetic ones")
     others = [_reduced(path) for path in pictures.others]
     cut = cut_for(halves, of_films, lesson_of_others(others, np.random.default_rng(_SEED)))
-    say(f"{_REFUSED:.1%} of unseen films lie below a logit of {cut:.2f}")
+    say(f"{_REFUSED:.1%} of unseen films have a logit below {cut:.2f}")
     everything = range(len(others))
     kinds = [path.stem.split("__")[0] for path in pictures.others]
     order = draw.permutation(len(kinds))
@@ -157,7 +157,7 @@ def learn_all(pictures: Pictures, say: Callable[[str], None]) -> tuple[Layers, S
     def without(unseen: Sequence[int]) -> Layers:
         seen = [others[i] for i in everything if i not in unseen]
         layers = learn([*of_films, lesson_of_others(seen, np.random.default_rng(_SEED))], cut)
-        say(f"learned without {len(unseen)} of the other pictures")
+        say(f"trained without {len(unseen)} of the other pictures")
         return layers
 
     return without([]), {name: [(without(unseen), unseen) for unseen in folds] for name, folds in splits.items()}
@@ -192,7 +192,7 @@ def _lesson(pictures: Iterable[tuple[Picture, bool]], batch: int = 1000) -> Less
 
 
 def register() -> None:
-    """Write size and hash of the check's weights into the manifest. Raises WeightsError as `write_document`."""
+    """Write size and hash of the film check's weights to the manifest. Raises WeightsError as `write_document`."""
     entry = {
         "name": "film-check",
         "location": WEIGHTS_PATH.relative_to(ROOT).as_posix(),
@@ -206,10 +206,10 @@ def register() -> None:
 
 
 def train_and_measure(data: Path, weights: Path, report: Path) -> None:
-    """Train the check, measure it, and write both; the app's own weights are put into the manifest too.
+    """Train the film check, measure it, and write weights and report. The app's own weights also get a manifest entry.
 
     Args:
-        data: folder that holds siim-512, lungs-384, not-chest and dicom-cases.
+        data: folder with siim-512, lungs-384, not-chest and dicom-cases.
         weights: safetensors file to write.
         report: Markdown file to write.
 

@@ -1,6 +1,6 @@
-"""What the check for chest films learns from: films as they may come, films that lie wrong, and what is no film.
+"""Training pictures of the film check: varied films, films in wrong orientations, and pictures that are not films.
 
-All pictures here are (side, side) float32 in [0, 1], 1 = white, and every function draws from the generator it gets.
+All pictures here are (side, side) float32 in [0, 1], 1 = white. Every function draws from the generator that it gets.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-PICTURE_SIDE = 128  # px; twice the check's thumbnail, so that a changed picture is as sharp as a reduced one
-# Turns anticlockwise in quarters, and whether inverted; the likeliest mistakes twice.
+PICTURE_SIDE = 128  # px; twice the film check's thumbnail, so that a transformed picture is as sharp as a reduced one
+# Quarter turns anticlockwise, and whether inverted. The most likely mistakes are listed twice.
 _WRONG_WAYS = ((1, 0), (2, 0), (2, 0), (3, 0), (0, 1), (0, 1), (1, 1), (2, 1), (3, 1))
 
 Picture = NDArray[np.float32]
 
 
 def vary_film(film: Picture, draw: Generator) -> Picture:
-    """The same film, mirrored, placed, exposed, marked and bordered otherwise; still an upright film."""
+    """The same film with other mirroring, position, exposure, marks and borders. It is still an upright film."""
     picture = film[:, ::-1] if draw.random() < 0.5 else film
     picture = _placed(picture, draw, turn=16, scale=0.18, shift=0.08, stretch=0.15)
     picture = _exposed(picture, draw)
-    if draw.random() < 0.3:  # a letter, a label or a blackened name
+    if draw.random() < 0.3:  # a letter, a label or a blacked-out name
         height, width = draw.integers(3, 12), draw.integers(4, 24)
         row, column = draw.integers(0, PICTURE_SIDE - height), draw.integers(0, PICTURE_SIDE - width)
         picture[row : row + height, column : column + width] = draw.choice([0.0, 1.0])
@@ -39,7 +39,7 @@ def lay_wrong(film: Picture, draw: Generator) -> Picture:
 
 
 def no_film(films: Sequence[Picture], draw: Generator) -> Picture:
-    """A made picture that is no film: noise, drawings, text, patterns; a film scrambled, in parts or far too close."""
+    """A synthetic picture that is not a film: noise, drawings, text, patterns, or a film scrambled or cut up."""
     film, other = (films[int(draw.integers(len(films)))] for _ in range(2))
     kinds: tuple[Callable[[], Picture], ...] = (
         lambda: _noise(draw),
@@ -56,7 +56,7 @@ def no_film(films: Sequence[Picture], draw: Generator) -> Picture:
 
 
 def vary_other(picture: Picture, draw: Generator) -> Picture:
-    """A picture that is no film, changed more than a film may be: it stays none whatever is done to it."""
+    """A picture that is not a film, changed more than a film may be. Whatever the change, it is still not a film."""
     picture = np.rot90(picture, int(draw.integers(4))) if draw.random() < 0.5 else picture
     picture = picture[:, ::-1] if draw.random() < 0.5 else picture
     picture = _cropped(picture, draw, least=0.4, most=0.95) if draw.random() < 0.5 else picture
@@ -101,7 +101,7 @@ def _bordered(picture: Picture, draw: Generator, most: float) -> Picture:
 
 
 def _collimated(picture: Picture, draw: Generator) -> Picture:
-    """A small child's film: a good part of the picture is black."""
+    """A small child's film: a large part of the picture is black."""
     height, width = (int(PICTURE_SIDE * share) for share in draw.uniform(0.5, 0.9, 2))
     top, left = int(draw.integers(0, PICTURE_SIDE - height)), int(draw.integers(0, PICTURE_SIDE - width))
     return _pasted(np.zeros((PICTURE_SIDE, PICTURE_SIDE), np.float32), picture, top, left, height, width)
@@ -144,7 +144,7 @@ def _shuffled(film: Picture, other: Picture, draw: Generator) -> Picture:
 
 
 def _scrambled(film: Picture, draw: Generator) -> Picture:
-    """The film's spectrum with the phases of noise: its greys and its sharpness, and nothing of its shape."""
+    """The film's spectrum with the phases of noise. It keeps grey levels and sharpness but not the shape."""
     phases = np.angle(np.fft.rfft2(draw.normal(size=film.shape)))
     scrambled = np.fft.irfft2(np.abs(np.fft.rfft2(film)) * np.exp(1j * phases), s=film.shape)
     return np.asarray(scrambled, np.float32)
@@ -160,7 +160,7 @@ def _noise(draw: Generator) -> Picture:
 
 
 def _drawing(draw: Generator) -> Picture:
-    """Ellipses, boxes, lines and polygons, sharp or soft, clean or grained; often on an outline, as a slice is."""
+    """Ellipses, boxes, lines and polygons, sharp or soft, clean or grainy; often inside an outline, like a slice."""
     picture = np.full((PICTURE_SIDE, PICTURE_SIDE), draw.choice([0.0, 1.0, draw.random()]), np.float32)
 
     def point() -> tuple[int, int]:
@@ -204,7 +204,7 @@ def _text(draw: Generator) -> Picture:
 
 
 def _pattern(draw: Generator) -> Picture:
-    """A ramp, a spot, a grating or a chequerboard, with a little noise."""
+    """A ramp, a spot, a grating or a chequerboard, with some noise."""
     down, right = (grid.astype(np.float32) for grid in np.mgrid[-1 : 1 : PICTURE_SIDE * 1j, -1 : 1 : PICTURE_SIDE * 1j])
     angle = draw.uniform(0, 2 * np.pi)
     along, across = np.cos(angle) * right + np.sin(angle) * down, np.cos(angle) * down - np.sin(angle) * right
