@@ -1,4 +1,4 @@
-"""What tests share: where the films are, and a browser."""
+"""Fixtures shared by the tests: the folder of films, and a browser."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of films, masks and cases that the repository may not hold; PTX_DATA names it."""
+    """The folder of films, masks and cases, set by PTX_DATA. The repository may not contain them."""
     folder = os.environ.get("PTX_DATA")
     if not folder:
-        pytest.skip("PTX_DATA is not set: the films are not at hand")
+        pytest.skip("PTX_DATA is not set, so there are no films")
     return Path(folder)

@@ -55,7 +55,7 @@ def downloaded(page, label: str) -> bytes:
     return Path(caught.value.path()).read_bytes()
 
 
-def test_a_dropped_dicom_is_outlined_and_what_is_taken_away_is_right(page, film):
+def test_a_dropped_dicom_is_outlined_and_the_downloads_are_right(page, film):
     drop(page, ("film.dcm", film))
     page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
     page.locator("img.film").wait_for()

@@ -1,4 +1,4 @@
-"""python -m ptx_app predict, and that what it says of DICOM films is what was measured in training."""
+"""ptx predict, and that its results on DICOM films are the figures measured in training."""
 
 import csv
 import os
@@ -40,7 +40,7 @@ def done(tmp_path_factory) -> tuple[int, Path]:
     return status, output
 
 
-def test_every_file_is_a_row_and_a_failure_is_told_by_the_exit_status(done):
+def test_every_file_is_a_row_and_the_exit_status_reports_a_failure(done):
     status, output = done
     rows = {Path(row["file"]).name: row for row in table(output)}
     assert status == 1
@@ -115,7 +115,7 @@ def test_refused_files_have_not_failed(tmp_path):
     assert main(["predict", str(tmp_path / "slice"), "--output", str(tmp_path / "out")]) == 0
 
 
-def test_what_was_refused_can_be_judged_all_the_same(tmp_path):
+def test_a_rejected_film_can_be_analysed_anyway(tmp_path):
     (tmp_path / "slice").write_bytes(ct_slice())
     assert main(["predict", str(tmp_path / "slice"), "--output", str(tmp_path / "out"), "--all"]) == 0
     assert table(tmp_path / "out")[0]["status"] == "ok"
@@ -135,7 +135,7 @@ def test_what_was_refused_can_be_judged_all_the_same(tmp_path):
         (["predict", "{}/films/a.png", "{}/films/a_mask.png", "--output", "{}/films"], "OUTPUT_IS_INPUT"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_with_a_code(words, code, tmp_path, capsys):
+def test_errors_are_one_sentence_with_a_code(words, code, tmp_path, capsys):
     for name in ("a.png", "a_mask.png"):
         (tmp_path / "films").mkdir(exist_ok=True)
         (tmp_path / "films" / name).write_bytes(b"the user's own")
@@ -162,7 +162,7 @@ def test_walk_goes_in_order_and_says_what_is_missing(tmp_path):
         list(walk([tmp_path / "missing"]))
 
 
-def test_stems_never_meet():
+def test_stems_are_unique():
     files = [Path(name) for name in ("x/a.dcm", "y/a.png", "a", "1.2.840.5", "a-2.jpg")]
     named = stems(files)
     assert len(set(named)) == len(named)
@@ -171,7 +171,7 @@ def test_stems_never_meet():
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1), max_size=8))
-def test_long_stems_are_cut_between_characters_and_never_meet(names):
+def test_long_stems_are_cut_between_characters_and_are_unique(names):
     named = stems([Path("x", name * 80) for name in names if name not in (".", "..")])
     assert len(set(named)) == len(named)
     assert all(len(os.fsencode(name)) <= 204 and name.encode() for name in named)
@@ -188,7 +188,7 @@ def test_help_and_unknown_verbs_do_not_import_torch():
 
 
 def run_lengths_to_mask(rows: list[str], side: int = 1024) -> np.ndarray:
-    """The challenge's masks: relative runs down the columns, "-1" for none."""
+    """The challenge's masks: relative run lengths down the columns, "-1" for none."""
     flat = np.zeros(side * side, bool)
     for row in rows:
         numbers = [int(word) for word in row.split()]
@@ -203,7 +203,7 @@ def run_lengths_to_mask(rows: list[str], side: int = 1024) -> np.ndarray:
 @pytest.mark.parametrize("name", [entry.name for entry in load_manifest().weights])
 def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path, name):
     folder = data_dir / "siim-val-dicom"
-    # "--all": one of the hundred is a lateral that the check refuses, and the figures are the model's, not the check's.
+    # "--all": the film check rejects one of the hundred, a lateral, and the figures are those of the model alone.
     words = ["predict", str(folder / "dicom-images"), "--output", str(tmp_path), "--probability", "--all"]
     status = main([*words, "--weights", name])
     assert status == 0

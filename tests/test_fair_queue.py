@@ -1,4 +1,4 @@
-"""The fair queue before the readers and the network."""
+"""The fair queue for the sandbox and the network."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ def test_one_at_a_time_in_the_order_of_arrival():
     assert order == list(range(6))
 
 
-def test_whoever_waits_is_told_how_many_are_before():
+def test_a_waiting_caller_learns_how_many_are_ahead():
     fair_queue, places = FairQueue(), []
     with fair_queue.turn():
         thread = threading.Thread(target=lambda: fair_queue.turn(places.append, every=0.01).__enter__())
@@ -42,7 +42,7 @@ def test_whoever_waits_is_told_how_many_are_before():
     assert set(places) == {1}
 
 
-def test_whoever_gives_up_waiting_gives_up_the_place():
+def test_a_caller_that_stops_waiting_leaves_the_queue():
     fair_queue = FairQueue()
 
     def give_up(place: int) -> None:
@@ -50,7 +50,7 @@ def test_whoever_gives_up_waiting_gives_up_the_place():
 
     with fair_queue.turn(), pytest.raises(InterruptedError), fair_queue.turn(give_up):
         pass
-    with fair_queue.turn(lambda place: pytest.fail("nobody is before us")):
+    with fair_queue.turn(lambda place: pytest.fail("no one is ahead of us")):
         pass
 
 
@@ -58,11 +58,11 @@ def test_an_error_inside_lets_the_next_one_in():
     fair_queue = FairQueue()
     with pytest.raises(ValueError, match="broken"), fair_queue.turn():
         raise ValueError("broken")
-    with fair_queue.turn(lambda place: pytest.fail("nobody is before us")):
+    with fair_queue.turn(lambda place: pytest.fail("no one is ahead of us")):
         pass
 
 
-def test_as_many_as_there_are_places_are_inside_at_once():
+def test_no_more_callers_enter_than_there_are_places():
     fair_queue, told, entered = FairQueue(places=2), [], threading.Event()
 
     def third() -> None:

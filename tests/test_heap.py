@@ -1,4 +1,4 @@
-"""What was freed is the system's again, in a process whose C library is glibc."""
+"""Freed memory goes back to the system if the C library is glibc."""
 
 import platform
 import subprocess
@@ -21,7 +21,7 @@ def in_a_thread(use):
     thread.start()
     thread.join()
 """
-needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone is told what to keep")
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 
 def printed(code: str) -> list[int]:
@@ -42,7 +42,7 @@ print(resident_mib() - before)
 
 
 @needs_glibc
-def test_what_lies_free_between_blocks_in_use_is_given_back():
+def test_free_memory_between_used_blocks_is_returned():
     before, after = printed("""
 blocks = []
 in_a_thread(lambda: blocks.extend(b"x" * (100 << 10 if number % 2 else 1000) for number in range(800)))
@@ -54,7 +54,7 @@ print(resident_mib())
     assert before - after > 20
 
 
-def test_nothing_is_done_where_there_is_no_glibc(monkeypatch):
+def test_nothing_is_done_without_glibc(monkeypatch):
     monkeypatch.setattr(heap.sys, "platform", "darwin")
     assert not heap.limit_free_heap()
     heap.trim_heap()

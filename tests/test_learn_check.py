@@ -1,4 +1,4 @@
-"""What the picture check learns from, how it learns, and how its figures are written."""
+"""Training data, training and report of the film check."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_made_pictures_are_pictures_and_repeatable(films, seed):
     assert 0 <= picture.min() <= picture.max() <= 1
 
 
-def test_changing_a_film_leaves_the_film_alone(films):
+def test_changing_a_film_does_not_modify_it(films):
     kept = films[0].copy()
     for seed in range(40):
         vary_film(films[0], np.random.default_rng(seed))
@@ -42,7 +42,7 @@ def test_a_film_laid_wrong_is_never_the_film(films):
         assert not np.array_equal(lay_wrong(films[0], np.random.default_rng(seed)), films[0])
 
 
-def test_what_can_be_told_apart_is_learned():
+def test_separable_pictures_are_learned():
     draw = np.random.default_rng(1)
     upright = draw.random(1200) < 0.5
     values = draw.normal(0, 1, (1200, FEATURES)).astype(np.float32)

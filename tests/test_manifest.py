@@ -1,4 +1,4 @@
-"""The manifest that is committed is right, and a wrong one is refused with the field's name."""
+"""The committed manifest is valid, and an invalid one is refused with the name of the field."""
 
 import copy
 import json
@@ -24,7 +24,7 @@ from ptx_app.model.manifest_editing import (
 from ptx_app.weights.verify import check_file
 
 COMMITTED: dict[str, Any] = json.loads(MANIFEST_PATH.read_text(encoding="utf-8"))
-# With the default's entry alone, so that each test knows which it changes.
+# Only the default's entry, so that each test knows which entry it changes.
 DOCUMENT = COMMITTED | {"weights": [entry for entry in COMMITTED["weights"] if entry["name"] == COMMITTED["default"]]}
 REMOVED = object()
 
@@ -161,13 +161,13 @@ def test_manifest_is_read_without_torch() -> None:
 
 
 @pytest.mark.parametrize("document", [None, [], "text", {}, {"default": "a", "weights": []}])
-def test_what_is_no_manifest_is_refused(document: object) -> None:
+def test_an_invalid_manifest_is_refused(document: object) -> None:
     with pytest.raises(WeightsError) as caught:
         parse_manifest(document)
     assert caught.value.code == "MANIFEST_INVALID"
 
 
-def test_default_has_to_be_an_entry_and_names_stand_once() -> None:
+def test_default_has_to_be_an_entry_and_names_are_unique() -> None:
     with pytest.raises(WeightsError, match=r"\$\.default"):
         parse_manifest(DOCUMENT | {"default": "none-such"})
     with pytest.raises(WeightsError, match="same name"):

@@ -1,4 +1,4 @@
-"""The page, run by Streamlit's own test harness with the bundled weights."""
+"""The page, run with Streamlit's test harness and the bundled weights."""
 
 import io
 
@@ -64,7 +64,7 @@ def test_an_unknown_example_changes_nothing(page):
     assert not visit(page).cases
 
 
-def test_moving_a_threshold_decides_anew_without_the_network(example, monkeypatch):
+def test_moving_a_threshold_decides_again_without_the_network(example, monkeypatch):
     monkeypatch.setattr(Detector, "predict", lambda *_: pytest.fail("inferred again"))
     score = visit(example).current.film.prediction.score
     example.slider(key="score_threshold").set_value(1.0).run()
@@ -82,7 +82,7 @@ def test_choosing_a_setting_moves_both_thresholds(example):
     assert example.slider(key="mask_threshold").value == point.mask_threshold
 
 
-def test_the_extent_changes_the_share_of_the_film(example):
+def test_the_mask_threshold_changes_the_share_of_the_film(example):
     example.slider(key="mask_threshold").set_value(0.05).run()
     wide = words_of(example)
     example.slider(key="mask_threshold").set_value(0.95).run()
@@ -90,7 +90,7 @@ def test_the_extent_changes_the_share_of_the_film(example):
     assert wide != words_of(example)
 
 
-def test_a_broken_file_gets_a_sentence_and_a_code_and_the_next_film_is_read(page):
+def test_a_broken_file_gets_a_message_with_a_code_and_the_next_film_is_read(page):
     drop(page, ("a.dcm", broken_dicom()), ("b.dcm", example_bytes()))
     broken, good = visit(page).cases
     assert broken.error.code in words_of(page)
@@ -99,9 +99,9 @@ def test_a_broken_file_gets_a_sentence_and_a_code_and_the_next_film_is_read(page
     assert "flagged" in words_of(page.run())
 
 
-def test_a_film_of_another_kind_is_not_judged_until_its_reader_asks(page, monkeypatch):
+def test_a_rejected_film_is_not_analysed_until_the_user_asks(page, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(Detector, "predict", lambda *_: pytest.fail("a rejected film was inferred"))
+        patched.setattr(Detector, "predict", lambda *_: pytest.fail("a rejected film was analysed"))
         drop(page, ("x", ct_slice()))
     said = words_of(page)
     assert "Not analysed" in said
@@ -120,7 +120,7 @@ def test_dicom_and_png_of_the_same_film_score_alike(page):
     assert first == pytest.approx(second, abs=0.01)
 
 
-def test_a_full_visit_says_so_and_keeps_what_it_has(page, monkeypatch):
+def test_a_full_visit_is_reported_and_keeps_its_films(page, monkeypatch):
     monkeypatch.setattr("ptx_app.ui.visit.MOST_FILMS", 1)
     drop(page, ("a", example_bytes()), ("b", example_bytes()))
     first, second = visit(page).cases
@@ -128,7 +128,7 @@ def test_a_full_visit_says_so_and_keeps_what_it_has(page, monkeypatch):
     assert second.error.code == "VISIT_FULL"
 
 
-def test_clearing_forgets_every_film_at_once(example):
+def test_clearing_deletes_every_film_at_once(example):
     example.button(key="clear").click().run()
     assert not visit(example).cases
     assert not example.slider
@@ -143,7 +143,7 @@ def test_thresholds_stay_while_a_case_without_film_is_shown(example):
     assert example.run().slider(key="score_threshold").value == 0.9
 
 
-def test_missing_weights_are_said_and_nothing_else_breaks(page, monkeypatch):
+def test_missing_weights_are_reported_and_nothing_else_breaks(page, monkeypatch):
     def missing(*_args, **_kwargs):
         raise WeightsError("WEIGHTS_UNAVAILABLE", "No source could provide the weights.")
 
@@ -156,12 +156,12 @@ def test_missing_weights_are_said_and_nothing_else_breaks(page, monkeypatch):
 
 
 @pytest.mark.parametrize(("said", "shown"), [("1", True), ("0", False)])
-def test_a_public_host_asks_for_no_identifiable_films(page, monkeypatch, said, shown):
+def test_a_public_host_warns_against_identifiable_films(page, monkeypatch, said, shown):
     monkeypatch.setenv("PTX_PUBLIC_HOST", said)
     assert ("Do not upload identifiable films" in words_of(page.run())) == shown
 
 
-def test_a_wrong_setting_is_said(page, monkeypatch):
+def test_a_wrong_setting_is_reported(page, monkeypatch):
     monkeypatch.setenv("PTX_PUBLIC_HOST", "perhaps")
     assert "SETTING_INVALID" in words_of(page.run())
 

@@ -1,4 +1,4 @@
-"""The peak of a process is its own, not that of the one that started it."""
+"""The peak memory of a process is its own, not that of its parent."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The one road of a film: what is rejected never reaches the network unless somebody asks for it."""
+"""The path of a film. A rejected film never reaches the network unless the user asks for it."""
 
 from contextlib import contextmanager
 
@@ -18,7 +18,7 @@ LATERAL = FilmNote("LATERAL_VIEW", "This is a lateral film.")
 
 
 class Counting:
-    """A network that marks the whole film, and counts how often it is asked."""
+    """A network that marks the whole film and counts its calls."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -56,14 +56,14 @@ def test_without_thresholds_the_default_operating_point_decides(detector):
     assert detector.detect(example_bytes()).thresholds == Thresholds.of(point)
 
 
-def test_what_is_rejected_does_not_reach_the_network(detector, network):
+def test_a_rejected_film_does_not_reach_the_network(detector, network):
     with pytest.raises(NotAFilmError) as refused:
         detector.detect(ct_slice())
     assert refused.value.code == "WRONG_MODALITY"
     assert network.runs == 0
 
 
-def test_what_is_rejected_is_judged_where_somebody_asks(detector, network):
+def test_a_rejected_film_is_analysed_on_request(detector, network):
     assert detector.detect(ct_slice(), overrule=True).mask.shape
     assert network.runs == 1
     first = detector.examine(detector.read(ct_slice()))

@@ -1,4 +1,4 @@
-"""Nothing that the app gives out tells who the patient is: films full of markers, and no marker anywhere else."""
+"""Nothing that the app outputs identifies the patient: films full of markers, and no marker anywhere else."""
 
 import csv
 import logging
@@ -29,7 +29,7 @@ from tests.support.marked_films import (
 )
 from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_browser, running_server, until
 
-# Where the person who dropped a file sees its name: the strip's tooltips, and one line above the verdict. Nowhere else.
+# The only places where the person who dropped a file sees its name: tooltips of the strip, one line above the verdict.
 _TOOLTIP = re.compile(rb'"title": ?"[^"]*"|<p class=.small name. title=.[^>]*>[^<]*</p>')
 
 
@@ -43,7 +43,7 @@ def films() -> dict[str, bytes]:
 
 @pytest.fixture
 def logged(caplog, capfd, recwarn):
-    """What was logged by anyone at any level, warned, or written to either output."""
+    """Everything that was logged at any level, warned, or written to stdout or stderr."""
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.INFO, "PIL")  # has a test of its own
 
@@ -118,7 +118,7 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
             before = len(sent)
             page.session_state["wanted"] = {"name": f"film-{case.number}-{file}", "serial": file}
             page.run()
-            assert any(b'"url"' in message for message in sent[before:]), "no file was handed over"
+            assert any(b'"url"' in message for message in sent[before:]), "no file was sent"
     assert sum(case.film is not None for case in visit.cases) >= 4
     assert not page.exception
 
@@ -130,7 +130,7 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
     assert not markers_in(b"\n".join(kept))
 
 
-def test_an_error_that_nobody_foresaw_is_a_sentence_and_its_text_is_not_logged(sent, logged, monkeypatch):
+def test_an_unexpected_error_is_a_message_and_its_text_is_not_logged(sent, logged, monkeypatch):
     def stumble(_data, _on_wait):
         raise ValueError("ZQ_XJ7^PATIENT is no number")
 
@@ -172,7 +172,7 @@ def home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(home) -> Iterator[Server]:
-    """A server that can write no file longer than 64 kB, and whose home and temporary files can be looked through."""
+    """A server that cannot write files above 64 kB, and whose home and temporary files can be searched."""
     places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(home))
     limit = 1 << 16
     with running_server(
@@ -183,7 +183,7 @@ def server(home) -> Iterator[Server]:
         yield running
 
 
-# What the server caches holds no film of a visitor.
+# The server's caches hold no visitor's film.
 _SHARED = ("engine.example_thumbnails", "engine._build", "engine._reader", "session_cleanup._presence")
 # Every element with its attributes, inside the components too.
 _WHOLE_PAGE = """() => {
@@ -200,7 +200,7 @@ _OWNERS_EYES = re.compile(
 
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 def test_a_real_server_shows_logs_writes_and_keeps_nothing_of_the_patient(films, server, home):
-    large = marked_dicom() + b"ZQ_XJ7" * (1 << 20)  # more than 1 MB, from where Streamlit by itself goes to the disk
+    large = marked_dicom() + b"ZQ_XJ7" * (1 << 20)  # more than 1 MB: Streamlit itself would write it to disk
     dropped = {name: film for name, film in films.items() if "misnamed" in name or "jpg" in name or "damaged" in name}
     frames: list[bytes] = []
     with running_browser() as browser:
@@ -223,7 +223,7 @@ def test_a_real_server_shows_logs_writes_and_keeps_nothing_of_the_patient(films,
         assert not markers_in(page.title() + page.url)
         assert len(frames) > len(dropped)
         assert not markers_in(_TOOLTIP.sub(b"", b"\n".join(frames).replace(b'\\"', b"'")))
-        assert server.held()["uploaded"] == 0, "uploads are kept after they were read"
+        assert server.held()["uploaded"] == 0, "uploads are kept after reading"
 
         page.context.close()
         until(lambda: server.held()["sessions"] == 0, 5)

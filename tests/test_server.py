@@ -1,4 +1,4 @@
-"""What a real server with the repository's settings serves, refuses and lets go of."""
+"""What a real server with the repository's settings serves, refuses and deletes."""
 
 import asyncio
 import http.client
@@ -55,7 +55,7 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture(scope="module")
 def films_in_memory(server, browser) -> Callable[[], int]:
-    """Counts them on a page that stays open: one that comes or goes would make Streamlit tidy up."""
+    """Counts them on a page that stays open: opening or closing one would make Streamlit clean up."""
     page = browser.new_context().new_page()
     page.goto(f"{server.address}/?count=1")
     looks = itertools.count(1)
@@ -86,7 +86,7 @@ def test_every_setting_is_one_that_streamlit_knows():
     assert [name for name in named if name not in known] == []
 
 
-def test_the_settings_are_the_careful_ones():
+def test_the_settings_are_strict():
     assert SETTINGS["server"]["enableXsrfProtection"] is True
     assert SETTINGS["server"]["enableCORS"] is True
     assert SETTINGS["server"]["enableStaticServing"] is False
@@ -97,7 +97,7 @@ def test_the_settings_are_the_careful_ones():
     assert SETTINGS["browser"]["gatherUsageStats"] is False
 
 
-def test_the_server_is_well_and_tells_no_other_site(server):
+def test_the_server_is_healthy_and_tells_no_other_site(server):
     status, headers, body = ask(server, "/_stcore/health", Origin="https://elsewhere.example")
     assert (status, body) == (200, "ok")
     assert "access-control-allow-origin" not in headers
@@ -112,7 +112,7 @@ def test_the_server_is_well_and_tells_no_other_site(server):
 )  # fmt: skip
 def test_neither_folders_nor_the_apps_own_files_are_served(server, path):
     status, _, body = ask(server, path)
-    page = '<div id="root">' in body  # Streamlit's one page, which it gives for any address it does not know
+    page = '<div id="root">' in body  # Streamlit's page, which it serves for any unknown address
     assert page or status in {301, 400, 403, 404, 405}
     for secret in ("import ", "[server]", "sha256", "root:", "Index of", "Directory listing"):
         assert secret not in body
@@ -126,7 +126,7 @@ def test_an_upload_without_token_is_refused(server):
     cookie = ask(server, "/_stcore/health")[1]["set-cookie"].partition(";")[0]
     token = cookie.partition("=")[2]
     assert ask(server, path, "PUT", Cookie=cookie)[0] == 403
-    assert ask(server, path, "PUT", Cookie=cookie, X_Xsrftoken=token)[0] == 400, "nobody's session takes no file"
+    assert ask(server, path, "PUT", Cookie=cookie, X_Xsrftoken=token)[0] == 400, "an unknown session takes no file"
     assert server.held()["uploaded"] == 0
 
 
@@ -144,7 +144,7 @@ def headers_that_lack(headers: dict[str, str]) -> list[str]:
     return [name for name, value in HEADERS.items() if headers.get(name.lower()) != value]
 
 
-def test_the_headers_are_the_careful_ones():
+def test_the_headers_are_strict():
     assert HEADERS["X-Content-Type-Options"] == "nosniff"
     assert HEADERS["Referrer-Policy"] == "no-referrer"
     assert all(f"{sense}=()" in HEADERS["Permissions-Policy"] for sense in ("camera", "microphone", "geolocation"))
@@ -162,7 +162,7 @@ def test_answers_have_the_security_headers_errors_too(server, method, path, stat
     assert (answered, headers_that_lack(headers)) == (status, [])
 
 
-def test_an_answer_to_an_error_that_nobody_foresaw_has_them_too():
+def test_the_answer_to_an_unexpected_error_has_them_too():
     async def stumble(scope, receive, send) -> None:
         raise RuntimeError("a secret of the server")
 
@@ -179,7 +179,7 @@ def test_an_answer_to_an_error_that_nobody_foresaw_has_them_too():
 
 
 @needs_browser
-def test_all_that_a_visit_fetches_has_the_security_headers_the_upload_too(server, browser):
+def test_everything_a_visit_loads_has_the_security_headers_uploads_included(server, browser):
     answers = []
     page = browser.new_context().new_page()
     page.on("response", lambda answer: answers.append(answer))
@@ -283,7 +283,7 @@ def _film(width: int):
 
 
 @needs_browser
-def test_films_go_with_the_button_and_with_the_page(server, browser, films_in_memory):
+def test_films_are_deleted_by_the_button_and_with_the_page(server, browser, films_in_memory):
     page = open_page(browser, server.address)
     drop(page, ("one.dcm", dicom_of(_film(400))), ("two.dcm", dicom_of(_film(420))))
     strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")

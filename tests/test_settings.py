@@ -1,4 +1,4 @@
-"""What an operator can set."""
+"""The operator's settings."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_each_setting_is_read():
     assert read.weights_sources == (Source(kind="file", location="/w.safetensors"),)
 
 
-def test_a_text_that_is_neither_true_nor_false_is_said():
+def test_a_text_that_is_neither_true_nor_false_is_reported():
     with pytest.raises(SettingsError, match="PTX_PUBLIC_HOST") as raised:
         read_settings({"PTX_PUBLIC_HOST": "perhaps"})
     assert raised.value.code == "SETTING_INVALID"

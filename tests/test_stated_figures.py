@@ -35,19 +35,19 @@ def test_the_report_is_of_the_default_weights(document):
         )
 
 
-def test_the_report_is_its_json_in_words(document):
+def test_the_report_matches_its_json(document):
     text = REPORT.with_suffix(".md").read_text(encoding="utf-8")
     assert text.startswith(markdown(document, {}))
 
 
 @pytest.mark.parametrize("name", ["ablation", "encoders"])
-def test_each_comparison_is_its_json_in_words(name):
+def test_each_comparison_matches_its_json(name):
     document = json.loads((ROOT / "docs" / f"{name}.json").read_text(encoding="utf-8"))
     assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == comparison_table(document)
 
 
 @pytest.mark.parametrize("text", [README, CARD], ids=["README", "card"])
-def test_every_goal_stands_beside_what_was_measured(text, document):
+def test_every_goal_is_next_to_its_figure(text, document):
     assert load_manifest().default in text
     for row in document["goals"]:
         assert any(value(row["measured"]) in line and str(row["goal"]) in line for line in text.splitlines()), row
@@ -66,13 +66,13 @@ def test_the_readme_states_the_figures_of_films_read_as_dicom():
         assert f"{getattr(figures, name):.3f} ({interval})" in README
 
 
-def test_every_file_that_is_named_exists():
+def test_every_named_file_exists():
     for text in (README, CARD, SECURITY):
         for path in re.findall(r"(?:ptx_app|tests|tools|docs|configs)/[\w./-]+\.\w+|\btest_\w+\.py", text):
             assert (ROOT / path).exists() or (ROOT / "tests" / path).exists(), path
 
 
-def test_the_readme_says_what_the_default_setting_flags():
+def test_the_readme_says_how_many_films_the_default_flags():
     point = load_manifest().entry().operating_point()
     flagged, falsely = round(100 * point.sensitivity), round(100 * (1 - point.specificity))
     assert f"flagged {flagged} of 100 films with pneumothorax and {falsely} of 100 without" in " ".join(README.split())

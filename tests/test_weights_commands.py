@@ -1,4 +1,4 @@
-"""python -m ptx_app weights list | add | fetch | verify, on a copy of the project's manifest and weights."""
+"""ptx weights list | add | fetch | verify, on a copy of the project's manifest and weights."""
 
 import argparse
 import hashlib
@@ -27,7 +27,7 @@ DESCRIPTION = ["--title", "Other", "--provenance", "Trained elsewhere", "--terms
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of its own: the manifest with the default's entry alone, and the bundled file by a link."""
+    """A separate project: the manifest with only the default's entry, and a link to the bundled file."""
     root = tmp_path / "project"
     bundled = root / BUNDLED.relative_to(MANIFEST_PATH.parent)
     bundled.parent.mkdir(parents=True)
@@ -70,7 +70,7 @@ def files_below(folder: Path) -> set[str]:
 
 @pytest.fixture
 def other_file(tmp_path: Path) -> Path:
-    """Weights of the same network that are not those of the manifest."""
+    """Weights of the same network that are not in the manifest."""
     state = load_file(BUNDLED)
     state["segmentation_head.0.bias"] = state["segmentation_head.0.bias"] + np.float16(1)
     path = tmp_path / "other.safetensors"
@@ -95,7 +95,7 @@ def test_list_shows_place_size_and_figures(project: Path, capsys: pytest.Capture
     assert "missing" in capsys.readouterr().out
 
 
-def test_fetch_brings_the_file_and_verify_tries_it(
+def test_fetch_downloads_the_file_and_verify_tries_it(
     project: Path, server: WeightsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / manifest_of(project).entry().sources[0].location).unlink()
@@ -190,7 +190,7 @@ def test_add_overwrites_no_other_file_of_the_project(project: Path, other_file: 
         ("MANIFEST_UNREADABLE", ["other", "--entry", "no such file"]),
     ],
 )
-def test_add_asks_for_what_it_needs_before_it_downloads(
+def test_add_asks_for_missing_arguments_before_it_downloads(
     project: Path, server: WeightsServer, code: str, words: list[str]
 ) -> None:
     assert_nothing_changes(project, code, "add", "--url", f"{server.url}/weights", "--name", *words)
@@ -218,7 +218,7 @@ def test_add_refuses_what_does_not_load(
     assert files_below(tmp_path / "cache") == set()
 
 
-def test_add_refuses_weights_that_compute_no_numbers(project: Path, tmp_path: Path) -> None:
+def test_add_refuses_weights_whose_output_is_not_finite(project: Path, tmp_path: Path) -> None:
     state = load_file(BUNDLED)
     state["segmentation_head.0.bias"] = np.full_like(state["segmentation_head.0.bias"], np.nan)
     path = tmp_path / "nan.safetensors"
@@ -232,13 +232,13 @@ def test_add_of_a_wrong_name_leaves_the_manifest_as_it_was(project: Path, other_
     assert_nothing_changes(project, "MANIFEST_INVALID", *words)
 
 
-def test_add_of_a_page_that_refuses_leaves_nothing(project: Path, server: WeightsServer) -> None:
+def test_add_of_an_address_that_refuses_leaves_nothing(project: Path, server: WeightsServer) -> None:
     server.answers["/weights"] = page("no", 404)
     assert_nothing_changes(project, "WEIGHTS_REFUSED", "add", "--name", NAME, "--url", f"{server.url}/weights")
 
 
 def assert_nothing_changes(project: Path, code: str, *words: str) -> None:
-    """The command is refused with that code, and manifest, project and cache hold what they held."""
+    """The command fails with that code; manifest, project and cache are unchanged."""
     cache = project.parent / "cache"
     before = (files_below(project), files_below(cache), (project / MANIFEST_PATH.name).read_bytes())
     assert refused(*words) == code

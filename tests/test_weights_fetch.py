@@ -1,4 +1,4 @@
-"""Weights are found or downloaded whole, or refused with a sentence of their own and nothing left behind."""
+"""Weights are found or downloaded whole, or refused with a clear message and nothing left behind."""
 
 import hashlib
 import importlib
@@ -78,7 +78,7 @@ def leftovers(cache: Path) -> list[str]:
 
 
 def refused(wanted: Weights, cache: Path, patience: Patience = SHORT) -> WeightsError:
-    """The error of a `locate` that has to fail, which leaves nothing in the cache."""
+    """The error of a `locate` that must fail and leave nothing in the cache."""
     with pytest.raises(WeightsError) as caught:
         locate(wanted, patience=patience)
     assert leftovers(cache) == []
@@ -86,17 +86,17 @@ def refused(wanted: Weights, cache: Path, patience: Patience = SHORT) -> Weights
     return caught.value
 
 
-# Files at hand
+# Files on this machine
 
 
-def test_bundled_file_is_used_where_it_lies(cache: Path) -> None:
+def test_bundled_file_is_used_in_place(cache: Path) -> None:
     bundled = cache.parent / "project" / "bundled.safetensors"
     bundled.write_bytes(CONTENT)
     assert locate(weights(Source(kind="bundled", location="bundled.safetensors"))) == bundled
     assert not cache.exists()
 
 
-def test_damaged_bundled_file_gives_way_to_the_next_source(cache: Path, server: WeightsServer) -> None:
+def test_after_a_damaged_bundled_file_the_next_source_is_tried(cache: Path, server: WeightsServer) -> None:
     (cache.parent / "project" / "bundled.safetensors").write_bytes(CONTENT[:-1])
     wanted = weights(Source(kind="bundled", location="bundled.safetensors"), address(server))
     assert locate(wanted).read_bytes() == CONTENT
@@ -141,7 +141,7 @@ def test_entry_without_any_source_says_how_to_add_one(cache: Path) -> None:
     assert "weights add" in error.message
 
 
-# A plain address
+# An address
 
 
 def test_download_is_cached_and_not_repeated(cache: Path, server: WeightsServer) -> None:
@@ -167,7 +167,7 @@ def test_damaged_cached_file_is_replaced(cache: Path, server: WeightsServer) -> 
     assert locate(wanted).read_bytes() == CONTENT
 
 
-def test_rest_of_a_killed_start_is_cleared_away(cache: Path, server: WeightsServer) -> None:
+def test_remains_of_a_killed_start_are_deleted(cache: Path, server: WeightsServer) -> None:
     wanted = weights(address(server))
     cache.mkdir()
     cached_path(wanted).with_suffix(".part").write_bytes(b"x" * 2 * len(CONTENT))
@@ -204,10 +204,10 @@ def test_cut_connection_is_tried_again_from_the_start(cache: Path, server: Weigh
 def test_wrong_content_is_refused_at_once(cache: Path, server: WeightsServer, content: bytes, code: str) -> None:
     server.answers["/weights"] = file(content)
     assert refused(weights(address(server)), cache).code == code
-    assert len(server.asked) == 1  # another try would bring the same
+    assert len(server.asked) == 1  # another try would give the same
 
 
-def test_endless_answer_is_broken_off_at_the_stated_size(cache: Path, server: WeightsServer) -> None:
+def test_endless_answer_is_stopped_at_the_stated_size(cache: Path, server: WeightsServer) -> None:
     sent: list[int] = []
     server.answers["/weights"] = endless(CONTENT, sent)
     assert refused(weights(address(server)), cache).code == "WEIGHTS_TOO_LARGE"
@@ -241,7 +241,7 @@ def test_time_limit(cache: Path, server: WeightsServer, answer: object) -> None:
     assert refused(weights(address(server)), cache, replace(SHORT, attempts=1)).code == "WEIGHTS_TIMEOUT"
 
 
-def test_answer_in_drops_meets_the_limit_for_the_whole(cache: Path, server: WeightsServer) -> None:
+def test_a_trickling_answer_hits_the_overall_time_limit(cache: Path, server: WeightsServer) -> None:
     server.answers["/weights"] = dripping(CONTENT, pause=0.05)
     started = time.monotonic()
     error = refused(weights(address(server)), cache, replace(SHORT, whole=0.5, attempts=1))
@@ -263,7 +263,7 @@ def test_redirect_may_not_leave_https(cache: Path, drive: WeightsServer) -> None
     asked = list(drive.asked)
     drive.answers["/moved"] = redirect("http://www.google.com/weights")
     assert refused(weights(address(drive, "/moved")), cache).code == "WEIGHTS_ADDRESS"
-    assert drive.asked == [*asked, "/moved"]  # nothing was asked of the other host
+    assert drive.asked == [*asked, "/moved"]  # no request went to the other host
 
 
 def test_redirects_are_followed_within_reason(cache: Path, server: WeightsServer) -> None:
@@ -290,12 +290,12 @@ def test_packed_answer_is_refused_unread(cache: Path, server: WeightsServer) -> 
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example", "-.example:99999", "exa mple"])
-def test_host_that_no_resolver_takes(cache: Path, host: str) -> None:
+def test_host_that_cannot_be_resolved(cache: Path, host: str) -> None:
     error = refused(weights(Source(kind="url", location=f"https://{host}/weights")), cache, replace(SHORT, attempts=1))
     assert error.code in ("WEIGHTS_REFUSED", "WEIGHTS_ADDRESS", "WEIGHTS_UNREACHABLE")
 
 
-def test_message_never_shows_what_an_address_may_hold_in_secret(cache: Path, server: WeightsServer) -> None:
+def test_message_never_shows_secrets_in_an_address(cache: Path, server: WeightsServer) -> None:
     server.answers["/weights"] = page("no", 403)
     assert "s3cret" not in refused(weights(address(server, "/weights?token=s3cret")), cache).message
 
@@ -318,7 +318,7 @@ def test_cache_folder_that_cannot_be_made(cache: Path, server: WeightsServer) ->
     assert server.asked == []
 
 
-def test_page_that_is_left_while_it_downloads_leaves_nothing(cache: Path, server: WeightsServer) -> None:
+def test_page_closed_during_a_download_leaves_nothing(cache: Path, server: WeightsServer) -> None:
     class PageLeftError(Exception):
         pass
 
@@ -365,15 +365,13 @@ def test_drive_file(cache: Path, drive: WeightsServer, monkeypatch: pytest.Monke
     ],
     ids=["quota", "sign-in", "404", "hash", "too many", "pickle", "cut", "silent"],
 )
-def test_drive_that_gives_no_good_file(
-    cache: Path, drive: WeightsServer, answer: object, code: str, tries: int
-) -> None:
+def test_drive_without_the_file(cache: Path, drive: WeightsServer, answer: object, code: str, tries: int) -> None:
     drive.answers["/uc"] = answer  # type: ignore[assignment]
     assert refused(weights(Source(kind="drive", location=DRIVE_ID)), cache).code == code
     assert len(drive.asked) == tries
 
 
-def test_drive_that_asks_for_confirmation_for_ever_is_given_up(cache: Path, drive: WeightsServer) -> None:
+def test_endless_confirmation_pages_of_drive_are_stopped(cache: Path, drive: WeightsServer) -> None:
     drive.answers["/uc"] = drive.answers["/download"] = page(SCAN_PAGE.format(id=DRIVE_ID))
     error = refused(weights(Source(kind="drive", location=DRIVE_ID)), cache, replace(SHORT, whole=0.3, attempts=1))
     assert error.code == "WEIGHTS_TIMEOUT"
@@ -388,7 +386,7 @@ def test_next_source_is_tried_where_one_fails(cache: Path, drive: WeightsServer)
     assert drive.asked == [f"/uc?id={DRIVE_ID}", "/weights"]
 
 
-def test_error_tells_what_happened_at_each_source(cache: Path, drive: WeightsServer) -> None:
+def test_error_lists_what_happened_at_each_source(cache: Path, drive: WeightsServer) -> None:
     drive.answers["/uc"] = page(QUOTA_PAGE)
     drive.answers["/weights"] = page("no", 404)
     wanted = weights(
@@ -407,7 +405,7 @@ def test_named_address_comes_before_the_entrys_own(cache: Path, server: WeightsS
     assert server.asked == ["/mirror"]
 
 
-def test_offline_uses_what_is_at_hand_and_asks_nobody(cache: Path, server: WeightsServer) -> None:
+def test_offline_uses_local_files_and_sends_no_request(cache: Path, server: WeightsServer) -> None:
     wanted = weights(address(server))
     with pytest.raises(WeightsError) as caught:
         locate(wanted, offline=True)
@@ -445,7 +443,7 @@ def test_two_processes_download_once(cache: Path, server: WeightsServer) -> None
     assert server.asked == ["/weights"]
 
 
-def test_start_that_hangs_does_not_hold_the_others_for_ever(cache: Path, server: WeightsServer) -> None:
+def test_start_that_hangs_does_not_block_others_forever(cache: Path, server: WeightsServer) -> None:
     wanted = weights(address(server))
     cache.mkdir()
     with FileLock(cached_path(wanted).with_suffix(".lock")), pytest.raises(WeightsError) as caught:
@@ -454,7 +452,7 @@ def test_start_that_hangs_does_not_hold_the_others_for_ever(cache: Path, server:
     assert locate(wanted).is_file()
 
 
-# What somebody names
+# Sources set by the operator
 
 
 def test_named_file_has_to_be_that_of_the_entry(cache: Path, tmp_path: Path) -> None:
@@ -485,7 +483,7 @@ def test_drive_id_or_link(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["short", "https://drive.google.com/drive/folders/", "https://example.org/x", "a b c d e f g"]
 )
-def test_drive_id_that_can_be_none(text: str) -> None:
+def test_drive_id_that_is_invalid(text: str) -> None:
     with pytest.raises(WeightsError) as caught:
         named_sources(drive=text)
     assert caught.value.code == "WEIGHTS_ADDRESS"
@@ -504,7 +502,7 @@ def test_resolve_takes_a_name_or_a_file(cache: Path, tmp_path: Path, server: Wei
     ("content", "code"),
     [(None, "WEIGHTS_MISSING"), (OTHER, "WEIGHTS_NOT_LISTED"), (b"\x80\x02.", "WEIGHTS_PICKLED")],
 )
-def test_resolve_refuses_a_file_of_no_entry(cache: Path, tmp_path: Path, content: bytes | None, code: str) -> None:
+def test_resolve_refuses_a_file_without_an_entry(cache: Path, tmp_path: Path, content: bytes | None, code: str) -> None:
     mine = tmp_path / "mine.safetensors"
     if content is not None:
         mine.write_bytes(content)
@@ -514,7 +512,7 @@ def test_resolve_refuses_a_file_of_no_entry(cache: Path, tmp_path: Path, content
     assert str(tmp_path) not in caught.value.message
 
 
-def test_resolve_of_an_unknown_name_names_the_known(cache: Path) -> None:
+def test_resolve_of_an_unknown_name_lists_the_known_ones(cache: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         resolve(Manifest(default="small", weights=(weights(),)), "large")
     assert caught.value.code == "WEIGHTS_UNKNOWN"

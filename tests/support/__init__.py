@@ -1,1 +1,1 @@
-"""Made films, a server for weights, a running app and a browser: what tests and tools share."""
+"""Shared by tests and tools: synthetic films, a server for weights, a running app and a browser."""

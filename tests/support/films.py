@@ -1,4 +1,4 @@
-"""Films made for tests: of arrays, so that no film need be in the repository."""
+"""Films for tests, made from arrays, so that no film has to be in the repository."""
 
 import io
 
@@ -61,5 +61,5 @@ def ct_slice() -> bytes:
 
 
 def broken_dicom() -> bytes:
-    """The mark of a DICOM file, and noise behind it."""
+    """The prefix of a DICOM file, followed by noise."""
     return b"\0" * 128 + b"DICM" + b"\xff" * 500

@@ -1,4 +1,4 @@
-"""A prepared folder of made films: noise, and on positive ones a bright ellipse that the mask covers."""
+"""A prepared folder of synthetic films: noise, and on positive ones a bright ellipse covered by the mask."""
 
 import csv
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def write_index(folder: Path, rows: Sequence[dict[str, str]]) -> Path:
 
 
 def prepared_folder(folder: Path, train: int = 24, validation: int = 8) -> Path:
-    """Half of the films positive; of the positive training films every sixth has an image-level label alone."""
+    """Half of the films are positive. Every sixth positive training film has only an image-level label."""
     rows = []
     for number in range(train + validation):
         positive, split = number % 2 == 0, "train" if number < train else "val"

@@ -1,4 +1,4 @@
-"""Films with a marker wherever a file can say who the patient is, to be looked for in whatever the app gives out."""
+"""Films with a marker wherever a file can identify the patient, to be searched for in everything the app outputs."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ MARK = b"ZQ_XJ7"
 
 FILE_MARK = "ZQ_XJ7FILENAME"
 
-# What the film is told by: a marker in these makes another film, see `misnamed_dicom`.
+# Elements that decide what kind of film it is: a marker in these makes another film, see `misnamed_dicom`.
 _TOLD_BY = {
     "SOPClassUID", "Modality", "BodyPartExamined", "ViewPosition", "PatientPosition", "PatientOrientation",
     "ConversionType", "BurnedInAnnotation", "PresentationIntentType", "PhotometricInterpretation", "VOILUTFunction",
@@ -115,7 +115,7 @@ def marked_dicom() -> bytes:
 
 
 def misnamed_dicom() -> bytes:
-    """The marked film with markers in what a film is told by too: one that the header calls no chest film."""
+    """The marked film with markers also in the elements that decide its kind: by its header not a chest film."""
     dataset = pydicom.dcmread(io.BytesIO(marked_dicom()))
     for keyword in _TOLD_BY - {"SOPClassUID", "PhotometricInterpretation", "SpecificCharacterSet"}:
         setattr(dataset, keyword, "ZQ_XJ7MISNAMED")
@@ -124,7 +124,7 @@ def misnamed_dicom() -> bytes:
 
 
 def damaged_dicoms() -> list[bytes]:
-    """Marked films that are cut, or hold a marker for a number or for the kind of grey."""
+    """Marked films that are truncated, or have a marker in place of a number or of the photometric interpretation."""
     whole = marked_dicom()
     dataset = pydicom.dcmread(io.BytesIO(whole))
     dataset.PhotometricInterpretation = "ZQ_XJ7PHOTOMETRIC"

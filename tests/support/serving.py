@@ -1,4 +1,4 @@
-"""A real server and a real browser, for tests and for the load script. Everything stays on 127.0.0.1."""
+"""A real server and a real browser, for tests and for the load test. Everything stays on 127.0.0.1."""
 
 import base64
 import os
@@ -20,7 +20,7 @@ from ptx_app.model.manifest import ROOT
 CHROMIUM = find_spec("playwright") and (
     os.environ.get("PTX_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 )
-NO_CHROMIUM = "no Chromium here: install it with playwright, or name it in PTX_CHROMIUM"
+NO_CHROMIUM = "Chromium is missing: install it with playwright, or set PTX_CHROMIUM to its path"
 
 _QUIET = [
     f"--{name}"
@@ -44,7 +44,7 @@ _DROP = """([zone, files]) => {
 
 
 class Server:
-    """A running server: its address, its process, and everything that it has said on either output so far."""
+    """A running server: its address, its process, and everything it has written to stdout and stderr so far."""
 
     def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
         self.process, self.address, self._said = process, f"http://127.0.0.1:{port}", []
@@ -64,7 +64,7 @@ class Server:
             return str(answer.read().decode())
 
     def held(self) -> dict[str, int]:
-        """Sessions that are connected, and bytes of uploaded files in memory, as the server's own figures say."""
+        """Connected sessions, and bytes of uploaded files in memory, from the server's own metrics."""
         figures = {}
         for line in self.get("/_stcore/metrics").splitlines():
             if line.startswith("active_sessions "):
@@ -131,7 +131,7 @@ def running_browser() -> Iterator[Any]:
 
 
 def open_page(browser: Any, address: str) -> Any:
-    """A page of its own context, as another person's browser would be, once the drop zone is there."""
+    """A page with its own context, like another person's browser, once the drop zone has appeared."""
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.goto(address)
     page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
@@ -139,13 +139,13 @@ def open_page(browser: Any, address: str) -> Any:
 
 
 def drop(page: Any, *files: tuple[str, bytes]) -> None:
-    """Drop files, each a name and its bytes, on the page's drop zone."""
+    """Drop files, given as name and bytes, on the page's drop zone."""
     zone = page.get_by_test_id("stFileUploaderDropzone").element_handle()
     page.evaluate(_DROP, [zone, [[name, base64.b64encode(data).decode()] for name, data in files]])
 
 
 def until(holds: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
-    """Wait until it holds; fails after so many seconds."""
+    """Wait until the condition holds; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""A real HTTP server for the tests of downloads, which can also stand in for Google Drive."""
+"""A real HTTP server for the download tests, which can also replace Google Drive."""
 
 import gzip
 import threading
@@ -16,7 +16,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class WeightsServer:
-    """`answers` maps a path to what is answered there; a list is used up one by one, its last again and again."""
+    """`answers` maps a path to its answer. A list is used one by one, its last answer repeatedly."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -56,7 +56,7 @@ def running_server() -> Iterator[WeightsServer]:
 
 
 def play_google_drive(server: WeightsServer, monkeypatch: Any) -> None:
-    """Send whatever is meant for Google's hosts to the server, beneath requests, so that gdown's own code runs."""
+    """Redirect everything for Google's hosts to the server, below requests, so that gdown's own code runs."""
     genuine = HTTPAdapter.send
 
     def send(self: HTTPAdapter, request: requests.PreparedRequest, **options: Any) -> requests.Response:
@@ -126,7 +126,7 @@ def dripping(content: bytes, pause: float) -> Answer:
 
 
 def gzipped(content: bytes) -> Answer:
-    """The content packed, whatever the client asked for."""
+    """The content compressed, whatever the client asked for."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -138,7 +138,7 @@ def gzipped(content: bytes) -> Answer:
 
 
 def endless(content: bytes, sent: list[int]) -> Answer:
-    """The content again and again until the client hangs up; `sent` collects the sizes."""
+    """The content repeatedly, until the client disconnects; `sent` collects the sizes."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -151,7 +151,7 @@ def endless(content: bytes, sent: list[int]) -> Answer:
 
 
 def redirect(address: str, then: Answer | None = None) -> Answer:
-    """To another address; what `then` answers comes after the header."""
+    """A redirect to another address; the answer of `then` follows the header."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(302)

@@ -1,4 +1,4 @@
-"""Quick gradients of depthwise convolutions are torch's own, and the modules stay what they were."""
+"""Fast gradients of depthwise convolutions equal torch's own, and the modules do not change."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A teacher draws masks on films whose own are lost, and on no others."""
+"""A teacher draws masks on films without a mask, and on no others."""
 
 import cv2
 import numpy as np
@@ -55,7 +55,7 @@ def test_only_films_without_a_mask_get_one_and_only_once(films, tmp_path, monkey
     assert [teacher.films for teacher in teachers] == [2]
 
 
-def test_a_film_on_which_the_teacher_sees_nothing_keeps_its_label_alone(films, tmp_path, monkeypatch):
+def test_a_film_without_a_teacher_mask_keeps_its_image_level_label(films, tmp_path, monkeypatch):
     monkeypatch.setattr(self_training, "teacher_mask", lambda *_: (np.zeros((512, 512), np.uint8), 0.0))
     monkeypatch.setattr(self_training, "TorchNetwork", BrightIsAir)
     assert with_drawn_masks(films, TEACHER, tmp_path) == films
@@ -70,7 +70,7 @@ def test_films_that_another_split_brings_are_drawn_too(films, tmp_path, monkeypa
     assert [film.mask_kind for film in both] == [MaskKind.TEACHER] * 2
 
 
-def test_an_empty_mask_is_of_no_confidence():
+def test_an_empty_mask_has_no_confidence():
     weights = load_manifest().entry(TEACHER)
 
     def nothing(batch):

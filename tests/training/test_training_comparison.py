@@ -1,4 +1,4 @@
-"""One command trains and measures several configurations on one budget."""
+"""One command trains and measures several configurations on the same budget."""
 
 import argparse
 import json
@@ -55,7 +55,7 @@ def test_the_projects_own_comparisons_are_valid(path):
         (SMALL + "wrong = { loss = { mask = 'hinge' } }", "CONFIGURATION_INVALID"),
     ],
 )
-def test_a_comparison_that_cannot_be_made_is_told(text, code, tmp_path):
+def test_an_invalid_comparison_is_reported(text, code, tmp_path):
     path = tmp_path / "comparison.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as told:
@@ -64,7 +64,7 @@ def test_a_comparison_that_cannot_be_made_is_told(text, code, tmp_path):
 
 
 def test_one_command_writes_one_table(tmp_path, capsys, monkeypatch):
-    # The page's test harness leaves app.py as the main module, which a spawned process would run anew.
+    # The page's test harness leaves app.py as the main module, which a spawned process would run again.
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
     data = tmp_path / "data"
     data.mkdir()

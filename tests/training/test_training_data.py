@@ -97,7 +97,7 @@ def test_whole_patients_are_held_out(tmp_path_factory, patients, positives, seed
     assert hold_out(films, positives, 1, seed, most_a_patient=5) == (trained, held)
 
 
-def test_where_nobody_is_known_each_film_is_a_patient(tmp_path):
+def test_without_known_patients_each_film_is_a_patient(tmp_path):
     rows = [row(str(number), patient_id="", label=str(number % 2), mask="m.png" * (number % 2)) for number in range(20)]
     films = read_index(write_index(tmp_path, rows))
     trained, held = hold_out(films, 3, 4, 1)
@@ -130,7 +130,7 @@ def test_films_that_are_not_upright_neither_train_nor_measure(folder, monkeypatc
     assert len(again) == len(trained) + len(held) - 2
 
 
-def test_a_configuration_holds_out_training_films_alone(folder):
+def test_a_configuration_holds_out_training_films_only(folder):
     trained, held = training_films(configuration(), folder)
     assert {film.split for film in [*trained, *held]} == {"train"}
     assert all(film.mask_kind is MaskKind.EXPERT for film in held)
@@ -141,7 +141,7 @@ def dealer(films, share, dealt=None, weights=None):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
-def test_positives_come_in_the_share_asked_for(films, share):
+def test_positives_have_the_requested_share(films, share):
     draws = [draw for batch in islice(dealer(films, share), 250) for draw in batch]
     assert np.mean([films[draw.film].positive for draw in draws]) == pytest.approx(share, abs=0.03)
 
@@ -155,12 +155,12 @@ def test_no_film_comes_twice_before_all_of_its_stratum_came(films):
             assert len(set(own[start : start + size])) == size
 
 
-def test_a_kind_that_weighs_nothing_is_not_dealt(films):
+def test_a_kind_with_weight_zero_is_not_dealt(films):
     draws = [draw for batch in islice(dealer(films, 0.8, weights={MaskKind.IMAGE_LABEL: 0.0}), 50) for draw in batch]
     assert {films[draw.film].mask_kind for draw in draws} == {MaskKind.EXPERT}
 
 
-def test_dealing_goes_on_where_it_stopped(films):
+def test_dealing_resumes_where_it_stopped(films):
     whole = list(islice(dealer(films, 0.6), 12))
     dealt = Counter(stratum(films[draw.film]) for batch in whole[:5] for draw in batch)
     assert list(islice(dealer(films, 0.6, dealt), 7)) == whole[5:]
@@ -233,7 +233,7 @@ def test_half_covered_pixels_count():
     assert resize_mask(mask, 2).tolist() == [[1, 0], [0, 0]]
 
 
-def test_films_that_changed_are_decoded_anew(tmp_path):
+def test_films_that_changed_are_decoded_again(tmp_path):
     (tmp_path / "data").mkdir()
     films = read_index(prepared_folder(tmp_path / "data", train=2, validation=0))
     assert FilmStore(films, tmp_path / "cache").film(films[0]).max() > 0
@@ -252,7 +252,7 @@ def test_masks_that_a_configuration_does_not_name_weigh_what_they_usually_do():
 @pytest.mark.parametrize(
     "sections", [{"schedule": {"films": 8, "sides": [[0.0, 200]]}}, {"input": {"side": 64, "channels": 1}}]
 )
-def test_what_no_network_can_take_is_refused(sections):
+def test_an_impossible_network_input_is_refused(sections):
     with pytest.raises(SettingsError) as error:
         configuration(**sections)
     assert error.value.code == "CONFIGURATION_INVALID"

@@ -1,4 +1,4 @@
-"""The evaluation says what the films and the masks say, and its report holds the same figures as its JSON."""
+"""The evaluation is right on known films and masks, and its report has the same figures as its JSON."""
 
 import json
 
@@ -57,8 +57,8 @@ def films():
         film(0, 2.0, 10, 10, View.AP),  # found and outlined rightly
         film(1, -1.0, 20, 60),  # flagged at "sensitive" alone, and three times too large
         film(2, -9.0, 40, 40),  # missed
-        film(3, -9.0, 0, 5),  # rightly not flagged, so that its mark is not shown
-        film(4, 2.0, 0, 25),  # a false alarm
+        film(3, -9.0, 0, 5),  # rightly not flagged, so its mask is not shown
+        film(4, 2.0, 0, 25),  # a false positive
         film(5, 2.0, 0, 0),  # flagged, and nothing marked
     ]
 
@@ -68,7 +68,7 @@ def document(films):
     return evaluate(results_of(films, WEIGHTS), WEIGHTS)
 
 
-def test_overlap_is_of_positive_films_before_any_gate(document):
+def test_overlap_is_of_all_positive_films_flagged_or_not(document):
     overall = {name: measured["value"] for name, measured in document["overall"].items()}
     assert overall["dice_mean"] == pytest.approx(np.mean([1, 40 / 80, 1]), abs=1e-4)
     assert overall["dice_median"] == 1
@@ -99,7 +99,7 @@ def test_what_is_not_flagged_is_not_shown(document):
     assert balanced["pixel_accuracy"]["value"] == pytest.approx(1 - (60 + 25) / 600, abs=1e-4)
 
 
-def test_a_difference_is_taken_film_for_film(films):
+def test_a_difference_is_paired_by_film(films):
     base = results_of(films, WEIGHTS)
     better = results_of([film(0, 2.0, 10, 10), film(1, 9.0, 20, 20), *films[2:]], WEIGHTS)
     found = differences(better, base)

@@ -1,4 +1,4 @@
-"""Losses and metrics against values worked out by hand or by others, and thresholds chosen from films held out."""
+"""Losses and metrics against values computed by hand or by others, and thresholds chosen on held-out films."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_known_values():
     assert float(losses.focal_tversky_loss(undecided, truth)) == pytest.approx((1 - index) ** 0.75)
 
 
-def test_a_film_without_a_known_mask_moves_the_image_level_head_alone():
+def test_a_film_without_a_known_mask_trains_the_image_level_head_only():
     mask_logits, image_logits = torch.zeros(2, 1, 8, 8, requires_grad=True), torch.zeros(2, 1, requires_grad=True)
     mask = torch.cat([square(), torch.zeros(1, 1, 8, 8)])
     loss = total_loss(
@@ -200,7 +200,7 @@ def test_the_calibration_finds_what_the_scores_were_made_with():
     assert found.mask_weight == pytest.approx(0.4, abs=0.05)
 
 
-def test_the_calibration_is_for_the_share_asked_for():
+def test_the_calibration_is_for_the_requested_prevalence():
     chance = np.random.default_rng(2)
     positive = np.arange(4000) < 3000
     logits = chance.normal(np.where(positive, 1, -1), 1)
@@ -209,13 +209,13 @@ def test_the_calibration_is_for_the_share_asked_for():
     assert 0.2 * scores[positive].mean() + 0.8 * scores[~positive].mean() == pytest.approx(0.2, abs=0.01)
 
 
-def test_separable_scores_keep_a_temperature_above_nought():
+def test_separable_scores_keep_a_temperature_above_zero():
     found = fit_calibration(np.asarray([-1.0, 1.0]), np.asarray([-2.0, 2.0]), np.asarray([False, True]), 0.5)
     assert found.temperature > 0
     assert np.isfinite([found.bias, found.mask_weight]).all()
 
 
-def test_a_mask_that_speaks_against_the_label_counts_nothing():
+def test_a_mask_that_contradicts_the_label_has_weight_zero():
     positive = np.arange(100) < 50
     found = fit_calibration(np.where(positive, 1.0, -1.0), np.where(positive, -1.0, 1.0), positive, 0.5)
     assert found.mask_weight == 0
@@ -235,7 +235,7 @@ def test_operating_points_reach_their_targets(pairs):
 
 
 def predicted(number: int, positive: bool, logit: float, height: float = 0.7, speck: bool = False) -> PredictedFilm:
-    """A film whose map is right above the threshold of `height` alone, with a halo that is wrong."""
+    """A film whose map is right only above the threshold `height`, with a wrong halo below it."""
     truth, probability = np.zeros((64, 64), bool), np.zeros((64, 64), np.float32)
     if positive:
         truth[20:40, 20:40] = True
@@ -246,7 +246,7 @@ def predicted(number: int, positive: bool, logit: float, height: float = 0.7, sp
     return PredictedFilm(f"film-{number}", f"p{number}", positive, View.PA, truth, Prediction(0.0, probability, logit))
 
 
-def test_the_extent_is_where_the_overlap_is_best_and_specks_go():
+def test_the_mask_threshold_has_the_best_overlap_and_specks_are_dropped():
     mask_threshold, smallest = best_mask_threshold([predicted(number, True, 2.0, speck=True) for number in range(3)])
     assert mask_threshold in MASK_THRESHOLDS
     assert 0.5 < mask_threshold <= 0.7
@@ -266,13 +266,13 @@ def test_everything_is_chosen_together_and_measured_on_other_films():
     assert worse["dice_positive"] == pytest.approx(2 * 400 / (400 + 36**2), abs=1e-3)
 
 
-def test_the_masks_evidence_counts_only_where_it_is_asked_for():
+def test_mask_evidence_counts_only_if_enabled():
     films = [predicted(f"{n}", bool(n % 2), (n % 5) / 5, 0.9 if n % 2 else 0.2) for n in range(40)]
     without, heeded = (choose(films, PublishingSection(mask_evidence=asked)) for asked in (False, True))
     assert without.calibration.mask_weight == 0
     assert heeded.calibration.mask_weight > 0
 
 
-def test_films_of_one_label_choose_nothing():
+def test_films_of_one_label_cannot_choose_thresholds():
     with pytest.raises(SettingsError):
         choose([predicted(n, True, 1.0) for n in range(3)], PublishingSection())

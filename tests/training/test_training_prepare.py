@@ -1,4 +1,4 @@
-"""From DICOM films and run lengths to the prepared layout, and on to training."""
+"""From DICOM films and run lengths to a prepared folder, and to training."""
 
 import csv
 
@@ -25,7 +25,7 @@ def write_rows(path, header, rows):
 
 @pytest.fixture(scope="module")
 def challenge(tmp_path_factory):
-    """Six films in the challenge's layout, of four patients; beside them a slice, a broken file, and one of no row."""
+    """Six films of four patients in the challenge's layout; also a slice, a broken file, and a file without a row."""
     folder, rows = tmp_path_factory.mktemp("challenge"), []
     for number in range(6):
         film, mask = film_and_mask(number, number % 2 == 0)
@@ -76,7 +76,7 @@ def test_films_and_masks_are_what_the_reader_saw(prepared, challenge):
             assert (film.truth == (mask > 0)).all()
 
 
-def test_what_cannot_be_read_is_counted_and_not_named(challenge, tmp_path, capsys):
+def test_unreadable_files_are_counted_and_not_named(challenge, tmp_path, capsys):
     assert main(["prepare", str(challenge), str(challenge / "train-rle.csv"), str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "6 films prepared, 3 of them positive" in said
@@ -86,7 +86,7 @@ def test_what_cannot_be_read_is_counted_and_not_named(challenge, tmp_path, capsy
     assert "2.1" not in said
 
 
-def test_a_folder_without_films_is_told(tmp_path, challenge, capsys):
+def test_a_folder_without_films_is_reported(tmp_path, challenge, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["prepare", str(tmp_path / "empty"), str(challenge / "train-rle.csv"), str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.startswith("FILMS_MISSING: ")

@@ -1,4 +1,4 @@
-"""A run of a small network on made films: it learns, survives a kill, and becomes an entry of the manifest."""
+"""A run of a small network on synthetic films: it learns, survives a kill, and becomes a manifest entry."""
 
 import csv
 import os
@@ -33,7 +33,7 @@ from tests.support.made_folder import configuration, film_and_mask, prepared_fol
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-# What a run draws from: dropout, moving average, changing sides, a frozen beginning.
+# Everything that affects a run: dropout, moving average, changing sides, a frozen encoder at the start.
 INTRICATE = {
     "schedule": {"films": 64, "sides": [[0.0, 32], [0.5, 64]], "frozen_encoder": 0.3},
     "training": {"precision": "fp32", "validate_every": 40, "ema": 0.9, "checkpoint_minutes": 1e-6},
@@ -73,7 +73,7 @@ def test_a_run_learns(done):
     assert float(log[-1]["learning_rate"]) < 1e-4 < float(log[1]["learning_rate"])
 
 
-def test_a_run_keeps_what_tells_how_it_was_made(done):
+def test_a_run_keeps_its_provenance(done):
     names = {path.name for path in done.path.iterdir()}
     assert names == {
         "config.toml",
@@ -99,13 +99,13 @@ def test_a_finished_run_stays_as_it_is(done, data, runs):
     assert ((done.path / "last.safetensors").read_bytes(), done.read_log()) == before
 
 
-def test_another_configuration_does_not_go_on_with_it(done, data):
+def test_another_configuration_cannot_resume_it(done, data):
     with pytest.raises(SettingsError) as error:
         prepared_run(data, done.path, seed=2)
     assert error.value.code == "RUN_EXISTS"
 
 
-def test_what_was_held_out_is_written_down_and_stays_so(done, data, tmp_path):
+def test_the_held_out_films_are_recorded_and_stay_the_same(done, data, tmp_path):
     films = read_index(data)
     _, held_out = training_films(configuration(), data)
     assert done.held_out(films) == held_out
@@ -118,7 +118,7 @@ def test_what_was_held_out_is_written_down_and_stays_so(done, data, tmp_path):
     assert error.value.code == "HELD_OUT_CHANGED"
 
 
-def test_where_a_run_comes_from_is_told_of_its_beginning(done, data, monkeypatch):
+def test_the_provenance_of_a_run_is_that_of_its_start(done, data, monkeypatch):
     before = (done.path / "provenance.json").read_text()
     monkeypatch.setattr("ptx_app.training.run_folder._git_commit", lambda: "another")
     prepared_run(data, done.path)
@@ -133,7 +133,7 @@ def test_the_best_weights_have_seen_the_films_up_to_their_validation(tmp_path):
     assert (run.films_seen("best"), run.films_seen("last")) == (24, 40)
 
 
-def test_a_damaged_checkpoint_is_told(data, tmp_path):
+def test_a_damaged_checkpoint_is_reported(data, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
@@ -154,7 +154,7 @@ def told(folder: RunFolder) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("how", ["signal", "crash"])
-def test_a_run_goes_on_as_if_it_had_not_been_stopped(how, uninterrupted, data, tmp_path, monkeypatch):
+def test_a_run_resumes_as_if_it_had_not_been_stopped(how, uninterrupted, data, tmp_path, monkeypatch):
     run = prepared_run(data, tmp_path / "run", **INTRICATE)
     step, steps = run._step, []
 
@@ -271,7 +271,7 @@ def test_publishing_writes_a_valid_entry_beside_the_others(published, done):
     assert "160 films" in weights.provenance
 
 
-def test_what_the_entry_states_is_what_the_app_finds(published, data):
+def test_the_app_reproduces_the_figures_of_the_entry(published, data):
     weights = load_manifest(published / MANIFEST_PATH.name).entry()
     network = TorchNetwork(weights, published / "tiny.safetensors")
     films = list(prepared_films(validation_films(read_index(data))))
@@ -282,13 +282,13 @@ def test_what_the_entry_states_is_what_the_app_finds(published, data):
         assert (scores[~positive] < point.score).mean() == pytest.approx(point.specificity, abs=1e-4)
 
 
-def test_a_run_that_has_no_weights_yet_is_told(done, data, tmp_path, capsys):
+def test_a_run_without_weights_is_reported(done, data, tmp_path, capsys):
     shutil.copy(done.path / "config.toml", tmp_path)
     assert main(["publish", str(tmp_path), "--data", str(data), "--draft", str(tmp_path / "draft")]) == 1
     assert capsys.readouterr().err.startswith("RUN_UNFINISHED: ")
 
 
-def test_films_to_measure_on_must_be_of_both_kinds(data):
+def test_films_to_measure_on_need_both_labels(data):
     films = read_index(data)
     assert {film.split for film in validation_films(films)} == {"val"}
     for left in ([], [film for film in films if film.positive], [film for film in films if film.split == "train"]):
@@ -311,7 +311,7 @@ def test_a_run_without_time_is_refused(runs, data, capsys):
         ('name = "a"\ntitle = "b"\nprovenance = "c"\n[schedule]\nfilms = 1\nsize = 2', "CONFIGURATION_INVALID"),
     ],
 )
-def test_a_wrong_configuration_is_told(text, code, tmp_path):
+def test_a_wrong_configuration_is_reported(text, code, tmp_path):
     (tmp_path / "wrong.toml").write_text(text)
     with pytest.raises(SettingsError) as error:
         read_configuration(tmp_path / "wrong.toml")
@@ -323,7 +323,7 @@ def test_the_projects_own_configurations_are_valid():
         assert read_configuration(path).name
 
 
-def test_an_encoder_may_lack_what_it_never_runs(tmp_path):
+def test_an_encoder_may_lack_unused_weights(tmp_path):
     module = build_module(NetworkSection(encoder="efficientnet-b0").spec()).get_submodule("encoder")
     state = {
         name: tensor for name, tensor in module.state_dict().items() if not name.startswith(("_conv_head", "_bn1"))
@@ -336,10 +336,10 @@ def test_an_encoder_may_lack_what_it_never_runs(tmp_path):
 
 
 @pytest.mark.parametrize("encoder", ["efficientnet-b3", "resnet50", "xception"])
-def test_the_encoders_at_hand_are_whole_and_make_features(encoder, data_dir):
+def test_the_encoders_are_complete_and_compute_features(encoder, data_dir):
     file = data_dir.parent / "weights" / f"{encoder}-encoder.safetensors"
     if not file.exists():
-        pytest.skip(f"{file.name} is not at hand")
+        pytest.skip(f"{file.name} is missing")
     module = build_network(NetworkSection(encoder=encoder, encoder_weights=str(file))).eval()
     with torch.inference_mode():
         deepest = module.get_submodule("encoder")(torch.rand(2, 3, 64, 64))[-1]
