@@ -1,10 +1,11 @@
-"""python -m ptx_app VERB: the command line. Only the module of the verb in hand is imported."""
+"""ptx VERB, or python -m ptx_app VERB: the command line. Only the module of the verb in hand is imported."""
 
 import argparse
 import sys
 from importlib import import_module
 
 from ptx_app.errors import PtxError
+from ptx_app.process import begin
 
 VERBS = {
     "predict": ("ptx_app.commands.predict", "look at films and write masks, overlays and a table"),
@@ -21,9 +22,10 @@ VERBS = {
 
 def main(words: list[str] | None = None) -> int:
     """Run a verb; returns the exit status: 0 done, 1 something failed, 2 it was not understood."""
+    begin()
     words = sys.argv[1:] if words is None else words
     verb = next((word for word in words[:1] if word in VERBS), None)
-    parser = argparse.ArgumentParser(prog="python -m ptx_app", description="Pneumothorax on chest films.")
+    parser = argparse.ArgumentParser(prog="ptx", description="Pneumothorax on chest films.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (module, summary) in VERBS.items():
         verb_parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")

@@ -1,9 +1,13 @@
-"""What tests share: where the films are, and a browser."""
+"""What tests share: where the films are."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+from ptx_app.process import set_environment
+
+set_environment()  # before any test imports torch or albumentations
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,6 @@
 """What a film may look like: the same chest, placed, lit and captured otherwise."""
 
-import os
 from typing import Literal
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version on import
 
 import albumentations
 import cv2

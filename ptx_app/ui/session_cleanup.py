@@ -5,21 +5,15 @@ is removed, and removes a session whose page was closed only when another one is
 """
 
 import asyncio
-import sys
 
 import streamlit as st
-from starlette.formparsers import MultiPartParser
 from streamlit.runtime import Runtime, get_instance
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from ptx_app.ui.heap import limit_free_heap, trim_heap
+from ptx_app.ui.heap import trim_heap
 from ptx_app.ui.visit import Visit
-
-# Streamlit bounds an upload's size; this alone is what would bring it to the disk.
-MultiPartParser.spool_max_size = sys.maxsize
-limit_free_heap()
 
 
 def release_upload(file: UploadedFile) -> None:
