@@ -19,6 +19,9 @@ VERBS = {
     "compare": ("ptx_app.commands.compare", "train and measure several configurations on one budget, as one table"),
 }
 
+# What the extra "train" of pyproject.toml brings, by the names to import.
+_TRAINER = ("albumentations", "matplotlib", "scipy", "sklearn", "tomli_w")
+
 
 def main(words: list[str] | None = None) -> int:
     """Run a verb; returns the exit status: 0 done, 1 something failed, 2 it was not understood."""
@@ -36,6 +39,11 @@ def main(words: list[str] | None = None) -> int:
         status: int = import_module(VERBS[arguments.verb][0]).run(arguments)
     except PtxError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAINER:
+            raise
+        sys.stderr.write(f"PACKAGE_MISSING: This verb needs {error.name}. Install ptx_app[train].\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")

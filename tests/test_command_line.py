@@ -1,4 +1,4 @@
-"""python -m ptx_app predict, and that what it says of DICOM films is what was measured in training."""
+"""ptx predict, and that what it says of DICOM films is what was measured in training."""
 
 import csv
 import os

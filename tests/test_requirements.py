@@ -1,4 +1,4 @@
-"""requirements.txt and requirements-dev.txt pin what pyproject.toml asks for: all of it, within its ranges, and no more."""
+"""The requirements files pin what pyproject.toml asks for: all of it, within its ranges, and no more."""
 
 import tomllib
 from collections.abc import Iterator

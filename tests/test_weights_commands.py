@@ -1,4 +1,4 @@
-"""python -m ptx_app weights list | add | fetch | verify, on a copy of the project's manifest and weights."""
+"""ptx weights list | add | fetch | verify, on a copy of the project's manifest and weights."""
 
 import argparse
 import hashlib

@@ -1,4 +1,4 @@
-"""python -m ptx_app benchmark: from a file's bytes to a contour, beside the plain way, in one run on one machine.
+"""ptx benchmark: from a file's bytes to a contour, beside the plain way, in one run on one machine.
 
 Times differ from machine to machine and from minute to minute; so both ways take turns, film by film, and the ratio of
 their medians is what counts. The plain way is what a tutorial would write: pydicom's own pixels, NCHW fp32, no_grad.

@@ -1,4 +1,4 @@
-"""python -m ptx_app compare: several configurations, one budget, one table."""
+"""ptx compare: several configurations, one budget, one table."""
 
 import argparse
 import sys

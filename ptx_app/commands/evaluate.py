@@ -1,4 +1,4 @@
-"""python -m ptx_app evaluate: a model on the validation films, as one Markdown report, one JSON and figures."""
+"""ptx evaluate: a model on the validation films, as one Markdown report, one JSON and figures."""
 
 import argparse
 import sys

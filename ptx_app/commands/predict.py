@@ -1,4 +1,4 @@
-"""python -m ptx_app predict: films in, masks and overlays and one table out. A bad file is a row, never a stop."""
+"""ptx predict: films in, masks and overlays and one table out. A bad file is a row, never a stop."""
 
 import argparse
 import csv

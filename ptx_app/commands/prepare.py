@@ -1,4 +1,4 @@
-"""python -m ptx_app prepare: DICOM films and a table of run lengths become a folder to train and measure on."""
+"""ptx prepare: DICOM films and a table of run lengths become a folder to train and measure on."""
 
 import argparse
 import sys

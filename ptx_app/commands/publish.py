@@ -1,4 +1,4 @@
-"""python -m ptx_app publish: thresholds chosen on films held out, figures measured on others, and the entry written."""
+"""ptx publish: thresholds chosen on films held out, figures measured on others, and the entry written."""
 
 import argparse
 import sys

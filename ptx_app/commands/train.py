@@ -1,4 +1,4 @@
-"""python -m ptx_app train: one run of a configuration, or the rest of it."""
+"""ptx train: one run of a configuration, or the rest of it."""
 
 import argparse
 from pathlib import Path

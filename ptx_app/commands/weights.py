@@ -1,4 +1,4 @@
-"""python -m ptx_app weights list | add | fetch | verify."""
+"""ptx weights list | add | fetch | verify."""
 
 import argparse
 import sys

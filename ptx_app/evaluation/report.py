@@ -35,7 +35,7 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
     lines = [
         f"# {document['model']}, measured",
         "",
-        "Written by `python -m ptx_app evaluate`; no figure is typed by hand. "
+        "Written by `ptx evaluate`; no figure is typed by hand. "
         f"{document['films']} SIIM-ACR validation films of {document['patients']} patients, "
         f"{document['positives']} with a pneumothorax, expert-labelled, {flips} flip averaging. "
         "In brackets: 95 % interval, bootstrapped by patient. Weights: "

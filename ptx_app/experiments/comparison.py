@@ -163,8 +163,8 @@ def comparison_table(document: EvaluationDocument) -> str:
     """The comparison as a table, with 95 % intervals by patient."""
     heads = ["Model", "Side", *_COLUMNS.values(), *_DIFFERENCES.values(), *_COSTS]
     lines = [
-        f"Written by `python -m ptx_app compare`. Each model saw {document['films_seen']:,} films in training and is "
-        f"measured_row on the {document['validation_films']} validation films ({document['validation_positives']} "
+        f"Written by `ptx compare`. Each model saw {document['films_seen']:,} films in training and is "
+        f"measured on the {document['validation_films']} validation films ({document['validation_positives']} "
         f"positive), its thresholds chosen on {document['held_out_films']} others held out. Dice and IoU are before "
         f"any gate by the score, pixel accuracy is at the operating point {DEFAULT_POINT}. In brackets: 95 % interval "
         f"by patient; differences are from {document['rows'][0]['title']}, film for film. Time and memory: of one film "

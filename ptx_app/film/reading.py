@@ -37,6 +37,15 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
     Raises:
         NotAFilmError: the file was understood and is no single grey picture.
         FilmError: broken, cut short, hostile, too large or of no known format.
+
+    Example:
+        >>> from ptx_app.film.examples import example_bytes
+        >>> film = read_film(example_bytes())
+        >>> film.pixels.shape, film.source_format
+        ((1955, 1841), 'DICOM, uncompressed')
+        >>> read_film(b"%PDF-1.7")
+        Traceback (most recent call last):
+        ptx_app.errors.FilmError: This is a PDF document. Choose a DICOM, PNG or JPEG file.
     """
     if not data:
         raise FilmError("EMPTY_FILE", "This file is empty. Choose a DICOM, PNG or JPEG file.")

@@ -48,7 +48,7 @@ def resolve(
     raise WeightsError(
         "WEIGHTS_NOT_LISTED",
         "This weights file belongs to no entry of the manifest, so nobody knows how it wants its films. "
-        "Add it with python -m ptx_app weights add.",
+        "Add it with ptx weights add.",
     )
 
 
@@ -163,7 +163,7 @@ def _checked_named_file(source: Source, weights: Weights) -> Path:
         raise WeightsError(
             "WEIGHTS_NOT_THIS_FILE",
             f"The named file is not that of {weights.name}. Name the weights it belongs to, or add it with "
-            "python -m ptx_app weights add.",
+            "ptx weights add.",
         ) from error
     return path
 
@@ -215,8 +215,7 @@ def _all_failed(weights: Weights, failures: list[tuple[Source, WeightsError]]) -
     if not failures:
         return WeightsError(
             "WEIGHTS_WITHOUT_SOURCE",
-            f"{weights.name} is not on this machine and its entry names no source. "
-            "Add one with python -m ptx_app weights add.",
+            f"{weights.name} is not on this machine and its entry names no source. Add one with ptx weights add.",
         )
     if len(failures) == 1:
         return failures[0][1]
