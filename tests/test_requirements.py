@@ -8,6 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import ptx_app
 from ptx_app.model.manifest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -48,3 +49,8 @@ def test_the_developers_pins_include_the_others():
 def test_what_builds_the_wheel_is_what_the_tests_build_it_with():
     build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
     assert set(build) <= set(EXTRAS["dev"])
+
+
+def test_the_citation_and_the_changelog_name_this_version():
+    assert f"\nversion: {ptx_app.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {ptx_app.__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
