@@ -1,5 +1,9 @@
 """The page's entry: `streamlit run app.py`. Streamlit imports this file for the server, and runs it for every page."""
 
+from ptx_app.ui.server import prepare_process
+
+prepare_process()  # before the page imports torch
+
 if __name__ == "__main__":
     from ptx_app.ui.page import show
 

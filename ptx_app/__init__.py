@@ -1,9 +1,34 @@
-"""Pneumothorax on chest films: reading, finding, showing; training and evaluation."""
+"""Pneumothorax on chest films: reading, finding, showing; training and evaluation.
 
-import os
+What other programs may use is here: `from ptx_app import Detector, read_film, load_manifest`. Each is imported when it
+is first asked for: `import ptx_app` loads next to nothing, and reading a film does not load torch.
+"""
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-# torch's OpenMP threads wait for each other by spinning; beside another busy process on the same few cores a film then
-# takes 3.5 s instead of 0.1. Must be set before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if TYPE_CHECKING:
+    from ptx_app.film.reading import read_film
+    from ptx_app.model.manifest import load_manifest
+    from ptx_app.pipeline import Detector
+
+__version__ = "0.2.0"
+__all__ = ["Detector", "load_manifest", "read_film"]
+
+_HOMES = {
+    "Detector": "ptx_app.pipeline",
+    "load_manifest": "ptx_app.model.manifest",
+    "read_film": "ptx_app.film.reading",
+}
+
+if not TYPE_CHECKING:  # a type checker would take any misspelt name for one that this function knows
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

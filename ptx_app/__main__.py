@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 
 from ptx_app.errors import PtxError
+from ptx_app.process import begin
 
 VERBS = {
     "predict": ("ptx_app.commands.predict", "analyse films and write masks, overlays and a table"),
@@ -24,9 +25,13 @@ VERBS = {
     ),
 }
 
+# What the extra "train" of pyproject.toml brings, by the names to import.
+_TRAINER = ("albumentations", "matplotlib", "scipy", "sklearn", "tomli_w")
+
 
 def main(words: list[str] | None = None) -> int:
     """Run a verb and return the exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    begin()
     words = sys.argv[1:] if words is None else words
     verb = next((word for word in words[:1] if word in VERBS), None)
     parser = argparse.ArgumentParser(prog="ptx", description="Pneumothorax on chest films.")
@@ -40,6 +45,11 @@ def main(words: list[str] | None = None) -> int:
         status: int = import_module(VERBS[arguments.verb][0]).run(arguments)
     except PtxError as error:
         sys.stderr.write(f"{error.code}: {error.message}\n")
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAINER:
+            raise
+        sys.stderr.write(f"PACKAGE_MISSING: This verb needs {error.name}. Install ptx_app[train].\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")

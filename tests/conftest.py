@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ptx_app.process import set_environment
+
+set_environment()  # before any test imports torch or albumentations
+
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:

@@ -23,6 +23,7 @@ from pydicom import uid
 
 from ptx_app.errors import FilmError
 from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.process import begin
 from tests.support.films import ct_slice, dicom_of
 
 SECONDS = 10.0
@@ -143,6 +144,7 @@ def fuzz(count: int, seed: int) -> dict[str, object]:
 
 def main() -> int:
     """Returns 0 if no reader was lost and no pixels were out of range."""
+    begin()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)

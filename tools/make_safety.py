@@ -19,6 +19,7 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.check.frontal import check
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.manifest import load_manifest
+from ptx_app.process import begin
 
 
 def cases(folder: Path) -> tuple[str, str]:
@@ -81,6 +82,7 @@ def round_by_round(rounds: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure everything and write the report."""
+    begin()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=20_000, help="number of damaged files")
     parser.add_argument("--sessions", type=int, default=20, help="users at once")

@@ -59,6 +59,14 @@ def decode_run_lengths(rows: Sequence[str], shape: tuple[int, int]) -> NDArray[n
 
     Raises:
         SettingsError: RUN_LENGTHS_INVALID if they are not such pairs, or exceed the film.
+
+    Example:
+        Skip one pixel and take two, skip three and take one, in columns of three:
+
+        >>> decode_run_lengths(["1 2 3 1"], (3, 3)).astype(int)
+        array([[0, 0, 1],
+               [1, 0, 0],
+               [1, 0, 0]])
     """
     invalid = SettingsError(
         "RUN_LENGTHS_INVALID", "A row of the table of run lengths does not fit its film. Check the table."

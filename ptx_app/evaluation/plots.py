@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure  # without pyplot, which would choose a window system
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
@@ -12,11 +13,6 @@ from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
 from ptx_app.evaluation.results import Results
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.model.manifest import Weights
-
-mpl.use("agg")
-
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 
 _BINS = 10
 
@@ -30,11 +26,10 @@ def draw_figures(results: Results, weights: Weights, folder: Path) -> dict[str, 
     }
     files = {}
     for caption, (name, draw) in figures.items():
-        figure, axis = plt.subplots(figsize=(4.5, 4), layout="constrained")
-        draw(axis, results, weights)
+        figure = Figure(figsize=(4.5, 4), layout="constrained")
+        draw(figure.subplots(), results, weights)
         files[caption] = f"evaluation-{name}.png"
         figure.savefig(folder / files[caption], dpi=120)
-        plt.close(figure)
     return files
 
 
@@ -96,7 +91,8 @@ def draw_films(
         "false-alarms": alarms[:4],
     }
     for name, rows in groups.items():
-        figure, axes = plt.subplots(max(len(rows), 1), 3, figsize=(9, 3 * max(len(rows), 1)), squeeze=False)
+        figure = Figure(figsize=(9, 3 * max(len(rows), 1)))
+        axes = figure.subplots(max(len(rows), 1), 3, squeeze=False)
         for line, row in zip(axes, rows, strict=False):
             height, width = films[row].pixels.shape
             prediction = predicted[row].prediction.calibrated(weights.calibration)
@@ -109,7 +105,6 @@ def draw_films(
                 axis.set_axis_off()
             line[0].set_title(f"score {prediction.score:.2f}", fontsize="small")
         figure.savefig(folder / f"{name}.png", dpi=80, bbox_inches="tight")
-        plt.close(figure)
 
 
 def _red(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

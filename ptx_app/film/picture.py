@@ -1,6 +1,5 @@
 """A PNG or JPEG picture as a film."""
 
-import logging
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -15,10 +14,6 @@ from ptx_app.film.codestream import broken, check_scans, jpeg_facts, truncated
 from ptx_app.film.grey import full_range, percentile_range
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import FilmNote, Radiograph
-
-# Pillow's debug log quotes EXIF, which may hold names. A filter holds at whatever level somebody sets the logger to.
-for _name in ("PIL.TiffImagePlugin", "PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.Image"):
-    logging.getLogger(_name).addFilter(lambda _record: False)
 
 _COLOUR = FilmNote("COLOUR_PICTURE", "This picture is in colour; its brightness alone was read.")
 _STRETCHED = FilmNote(

@@ -1,11 +1,10 @@
 """One way in: bytes to Radiograph. What a file is is told by its content, never by its name."""
 
-import warnings
-
 from ptx_app.errors import FilmError
 from ptx_app.film.dicom.header import has_mark, is_bare
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import Radiograph
+from ptx_app.privacy import private_reading
 
 _OTHER_FORMATS = (
     (b"II*\0", "a TIFF picture"),
@@ -38,6 +37,15 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
     Raises:
         NotAFilmError: the file was understood and is no single grey picture.
         FilmError: broken, cut short, hostile, too large or of no known format.
+
+    Example:
+        >>> from ptx_app.film.examples import example_bytes
+        >>> film = read_film(example_bytes())
+        >>> film.pixels.shape, film.source_format
+        ((1955, 1841), 'DICOM, uncompressed')
+        >>> read_film(b"%PDF-1.7")
+        Traceback (most recent call last):
+        ptx_app.errors.FilmError: This is a PDF document. Choose a DICOM, PNG or JPEG file.
     """
     if not data:
         raise FilmError("EMPTY_FILE", "This file is empty. Choose a DICOM, PNG or JPEG file.")
@@ -45,8 +53,7 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
         raise FilmError(
             "TOO_LARGE", f"This file is larger than {limits.file_bytes >> 20} MB, more than any film. It was not read."
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # their texts may quote the header
+    with private_reading():
         # DICOM first: a preamble may look like a TIFF, a program or an archive.
         if has_mark(data) or is_bare(data):
             from ptx_app.film.dicom.reader import read_dicom

@@ -91,6 +91,9 @@ def binary_mask(probability: NDArray[np.float32], shape: tuple[int, int], mask_t
     """The pixels, at the film's own size (H, W), whose probability is at least `mask_threshold`.
 
     The probability is scaled, not the thresholded mask, so that edges stay smooth on large films.
+
+    >>> binary_mask(np.array([[0.2, 0.8]], np.float32), (1, 4), 0.3).astype(int)
+    array([[0, 1, 1, 1]])
     """
     full = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
     return full >= np.float32(mask_threshold)

@@ -19,7 +19,8 @@ from pydantic_core import PydanticCustomError
 from ptx_app.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parents[2]
-MANIFEST_PATH = ROOT / "weights_manifest.json"
+_PACKAGED = Path(__file__).resolve().parents[1] / "weights_manifest.json"  # a copy that the wheel alone has
+MANIFEST_PATH = _PACKAGED if _PACKAGED.is_file() else ROOT / "weights_manifest.json"
 
 Text = Annotated[str, Field(min_length=1)]
 WeightsName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]

@@ -17,7 +17,11 @@ FINDING_COLOUR = (255, 176, 0)
 
 
 def grey_picture(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A film (H, W) float32 in [0, 1] as (H, W) uint8."""
+    """A film (H, W) float32 in [0, 1] as (H, W) uint8.
+
+    >>> grey_picture(np.array([[0, 0.5, 1]], np.float32))
+    array([[  0, 128, 255]], dtype=uint8)
+    """
     return np.asarray(np.clip(pixels, 0, 1) * 255 + 0.5, dtype=np.uint8)
 
 

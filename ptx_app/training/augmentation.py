@@ -1,9 +1,6 @@
 """Augmentation: the same chest with other positions, exposures and image quality."""
 
-import os
 from typing import Literal
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it looks for a newer version online at import
 
 import albumentations
 import cv2

@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
+from matplotlib.figure import Figure
 
 from ptx_app.training.run_folder import RunFolder
-
-mpl.use("agg")
-
-from matplotlib import pyplot as plt
 
 _PANELS = (
     ("Loss", {"loss": "training"}),
@@ -20,7 +16,8 @@ _PANELS = (
 def draw_curves(folder: RunFolder) -> Path:
     """Plot loss, Dice, IoU and AUC against the films seen into the run's `curves.png`. Returns its path."""
     rows = folder.read_log()
-    figure, axes = plt.subplots(1, len(_PANELS), figsize=(4 * len(_PANELS), 3), layout="constrained")
+    figure = Figure(figsize=(4 * len(_PANELS), 3), layout="constrained")  # no pyplot: it would choose a window system
+    axes = figure.subplots(1, len(_PANELS))
     for axis, (title, columns) in zip(axes, _PANELS, strict=True):
         for column, label in columns.items():
             known = [(int(row["films"]), float(row[column])) for row in rows if row[column]]
@@ -29,5 +26,4 @@ def draw_curves(folder: RunFolder) -> Path:
         axis.legend(frameon=False, fontsize="small")
     target = folder.path / "curves.png"
     figure.savefig(target, dpi=120)
-    plt.close(figure)
     return target

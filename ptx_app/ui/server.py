@@ -1,15 +1,20 @@
-"""What the app adds to Streamlit's server: security headers, and opening the browser on a laptop."""
+"""What the app adds to Streamlit's server: memory limits, security headers, and opening the browser on a laptop."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import streamlit as st
 from starlette.datastructures import MutableHeaders
+from starlette.formparsers import MultiPartParser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util, config
 from streamlit.web.server import server_util
+
+from ptx_app.process import begin
+from ptx_app.ui.heap import limit_free_heap
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -18,6 +23,14 @@ HEADERS = {
     # Streamlit Community Cloud shows every app in a frame of its own.
     "Content-Security-Policy": "frame-ancestors 'self' https://*.streamlit.app https://share.streamlit.io",
 }
+
+
+def prepare_process() -> None:
+    """What the server's process needs before it imports the page; doing it again changes nothing."""
+    begin()
+    # Streamlit bounds an upload's size; this alone is what would bring it to the disk.
+    MultiPartParser.spool_max_size = sys.maxsize
+    limit_free_heap()
 
 
 class SecurityHeaders:

@@ -5,21 +5,15 @@ is removed. It removes the session of a closed page only when another page is cl
 """
 
 import asyncio
-import sys
 
 import streamlit as st
-from starlette.formparsers import MultiPartParser
 from streamlit.runtime import Runtime, get_instance
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from ptx_app.ui.heap import limit_free_heap, trim_heap
+from ptx_app.ui.heap import trim_heap
 from ptx_app.ui.visit import Visit
-
-# Streamlit limits an upload's size; only this setting would write it to disk.
-MultiPartParser.spool_max_size = sys.maxsize
-limit_free_heap()
 
 
 def release_upload(file: UploadedFile) -> None:

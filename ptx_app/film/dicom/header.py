@@ -3,13 +3,11 @@
 Only elements on the list below are ever parsed: names, identifiers, dates and private elements never leave the bytes.
 """
 
-import logging
 import math
 import zlib
 from io import BytesIO
 from typing import Any
 
-from pydicom import config
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
@@ -17,10 +15,6 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from ptx_app.errors import FilmError
 from ptx_app.film.limits import Limits
-
-# pydicom reports odd values in warnings and log lines, and a value may be a name.
-config.settings.reading_validation_mode = config.IGNORE
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 _KEYWORDS = [
     # what it is

@@ -18,6 +18,7 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import read_film
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import FilmNote, PixelSpacing, Radiograph, View
+from ptx_app.process import begin
 
 LENGTH = struct.Struct("!Q")
 # The longest part each side takes: a length that a damaged process sends is no reason to set memory aside.
@@ -140,6 +141,7 @@ def main(more_bytes: int, seconds: float) -> None:
     import ptx_app.film.dicom.reader
     import ptx_app.film.picture  # noqa: F401
 
+    begin()
     keep_off_the_disk()
     limit_memory(more_bytes)
     # What a decoder prints must not come between the answers.

@@ -1,0 +1,77 @@
+"""The wheel alone is enough: away from the repository, and without the trainer's packages, it judges a film."""
+
+import csv
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ptx_app
+from ptx_app.__main__ import _TRAINER
+from ptx_app.film.examples import example_bytes
+from ptx_app.model.manifest import ROOT
+
+pytest.importorskip("hatchling", reason="the wheel is built with hatchling, of requirements-dev.txt")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory) -> dict[str, str]:
+    """Where Python finds the wheel's package and this interpreter's, but not those of the extra for training."""
+    place, missing = tmp_path_factory.mktemp("installed"), tmp_path_factory.mktemp("missing")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(place), str(wheel)]
+    subprocess.run(pip, check=True, capture_output=True)
+    for name in _TRAINER:
+        (missing / f"{name}.py").write_text(f"raise ModuleNotFoundError(name={name!r})\n", encoding="utf-8")
+    cache = tmp_path_factory.mktemp("cache")
+    path = os.pathsep.join((str(place / "bin"), os.environ["PATH"]))
+    return os.environ | {"PYTHONPATH": f"{missing}{os.pathsep}{place}", "PATH": path, "PTX_CACHE": str(cache)}
+
+
+def ptx(environment: dict[str, str], folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["ptx", *words], env=environment, cwd=folder, capture_output=True, text=True)
+
+
+def test_every_file_of_the_package_is_in_the_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.startswith("ptx_app/")}
+    paths = (path.relative_to(ROOT) for path in (ROOT / "ptx_app").rglob("*") if path.is_file())
+    files = {path.as_posix() for path in paths if "__pycache__" not in path.parts}
+    assert names == files | {"ptx_app/weights_manifest.json"}
+    assert f"-{ptx_app.__version__}-" in wheel.name
+
+
+def test_a_film_is_judged_far_from_the_repository(environment, tmp_path):
+    (tmp_path / "film.dcm").write_bytes(example_bytes())
+    done = ptx(environment, tmp_path, "predict", "film.dcm", "--output", "out")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8") as table:
+        (row,) = csv.DictReader(table)
+    assert row["status"] == "ok"
+    assert (tmp_path / "out" / "film_overlay.png").is_file()
+
+
+def test_a_verb_of_the_trainer_says_what_is_missing(environment, tmp_path):
+    done = ptx(environment, tmp_path, "evaluate")
+    assert done.returncode == 1
+    assert done.stderr.startswith("PACKAGE_MISSING: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_packages_that_may_be_missing_are_those_of_the_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    imported_as = {"scikit-learn": "sklearn"}
+    asked = [line.partition(">")[0] for line in project["optional-dependencies"]["train"]]
+    assert sorted(imported_as.get(name, name) for name in asked) == sorted(_TRAINER)
