@@ -13,7 +13,7 @@ AIR = Thresholds(score=0.5, mask_threshold=0.5, smallest_region=0.0)
 def found(probability: NDArray[np.float32], thresholds: Thresholds = AIR) -> Finding:
     """The finding of a flagged film as large as the network's square, so that no pixel is scaled."""
     shape = (probability.shape[0], probability.shape[1])
-    return decide(Prediction(score=0.9, probability=probability), shape, thresholds)
+    return decide(Prediction(score=0.9, probability=probability, logit=2.0), shape, thresholds)
 
 
 def marked(*boxes: tuple[int, int, int, int], side: int = 100) -> NDArray[np.float32]:
