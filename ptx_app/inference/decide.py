@@ -49,7 +49,8 @@ class Finding:
         flagged: the score reaches the score threshold.
         score: calibrated image-level probability in [0, 1].
         mask: (H, W) bool at the film's own size; all False where the film is not flagged.
-        regions: the mask's connected regions, largest first; empty where no pixel reaches the mask threshold.
+        regions: the mask's connected regions, largest first, of equal ones the upper, then the left one first; empty
+            where no pixel reaches the mask threshold.
         thresholds: those that decided.
     """
 
@@ -113,5 +114,5 @@ def _regions(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[np.bool_
         right, bottom = left + int(stats[label, cv2.CC_STAT_WIDTH]), top + int(stats[label, cv2.CC_STAT_HEIGHT])
         side = Side.RIGHT if centroids[label, 0] < (width - 1) / 2 else Side.LEFT
         regions.append(Region(side, share, (left, top, right, bottom)))
-    regions.sort(key=lambda region: region.share, reverse=True)
+    regions.sort(key=lambda region: (-region.share, region.box[1], region.box[0]))
     return kept[labels], tuple(regions)

@@ -13,9 +13,9 @@ _KEPT_OUT = ("albumentations", "matplotlib", "ptx_app.training", "ptx_app.evalua
 
 def main() -> None:
     """Run the page until the example has its verdict, and print the peak memory."""
+    begin()
     # Not app.py, which is not in the wheel.
     page = AppTest.from_string("from ptx_app.ui.page import show; show()", default_timeout=120)
-    begin()
     page.query_params["example"] = "simulated"
     page.run()
     if not page.session_state["visit"].cases[0].film:

@@ -1,0 +1,82 @@
+"""From probabilities to a finding: what is one region, on which side it lies, in which order regions come."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ptx_app.inference.decide import Finding, Side, Thresholds, binary_mask, decide
+from ptx_app.inference.predict import Prediction
+
+AIR = Thresholds(score=0.5, mask_threshold=0.5, smallest_region=0.0)
+
+
+def found(probability: NDArray[np.float32], thresholds: Thresholds = AIR) -> Finding:
+    """The finding of a flagged film as large as the network's square, so that no pixel is scaled."""
+    shape = (probability.shape[0], probability.shape[1])
+    return decide(Prediction(score=0.9, probability=probability, logit=2.0), shape, thresholds)
+
+
+def marked(*boxes: tuple[int, int, int, int], side: int = 100) -> NDArray[np.float32]:
+    """Probabilities of 1 within boxes (left, top, right, bottom), 0 elsewhere."""
+    probability = np.zeros((side, side), np.float32)
+    for left, top, right, bottom in boxes:
+        probability[top:bottom, left:right] = 1
+    return probability
+
+
+BULK_AT_THE_RIGHT = marked((5, 50, 90, 52), (60, 20, 90, 80))  # its box, 5 to 90, lies mostly in the left half
+
+
+def test_the_side_is_that_of_most_of_the_region_not_of_its_box():
+    assert [region.side for region in found(BULK_AT_THE_RIGHT).regions] == [Side.LEFT]
+    assert [region.side for region in found(BULK_AT_THE_RIGHT[:, ::-1].copy()).regions] == [Side.RIGHT]
+
+
+@pytest.mark.parametrize(("left", "side"), [(44, Side.RIGHT), (45, Side.LEFT), (46, Side.LEFT)])
+def test_a_region_on_the_middle_line_is_on_the_patients_left(left, side):
+    region = marked((left, 40, left + 10, 50))  # its centroid is left + 4.5, the film's middle 49.5
+    assert [region.side for region in found(region).regions] == [side]
+
+
+def test_pixels_that_touch_at_a_corner_are_one_region():
+    assert len(found(marked((10, 10, 20, 20), (20, 20, 30, 30))).regions) == 1
+    assert len(found(marked((10, 20, 20, 30), (20, 10, 30, 20))).regions) == 1
+
+
+def test_regions_with_a_pixel_between_them_are_two():
+    assert len(found(marked((10, 10, 20, 20), (21, 10, 30, 20))).regions) == 2
+    assert len(found(marked((10, 10, 20, 20), (21, 21, 30, 30))).regions) == 2
+
+
+@pytest.mark.parametrize(("threshold", "width"), [(0.36, 5), (0.39, 4), (0.61, 4), (0.64, 3), (0.86, 3), (0.89, 2)])
+def test_probabilities_are_scaled_linearly_to_the_films_size(threshold, width):
+    # Two pixels of 0 and 1 become eight: 0, 0, 1/8, 3/8, 5/8, 7/8, 1, 1.
+    probability = np.asarray([[0, 1], [0, 1]], np.float32)
+    row = np.arange(8) >= 8 - width
+    assert np.array_equal(binary_mask(probability, (2, 8), threshold), np.tile(row, (2, 1)))
+    assert np.array_equal(binary_mask(probability.T.copy(), (8, 2), threshold), np.tile(row, (2, 1)).T)
+
+
+def test_a_pixel_at_the_threshold_belongs_to_the_mask_and_one_below_does_not():
+    probability = np.asarray([[0.3, np.nextafter(np.float32(0.3), np.float32(0))]], np.float32)
+    assert binary_mask(probability, (1, 2), 0.3).tolist() == [[True, False]]
+
+
+def test_a_region_of_the_smallest_share_stays_and_a_smaller_one_goes():
+    boxes = ((10, 10, 20, 20), (50, 50, 59, 60))  # 100 and 90 of 10,000 px
+    finding = found(marked(*boxes), Thresholds(score=0.5, mask_threshold=0.5, smallest_region=0.01))
+    assert [region.box for region in finding.regions] == [boxes[0]]
+    assert finding.mask.sum() == 100
+
+
+# OpenCV numbers regions by rows of 2 px, so that it meets the fourth before the third.
+EQUAL = ((10, 4, 20, 14), (70, 4, 80, 14), (70, 40, 80, 50), (10, 41, 20, 51), (10, 80, 20, 90), (70, 80, 80, 90))
+
+
+def test_regions_of_equal_area_come_from_top_to_bottom_then_from_left_to_right():
+    assert [region.box for region in found(marked(*EQUAL)).regions] == list(EQUAL)
+
+
+def test_a_larger_region_comes_first_wherever_it_lies():
+    largest = (40, 60, 51, 70)
+    assert [region.box for region in found(marked(*EQUAL, largest)).regions] == [largest, *EQUAL]

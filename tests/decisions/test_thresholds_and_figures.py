@@ -1,0 +1,167 @@
+"""Where thresholds are put, at which threshold overlap is measured, and how wide an interval of 95 % is."""
+
+import numpy as np
+import pytest
+import torch
+
+from ptx_app.data.index import LabelledFilm, MaskKind
+from ptx_app.evaluation.known_films import PredictedFilm
+from ptx_app.evaluation.manifest_figures import manifest_figures
+from ptx_app.evaluation.metrics import bootstrap, dice, iou
+from ptx_app.evaluation.results import results_of
+from ptx_app.evaluation.thresholds import best_mask_threshold, score_thresholds
+from ptx_app.film.radiograph import View
+from ptx_app.inference.predict import Prediction
+from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
+from ptx_app.training.validation import validate
+
+NEGATIVE, POSITIVE = [0.1, 0.2, 0.3, 0.6], [0.4, 0.5, 0.8, 0.9]
+SCORES = np.asarray(NEGATIVE + POSITIVE)
+TRUTH = np.asarray([False] * 4 + [True] * 4)
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "threshold"), [(1.0, 0.35), (0.76, 0.35), (0.75, 0.45), (0.5, 0.7), (0.25, 0.85)]
+)
+def test_sensitive_is_the_highest_threshold_that_reaches_its_sensitivity(sensitivity, threshold):
+    assert score_thresholds(SCORES, TRUTH, sensitivity, 0.9)["sensitive"] == pytest.approx(threshold)
+
+
+@pytest.mark.parametrize(
+    ("specificity", "threshold"), [(1.0, 0.7), (0.76, 0.7), (0.75, 0.35), (0.5, 0.25), (0.25, 0.15)]
+)
+def test_specific_is_the_lowest_threshold_that_reaches_its_specificity(specificity, threshold):
+    assert score_thresholds(SCORES, TRUTH, 0.9, specificity)["specific"] == pytest.approx(threshold)
+
+
+def test_sensitive_flags_not_every_film_and_specific_flags_some():
+    points = score_thresholds(SCORES, TRUTH, 0.95, 0.95)
+    assert (SCORES[~TRUTH] < points["sensitive"]).mean() == 0.75
+    assert (SCORES[TRUTH] >= points["specific"]).mean() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "specificity", "threshold"),
+    [(1.0, 1.0, 0.35), (0.75, 1.0, 0.45), (1.0, 0.5, 0.35), (0.5, 1.0, 0.7)],
+    ids=["the best sum", "no lower than sensitive", "the best sum at an end", "both the same"],
+)
+def test_balanced_has_the_best_sum_of_both_between_the_others(sensitivity, specificity, threshold):
+    # The sum is best, 1.75, from 0.3 to 0.4.
+    assert score_thresholds(SCORES, TRUTH, sensitivity, specificity)["balanced"] == pytest.approx(threshold)
+
+
+UNCALIBRATED = Calibration(temperature=1.0, bias=0.0)
+SPEC = InputSpec(side=32, fit="stretch", interpolation="area", channels=3, mean=0.5, std=0.5)
+HALO, THRESHOLD, WHOLE = 0.35, 0.6, 0.65  # of the probability; a threshold of 0.3 would take the halo in
+
+
+def haloed(number: int) -> PredictedFilm:
+    """A positive film of 32 x 32 px outlined rightly at THRESHOLD, and four times too large at half of it."""
+    truth, probability = np.zeros((32, 32), np.bool_), np.zeros((32, 32), np.float32)
+    probability[:10, :10], probability[:5, :5], truth[:5, :5] = HALO, WHOLE, True
+    return PredictedFilm(
+        name=f"film-{number}",
+        group=f"patient-{number}",
+        positive=True,
+        view=View.PA,
+        truth=truth,
+        prediction=Prediction(score=0.9, probability=probability, logit=3.0),
+    )
+
+
+def at(threshold: float) -> Weights:
+    """Weights whose only operating point flags every film, at a mask threshold."""
+    point = OperatingPoint(name="only", score=0.0, mask_threshold=threshold, smallest_region=0.0)
+    return Weights(
+        name="tiny",
+        title="A tiny network",
+        network=NetworkSpec(architecture="Unet", encoder="mobilenet_v2"),
+        input=SPEC,
+        flip_averaging=False,
+        bytes=1,
+        sha256="0" * 64,
+        sources=(),
+        calibration=UNCALIBRATED,
+        operating_points=(point,),
+        default_operating_point="only",
+        provenance="Made.",
+        terms="None.",
+        figures={},
+    )
+
+
+@pytest.mark.parametrize(("threshold", "overlap"), [(THRESHOLD, 1.0), (THRESHOLD / 2, 2 * 25 / 125), (0.66, 0.0)])
+def test_overlap_is_measured_at_the_mask_threshold_and_no_other(threshold, overlap):
+    films = [haloed(number) for number in range(2)]
+    results = results_of(films, at(threshold))
+    assert results.dice == pytest.approx(overlap)
+    assert results.iou == pytest.approx(overlap / (2 - overlap))
+    assert results.points["only"].dice == pytest.approx(overlap)
+    figures = manifest_figures(films, UNCALIBRATED, threshold)
+    assert figures["dice_positive"] == pytest.approx(overlap)
+
+
+def test_a_pixel_at_the_mask_threshold_counts():
+    assert results_of([haloed(1)], at(WHOLE)).dice == pytest.approx(1.0)
+
+
+def test_of_equally_good_mask_thresholds_the_lowest_is_chosen_and_of_smallest_regions_the_largest():
+    # Above the halo, 0.35, and up to 0.65 every threshold outlines rightly; no region is smaller than 0.005.
+    assert best_mask_threshold([haloed(number) for number in range(2)]) == (0.4, 0.005)
+
+
+def test_overlap_of_unequal_masks_by_hand():
+    predicted, truth = np.asarray([True, True, True, False]), np.asarray([True, False, False, True])
+    assert dice(predicted, truth) == pytest.approx(2 / 5)
+    assert iou(predicted, truth) == pytest.approx(1 / 4)
+
+
+class Answering(torch.nn.Module):
+    """A network that says the same of every film: logits of HALO and of WHOLE."""
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        probability = torch.as_tensor(haloed(0).prediction.probability).clamp(min=1e-4)
+        return torch.logit(probability).expand(len(batch), 1, 32, 32), torch.zeros(len(batch), 1)
+
+
+class Films:
+    """A store of grey films that are as large as the network's square, with the truth of `haloed`."""
+
+    def film(self, _film: LabelledFilm) -> np.ndarray:
+        return np.full((32, 32), 128, np.uint8)
+
+    def mask(self, film: LabelledFilm) -> np.ndarray:
+        return haloed(0).truth.astype(np.uint8) * film.positive
+
+
+def test_validation_takes_the_best_of_its_mask_thresholds():
+    kinds = {
+        "split": "train",
+        "mask_kind": MaskKind.EXPERT,
+        "patient": None,
+        "view": View.PA,
+        "image": None,
+        "mask": None,
+    }
+    films = [LabelledFilm(image_id=str(label), positive=label, **kinds) for label in (True, False)]
+    found = validate(Answering(), films, Films(), SPEC, torch.device("cpu"), None)
+    assert (found.mask_threshold, found.dice, found.iou, found.auc) == (0.4, 1.0, 1.0, 0.5)
+
+
+VALUES = np.linspace(-1, 1, 100)
+DEVIATION = VALUES.std() / np.sqrt(len(VALUES))  # of a mean over a resample
+
+
+def test_an_interval_of_95_percent_lies_two_deviations_from_the_mean():
+    low, high = bootstrap(lambda chosen: float(VALUES[chosen].mean()), list(map(str, range(100))), draws=4000)
+    assert low / DEVIATION == pytest.approx(-1.96, abs=0.12)  # of 90 %: -1.64, of 99 %: -2.58
+    assert high / DEVIATION == pytest.approx(1.96, abs=0.12)
+
+
+def test_an_interval_is_of_patients_with_all_their_films():
+    pairs = [str(number // 2) for number in range(100)]
+    of_pairs = np.repeat(np.linspace(-1, 1, 50), 2)
+    low, high = bootstrap(lambda chosen: float(of_pairs[chosen].mean()), pairs, draws=4000)
+    deviation = of_pairs.std() / np.sqrt(50)  # fifty patients, not a hundred films
+    assert low / deviation == pytest.approx(-1.96, abs=0.12)
+    assert high / deviation == pytest.approx(1.96, abs=0.12)
