@@ -139,7 +139,7 @@ def measured_points(choice: Choice, films: Sequence[PredictedFilm]) -> tuple[Ope
             specificity=round(specificity(scores, positive, thresholds.score), PLACES),
             films=len(films),
             positives=int(positive.sum()),
-            measured_on=f"SIIM-ACR validation films; thresholds chosen on {choice.films} training films held out",
+            measured_on=f"SIIM-ACR validation films; thresholds chosen on {choice.films} held-out training films",
         )
         for name, thresholds in choice.points.items()
     )
