@@ -1,4 +1,4 @@
-"""Decoders must not tell who the patient is: pydicom and Pillow quote header values in warnings and log records."""
+"""Decoders must not identify the patient: pydicom and Pillow quote header values in warnings and log records."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
-# Every logger that these packages write to: a filter on a logger does not hold for the loggers below it.
+# Every logger that these packages write to: a filter on a logger does not apply to its child loggers.
 _LOGGERS = (
     "pydicom",
     "pydicom.pixels.decoders.base",
@@ -23,7 +23,7 @@ _LOGGERS = (
 
 
 def quiet_loggers() -> None:
-    """Drop all that the decoders log in this process, at whatever level. For entry points: a library leaves it be."""
+    """Drop everything that the decoders log in this process, at any level. For entry points only, not for libraries."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_nothing)
 
@@ -40,10 +40,10 @@ def _nothing_while_reading(_record: logging.LogRecord) -> bool:
 
 
 class _SharedSilence:
-    """Warnings and pydicom's checks of values switched off while anyone reads.
+    """Turns off warnings and pydicom's value checks while any thread reads.
 
-    Both are settings of the whole process. The first reader switches them off and the last one restores them: were each
-    to restore what it had found, one thread would switch them on again in the middle of another's film.
+    Both are settings of the whole process. The first reader turns them off and the last one restores them. If each
+    reader restored them, one thread would turn them on again while another is still reading.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ _silence = _SharedSilence()
 
 @contextmanager
 def private_reading() -> Iterator[None]:
-    """While the block runs, nothing that a decoder says of the film is logged or printed as a warning.
+    """While the block runs, no decoder message about the film is logged or shown as a warning.
 
     Log records are dropped by a filter that stays on the decoders' loggers and lets everything through outside this
     block and in other threads.

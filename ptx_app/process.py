@@ -1,4 +1,4 @@
-"""What each process of ours does first. Importing the package does none of it, as other programs import it too."""
+"""What each process of the project does first. Importing the package does none of it, as others import it too."""
 
 import os
 
@@ -8,7 +8,7 @@ _ENVIRONMENT = {
     # torch's OpenMP threads wait for each other by spinning; beside another busy process on the same few cores a film
     # then takes 3.5 s instead of 0.1. Read when torch is imported.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # albumentations would ask the network for its newest version when it is imported.
+    # albumentations would look for a newer version online when it is imported.
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 

@@ -1,4 +1,4 @@
-"""Other programs use the package as a library: an import changes nothing of theirs, and loads only what is needed."""
+"""The package as a library: an import changes nothing in the program and loads only what is needed."""
 
 import doctest
 import importlib

@@ -1,4 +1,4 @@
-"""The wheel alone is enough: away from the repository, and without the trainer's packages, it judges a film."""
+"""The wheel alone is enough: outside the repository and without the training packages it analyses a film."""
 
 import csv
 import os
