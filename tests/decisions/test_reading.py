@@ -247,6 +247,22 @@ def test_a_window_counts_where_one_pixel_in_50_lies_within_it(between, ignored):
     assert ("WINDOW_IGNORED" in {warning.code for warning in read_film(film).warnings}) is ignored
 
 
+@pytest.mark.parametrize("ends", [(100, 200), (200, 100)], ids=["rising", "falling"])
+def test_all_values_between_the_ends_of_the_padding_are_black_and_no_others(ends):
+    values = np.full((100, 100), 5000)
+    values.flat[:4] = 99, 100, 200, 201
+    values[1] = 150
+    film = pydicom.dcmread(io.BytesIO(film_of(values, PhotometricInterpretation="MONOCHROME1")))
+    film.add_new("PixelPaddingValue", "US", ends[0])
+    film.add_new("PixelPaddingRangeLimit", "US", ends[1])
+    out = io.BytesIO()
+    film.save_as(out)
+    pixels = read_film(out.getvalue()).pixels
+    assert (pixels.flat[:4] > 0.9).tolist() == [True, False, False, True]  # outside the range low values are white
+    assert pixels.flat[1:3].max() == 0
+    assert pixels[1].max() == 0
+
+
 # --- what may be read of a header
 
 # Whatever is added here is parsed from then on, and must be no name, identifier, date or free text.
