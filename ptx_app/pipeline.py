@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ptx_app.errors import NotAFilmError
 from ptx_app.film import read_film
 from ptx_app.film.check.frontal import check
-from ptx_app.film.radiograph import FilmNote, Radiograph
+from ptx_app.film.radiograph import Box, FilmNote, Radiograph
 from ptx_app.inference.decide import Finding, Thresholds, decide
 from ptx_app.inference.predict import Prediction, predict
 from ptx_app.inference.prepare import prepare
@@ -114,7 +114,7 @@ class Detector:
             turn: context manager that is held while the network runs, such as `FairQueue.turn`.
         """
         rejections = check(radiograph)
-        examination = Examination(radiograph, rejections, self.prepare(radiograph.pixels), None)
+        examination = Examination(radiograph, rejections, self.prepare(radiograph.film), None)
         return examination if rejections and not overrule else self.judge(examination, turn=turn)
 
     def judge(
@@ -122,15 +122,15 @@ class Detector:
     ) -> Examination:
         """Run the network whatever the check said. Returns the examination with its output. `turn` as in `examine`."""
         with turn():
-            return replace(examination, prediction=self.predict(examination.prepared))
+            return replace(examination, prediction=self.predict(examination.prepared, examination.radiograph.field))
 
     def prepare(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's input (channels, S, S) float32 for pixels (H, W) float32 in [0, 1]."""
         return prepare(pixels, self.weights.input)
 
-    def predict(self, prepared: NDArray[np.float32]) -> Prediction:
-        """The network's output for a prepared film (channels, S, S) float32."""
-        return predict(self.network, prepared, self.weights)
+    def predict(self, prepared: NDArray[np.float32], field: Box | None = None) -> Prediction:
+        """The network's output for a prepared film (channels, S, S) float32, which is the picture's `field` or all."""
+        return predict(self.network, prepared, self.weights, field)
 
     def decide(self, prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds | None = None) -> Finding:
         """The finding for a film of (H, W) px, at the given thresholds or the default operating point."""

@@ -149,7 +149,7 @@ def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]
         finding = job.detector.decide(prediction, radiograph.shape, job.thresholds)
         pictures = _pictures(grey_picture(radiograph.pixels), finding)
         if job.probability:
-            pictures[_PROBABILITY] = _half_precision(prediction.probability)
+            pictures[_PROBABILITY] = _half_precision(prediction.over_picture(radiograph.shape))
         return {"status": "ok"} | _facts(finding), pictures
     except Exception as error:  # anything but a PtxError is a bug here or in a decoder
         known = error if isinstance(error, PtxError) else unexpected(error)

@@ -7,15 +7,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.film.radiograph import Box
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import OperatingPoint
 
 
 class Side(StrEnum):
-    """Side of the patient. A film is shown with the patient's right at the left of the picture."""
+    """Side of the patient. A film is shown with the patient's right at the left of the picture.
+
+    UNKNOWN if it is not clear where the middle of the film is.
+    """
 
     RIGHT = "patient-right"
     LEFT = "patient-left"
+    UNKNOWN = "side-unknown"
+
+
+# Chest films are not wider than this for their height. A wider picture shows something beside the film, and its middle
+# is not the patient's.
+_WIDEST = 1.4
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,10 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Region:
-    """One connected region of the mask: its share of the film's area, and its box (left, top, right, bottom) in px."""
+    """One connected region of the mask: its share of the film's area, and its box in px.
+
+    `box`: (left, top, right, bottom) within the picture. `side`: on which side of the film's middle its centre lies.
+    """
 
     side: Side
     share: float
@@ -48,10 +61,11 @@ class Finding:
     Attributes:
         flagged: the score reaches the score threshold.
         score: calibrated image-level probability in [0, 1].
-        mask: (H, W) bool at the film's own size; all False where the film is not flagged.
+        mask: (H, W) bool at the picture's own size, nothing outside the film's field; all False if not flagged.
         regions: the mask's connected regions, largest first, of equal ones the upper, then the left one first; empty
             where no pixel reaches the mask threshold.
         thresholds: those that decided.
+        film_pixels: the film's area in px.
     """
 
     flagged: bool
@@ -59,11 +73,12 @@ class Finding:
     mask: NDArray[np.bool_]
     regions: tuple[Region, ...]
     thresholds: Thresholds
+    film_pixels: int
 
     @property
     def share(self) -> float:
         """The mask's share of the film's area, in [0, 1]."""
-        return float(self.mask.mean())
+        return float(np.count_nonzero(self.mask) / self.film_pixels)
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -76,16 +91,17 @@ def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Threshold
 
     Args:
         prediction: the network's answer for the film.
-        shape: (H, W) of the film in px.
+        shape: (H, W) of the picture in px.
         thresholds: of an operating point, or as the reader set them.
     """
-    flagged = prediction.score >= thresholds.score
-    if not flagged:
-        return Finding(False, prediction.score, np.zeros(shape, dtype=np.bool_), (), thresholds)
-    mask, regions = _regions(
-        binary_mask(prediction.probability, shape, thresholds.mask_threshold), thresholds.smallest_region
-    )
-    return Finding(True, prediction.score, mask, regions, thresholds)
+    field = prediction.field or Box(0, 0, *shape)
+    area = field.height * field.width
+    mask = np.zeros(shape, dtype=np.bool_)
+    if prediction.score < thresholds.score:
+        return Finding(False, prediction.score, mask, (), thresholds, area)
+    inner = binary_mask(prediction.probability, (field.height, field.width), thresholds.mask_threshold)
+    field.of(mask)[...], regions = _regions(inner, thresholds.smallest_region, field)
+    return Finding(True, prediction.score, mask, regions, thresholds, area)
 
 
 def binary_mask(probability: NDArray[np.float32], shape: tuple[int, int], mask_threshold: float) -> NDArray[np.bool_]:
@@ -100,7 +116,7 @@ def binary_mask(probability: NDArray[np.float32], shape: tuple[int, int], mask_t
     return full >= np.float32(mask_threshold)
 
 
-def _regions(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
+def _regions(mask: NDArray[np.bool_], smallest: float, field: Box) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
     height, width = mask.shape
     count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     kept = np.zeros(count, dtype=np.bool_)
@@ -110,9 +126,15 @@ def _regions(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[np.bool_
         if share < smallest:
             continue
         kept[label] = True
-        left, top = int(stats[label, cv2.CC_STAT_LEFT]), int(stats[label, cv2.CC_STAT_TOP])
+        left = field.left + int(stats[label, cv2.CC_STAT_LEFT])
+        top = field.top + int(stats[label, cv2.CC_STAT_TOP])
         right, bottom = left + int(stats[label, cv2.CC_STAT_WIDTH]), top + int(stats[label, cv2.CC_STAT_HEIGHT])
-        side = Side.RIGHT if centroids[label, 0] < (width - 1) / 2 else Side.LEFT
-        regions.append(Region(side, share, (left, top, right, bottom)))
+        regions.append(Region(_side(float(centroids[label, 0]), height, width), share, (left, top, right, bottom)))
     regions.sort(key=lambda region: (-region.share, region.box[1], region.box[0]))
     return kept[labels], tuple(regions)
+
+
+def _side(column: float, height: int, width: int) -> Side:
+    if width > _WIDEST * height:
+        return Side.UNKNOWN
+    return Side.RIGHT if column < (width - 1) / 2 else Side.LEFT

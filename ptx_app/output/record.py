@@ -6,18 +6,18 @@ from typing import Any
 
 from ptx_app import __version__
 from ptx_app.film.radiograph import FilmNote, View
-from ptx_app.inference.decide import Finding, Side
+from ptx_app.inference.decide import Finding
 from ptx_app.model.manifest import Weights
 
 NOTICE = "Research and teaching only. Not a medical device."
 
 
 def side_code(finding: Finding) -> str:
-    """ "patient-right", "patient-left", "both", or "" if there is no region."""
+    """ "patient-right", "patient-left", "both", "side-unknown", or "" if there is no region."""
     sides = finding.sides
     if not sides:
         return ""
-    return "both" if len(sides) == len(Side) else str(sides[0])
+    return "both" if len(sides) > 1 else str(sides[0])
 
 
 def finding_json(

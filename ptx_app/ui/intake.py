@@ -56,7 +56,7 @@ def judge(case: Case) -> None:
     shared = engine(progress.fetched)
     progress.say("Analysing the film")
     with shared.fair_queue.turn(progress.waiting):
-        case.film = replace(case.film, prediction=shared.detector.predict(case.film.prepared))
+        case.film = replace(case.film, prediction=shared.detector.predict(case.film.prepared, case.film.field))
     st.rerun()
 
 

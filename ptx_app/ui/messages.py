@@ -9,6 +9,7 @@ NOT_MEASURED_ON_SUCH = (
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",
+    Side.UNKNOWN: "side not clear, as the picture shows more than a film",
 }
 
 

@@ -13,7 +13,7 @@ from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import Finding, decide
 from ptx_app.inference.predict import Prediction
-from ptx_app.output.pictures import DISPLAY_PX, coloured_layer, contour, encoded, heat_layer, shrunk_mask
+from ptx_app.output.pictures import DISPLAY_PX, coloured_layer, contour, encoded, heat_layer, shrunk, shrunk_mask
 from ptx_app.output.record import NOTICE
 from ptx_app.ui import messages, panel
 from ptx_app.ui.data_url import data_url
@@ -128,7 +128,8 @@ def _show_rejected(stage: DeltaGenerator, case: Case, film: Film) -> None:
 def _layers(prediction: Prediction, finding: Finding, outline: str, heat: bool, opacity: float) -> list[Layer]:
     layers = []
     if heat:
-        layers.append(Layer(_png(heat_layer(prediction.probability)), opacity))
+        over = prediction.over_picture((finding.mask.shape[0], finding.mask.shape[1]))
+        layers.append(Layer(_png(shrunk(heat_layer(over), DISPLAY_PX)), opacity))
     mask = shrunk_mask(finding.mask, DISPLAY_PX)
     if outline == "Fill":
         layers.append(Layer(_png(coloured_layer(mask)), opacity))

@@ -9,7 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from ptx_app.errors import PtxError
-from ptx_app.film.radiograph import FilmNote, View
+from ptx_app.film.radiograph import Box, FilmNote, View
 from ptx_app.inference.predict import Prediction
 from ptx_app.output.pictures import film_pictures
 from ptx_app.pipeline import Examination
@@ -38,6 +38,7 @@ class Film:
     rejections: tuple[FilmNote, ...]
     prepared: NDArray[np.float32]
     prediction: Prediction | None
+    field: Box | None = None
 
     @classmethod
     def of(cls, examination: Examination) -> "Film":
@@ -56,6 +57,7 @@ class Film:
             rejections=examination.rejections,
             prepared=examination.prepared,
             prediction=examination.prediction,
+            field=radiograph.field,
         )
 
 

@@ -4,14 +4,14 @@ from ptx_app.film.check.classifier import classify
 from ptx_app.film.radiograph import FilmNote, Radiograph
 
 _BLANK = FilmNote(
-    "BLANK_PICTURE", "The picture is blank, or nearly so. Export the film anew, with a window that shows it."
+    "BLANK_PICTURE", "The picture is blank, or nearly so. Export the film again, with a window that shows it."
 )
 _NOT_A_CHEST_FILM = FilmNote(
     "NOT_A_CHEST_FILM", "This does not look like a frontal chest film. The model knows nothing else: open such a film."
 )
 _INVERTED = FilmNote(
     "INVERTED_FILM",
-    "This film looks inverted: black and white are exchanged. Export it with white bones, open it anew.",
+    "This film looks inverted: black and white are exchanged. Export it with white bones and open it again.",
 )
 _TURNED = {90: "90 degrees clockwise", 180: "180 degrees", 270: "90 degrees anticlockwise"}
 
@@ -30,7 +30,7 @@ def check(radiograph: Radiograph) -> tuple[FilmNote, ...]:
 
 
 def _picture_rejections(radiograph: Radiograph) -> list[FilmNote]:
-    appearance = classify(radiograph.pixels)
+    appearance = classify(radiograph.film)
     if appearance.blank:
         return [_BLANK]
     if not appearance.film:
