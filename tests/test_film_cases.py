@@ -16,7 +16,7 @@ ACCEPTED: dict[str, tuple[int, int, str, set[str]]] = {
     "bad_preamble_zip_polyglot.dcm": (512, 512, "AP", {"FOREIGN_PREAMBLE"}),
     "chest_cr_expLE_mono1_15bit_tiffpreamble.dcm": (1841, 1955, "PA", set()),
     "chest_cr_j2k_lossy_mono1.dcm": (1841, 1955, "PA", set()),
-    "chest_cr_jpegll_modlut_mono1.dcm": (1760, 2140, "unknown", {"VIEW_UNKNOWN"}),
+    "chest_cr_jpegll_modlut_mono1.dcm": (1760, 2140, "unknown", {"VIEW_UNKNOWN", "MARGINS_LEFT_OUT"}),
     "chest_cr_mono1_10bit.dcm": (440, 440, "PA", set()),
     "chest_cr_siim_jpegbaseline.dcm": (1024, 1024, "PA", set()),
     "chest_dx_implLE_8bit_nih.dcm": (1024, 1024, "unknown", {"VIEW_UNKNOWN"}),
@@ -59,7 +59,7 @@ OBJECTED: dict[str, set[str]] = {
     "rgb.dcm": {"WRONG_MODALITY", "COLOUR_PICTURE"},
     "rgb_jpeg_ybr.dcm": {"WRONG_MODALITY", "COLOUR_PICTURE"},
     "trap_xc_photo_of_chest_film.dcm": {"WRONG_MODALITY", "COLOUR_PICTURE"},
-    "ts_htj2k_201.dcm": {"WRONG_MODALITY", "COLOUR_PICTURE"},
+    "ts_htj2k_201.dcm": {"COLOUR_PICTURE"},
     "voi_lut_sequence.dcm": {"WRONG_MODALITY"},
     "ybr422_unc.dcm": {"WRONG_MODALITY", "COLOUR_PICTURE"},
 } | {

@@ -50,7 +50,7 @@ def truncated() -> FilmError:
 def broken() -> FilmError:
     """The error for a picture that cannot be decoded."""
     return FilmError(
-        "PIXELS_BROKEN", "The picture in this file is damaged and cannot be decoded. Export the film anew."
+        "PIXELS_BROKEN", "The picture in this file is damaged and cannot be decoded. Export the film again."
     )
 
 

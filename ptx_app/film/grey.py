@@ -5,25 +5,27 @@ result.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.film.codestream import broken
 from ptx_app.film.radiograph import FilmNote
-
-Values: TypeAlias = NDArray[np.float64]
+from ptx_app.film.shades import Rendered, Stored, Values, full_range, histogram, own_range, percentiles, render
 
 
 @dataclass(frozen=True)
 class Lut:
-    """A lookup table of the header: `entries` for input values `first`, `first` + 1, …, each of `bits` bits."""
+    """A lookup table of the header: `entries` for input values `first`, `first` + 1, …, each of `bits` bits.
+
+    `stated` is how many entries the header says there are.
+    """
 
     first: int
     bits: int
     entries: NDArray[np.uint16]
+    stated: int
 
     def __call__(self, values: Values) -> Values:
         """Look values up; those beyond either end get its entry."""
@@ -79,44 +81,32 @@ class GreyScale:
 _BITS_STORED_WRONG = FilmNote(
     "BITS_STORED_WRONG", "The pixels use more bits than the header states. All of them were read."
 )
+_HIGH_BIT_WRONG = FilmNote(
+    "HIGH_BIT_WRONG", "The header says that the greys lie in higher bits than they do. They were read where they are."
+)
 _WINDOW_IGNORED = FilmNote(
     "WINDOW_IGNORED", "The header's window would show a blank picture. The film is shown over its own range of greys."
 )
-_BLANK = FilmNote("BLANK_PICTURE", "The picture is blank: every pixel has the same grey.")
-
-# Where the header has neither window nor LUT: one pixel in 200 at either end may be clipped, as letters and edges are.
-_CLIPPED = 0.005
 _LEAST_BETWEEN = 0.02
 
 
-def show(
-    stored: NDArray[np.uint8] | NDArray[np.uint16], scale: GreyScale
-) -> tuple[NDArray[np.float32], list[FilmNote], list[FilmNote]]:
+def show(stored: Stored, scale: GreyScale, hidden: NDArray[np.bool_] | None = None) -> tuple[Rendered, list[FilmNote]]:
     """Run stored values through modality LUT, VOI LUT and polarity.
 
     Args:
         stored: (H, W), bits as they are in the file.
         scale: what the header says.
+        hidden: (H, W), the pixels that the header wants not to be shown, or None.
 
     Returns:
-        (H, W) float32 in [0, 1], 1 = white, padding black; warnings; rejections.
+        The picture, 1 = white, padding and what is hidden black; what was odd about the header.
 
     Raises:
-        FilmError: what the header says gives no shades.
+        FilmError: PIXELS_BROKEN where what the header says gives no shades.
     """
-    levels = 256 if stored.dtype == np.uint8 else 65536
-    counts = cv2.calcHist([stored], [0], None, [levels], [0, levels]).ravel().astype(np.float64)
-    warnings: list[FilmNote] = []
-    rejections: list[FilmNote] = []
-
-    bits = scale.bits_stored
-    values, fits = _stored_values(levels, bits, scale.shift, scale.signed)
-    if not scale.bits_above and counts[~fits].any():
-        bits = levels.bit_length() - 1
-        values, _ = _stored_values(levels, bits, 0, scale.signed)
-        warnings.append(_BITS_STORED_WRONG)
-
-    padding = np.zeros(levels, dtype=bool)
+    counts = histogram(stored, hidden)
+    values, warnings = _meant_values(stored, counts, scale)
+    padding = np.zeros(len(counts), dtype=bool)
     if scale.padding is not None:
         padding = (values >= scale.padding[0]) & (values <= scale.padding[1])
     counts[padding] = 0
@@ -129,15 +119,35 @@ def show(
             warnings.append(_WINDOW_IGNORED)
             shades = None
     if shades is None:
-        shades = full_range(real) if bits <= 8 else percentile_range(real, counts)
+        deep = scale.bits_stored > 8 or _BITS_STORED_WRONG in warnings
+        shades = own_range(real, counts) if deep else full_range(real)
     if not np.isfinite(shades).all():
         raise broken()
-    if scale.inverted:
-        shades = 1 - shades
-    shades[padding] = 0
-    if np.count_nonzero(counts) < 2:
-        rejections.append(_BLANK)
-    return cv2.LUT(stored, shades.astype(np.float32)[None]).astype(np.float32, copy=False), warnings, rejections
+    return render(stored, 1 - shades if scale.inverted else shades, padding, hidden), warnings
+
+
+def _meant_values(stored: Stored, counts: Values, scale: GreyScale) -> tuple[Values, list[FilmNote]]:
+    """The value each pattern of bits stands for, where the header says so and the pixels do not belie it."""
+    levels, bits, shift = len(counts), scale.bits_stored, scale.shift
+    pattern = np.arange(levels)
+    if shift and not counts[pattern >> bits > 0].any() and counts[pattern & ((1 << shift) - 1) > 0].any():
+        return _stored_values(levels, bits, 0, scale.signed)[0], [_HIGH_BIT_WRONG]
+    values, fits = _stored_values(levels, bits, shift, scale.signed)
+    if scale.bits_above or not counts[~fits].any():
+        return values, []
+    # Bits above mean nothing (PS3.5 8.1.1), unless the film is smooth with them alone: else its greys begin afresh at
+    # each power of two.
+    everything, _ = _stored_values(levels, levels.bit_length() - 1, 0, scale.signed)
+    if _roughness(stored, everything, counts) < _roughness(stored, values, counts):
+        return everything, [_BITS_STORED_WRONG]
+    return values, []
+
+
+def _roughness(stored: Stored, values: Values, counts: Values) -> float:
+    """How far neighbours in a row lie apart, on average, as a share of the film's range."""
+    low, high = percentiles(values, counts, 0.01)
+    apart = np.abs(np.diff(values.astype(np.int32)[stored[::4]], axis=1)).mean(dtype=np.float64)
+    return float(apart) / max(high - low, 1.0)
 
 
 def _stored_values(levels: int, bits: int, shift: int, signed: bool) -> tuple[Values, NDArray[np.bool_]]:
@@ -156,21 +166,3 @@ def _voi(real: Values, voi: Lut | Window | None) -> Values | None:
     if isinstance(voi, Lut):
         return np.clip(voi(real) / ((1 << voi.bits) - 1), 0, 1)
     return voi(real) if voi else None
-
-
-def full_range(real: Values) -> Values:
-    """Shades over all that can be stored: 8-bit films without a window are made to be shown as they are."""
-    return np.asarray((real - real.min()) / max(np.ptp(real), 1e-9))
-
-
-def percentile_range(real: Values, counts: Values) -> Values:
-    """Shades over the range of greys the film has, a share of its pixels at either end clipped."""
-    order = np.argsort(real, kind="stable")
-    below = np.cumsum(counts[order])
-    if below[-1] == 0:
-        return np.zeros_like(real)
-    low, high = real[order[np.searchsorted(below, np.array([_CLIPPED, 1 - _CLIPPED]) * below[-1])]]
-    if high <= low:
-        present = real[counts > 0]
-        low, high = present.min(), present.max()
-    return np.asarray(np.clip((real - low) / max(high - low, 1e-9), 0, 1))

@@ -11,21 +11,13 @@ from PIL import Image
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.codestream import broken, check_scans, jpeg_facts, truncated
-from ptx_app.film.grey import full_range, percentile_range
+from ptx_app.film.colour import grey_of, is_coloured
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import FilmNote, Radiograph
+from ptx_app.film.shades import full_range, render
 
 _COLOUR = FilmNote("COLOUR_PICTURE", "This picture is in colour; its brightness alone was read.")
-_STRETCHED = FilmNote(
-    "GREY_RANGE_STRETCHED", "This 16-bit picture uses few of its greys. They were stretched from black to white."
-)
-_BLANK = FilmNote("BLANK_PICTURE", "The picture is blank: every pixel has the same grey.")
 
-# A pixel is coloured where its channels are this far apart (of 255), a picture where this share of its pixels is.
-_COLOURED_APART = 24
-_COLOURED_SHARE = 0.01
-# A 16-bit picture whose brightest pixel leaves two bits unused holds the raw 12 or 14 bits of a detector.
-_FEW_GREYS = 1 << 14
 # EXIF orientation (Exif 2.32, 4.6.4 A) to what brings the picture upright.
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
@@ -54,22 +46,16 @@ def read_picture(data: bytes, limits: Limits) -> Radiograph:
         raise FilmError("TOO_LARGE", "This picture has more pixels than any film. It was not read.") from None
     except Exception:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and more on damaged files
         raise broken() from None
-    warnings = [_COLOUR] if coloured else []
-    rejections = [_BLANK] if channels.min() == channels.max() else []
     bits = channels.dtype.itemsize * 8
-    levels = np.arange(1 << bits, dtype=np.float64)
-    shades = full_range(levels)
-    if bits == 16 and channels.max() < _FEW_GREYS:
-        counts = cv2.calcHist([channels], [0], None, [65536], [0, 65536]).ravel().astype(np.float64)
-        shades = percentile_range(levels, counts)
-        warnings.append(_STRETCHED)
+    picture = render(channels, full_range(np.arange(1 << bits, dtype=np.float64)))
     rows, columns = channels.shape
     return Radiograph(
-        pixels=cv2.LUT(channels, shades.astype(np.float32)[None]).astype(np.float32, copy=False),
+        pixels=picture.pixels,
         tags={"Size": f"{columns} × {rows} px", "Grey levels": f"{bits} bit"},
         source_format=f"{kind}, {bits} bit",
-        warnings=tuple(warnings),
-        rejections=tuple(rejections),
+        warnings=(*([_COLOUR] if coloured else []), *picture.warnings),
+        rejections=picture.rejections,
+        field=picture.field,
     )
 
 
@@ -90,19 +76,21 @@ def _decode(data: bytes, kind: str, limits: Limits) -> tuple[NDArray[np.uint8] |
             check_scans(data, facts, np.asarray(image), _jpeg)
         turn = image.getexif().get(0x0112, 1)
         if kind == "PNG" and data[24] == 16:
-            array = cv2.imdecode(
-                np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED
-            )  # Pillow keeps 16 bits in grey only
-            if array is None:
-                raise broken()
+            array = _png_16(data)
         else:
             has_alpha = image.has_transparency_data
             mode = "RGBA" if has_alpha else "L" if image.mode in ("1", "L") else "RGB"
             array = np.asarray(image.convert(mode))
-            if array.ndim == 3:
-                array = cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA if has_alpha else cv2.COLOR_RGB2BGR)
     grey, coloured = _flatten(np.asarray(array))
     return np.ascontiguousarray(_UPRIGHT.get(turn, np.asarray)(grey)), coloured
+
+
+def _png_16(data: bytes) -> NDArray[Any]:
+    """Grey, RGB or RGBA of 16 bits: Pillow keeps them in grey only."""
+    array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise broken()
+    return array if array.ndim == 2 else array[..., [2, 1, 0, 3][: array.shape[2]]]
 
 
 def _jpeg(data: bytes) -> NDArray[Any]:
@@ -111,14 +99,10 @@ def _jpeg(data: bytes) -> NDArray[Any]:
 
 
 def _flatten(array: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-    """Grey, BGR or BGRA to grey of the same depth, what is transparent black; and whether it has colours."""
+    """Grey, RGB or RGBA to grey of the same depth, what is transparent black; and whether it has colours."""
     if array.ndim == 2:
         return array, False
-    colour = array[..., :3]
-    apart = np.ptp(colour, axis=2)
-    most = np.iinfo(array.dtype).max
-    coloured = bool((apart > most // 255 * _COLOURED_APART).mean() > _COLOURED_SHARE)
-    grey = colour[..., 0] if not apart.any() else np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY))
+    rgb, grey = array[..., :3], grey_of(array[..., :3])
     if array.shape[2] == 4:
-        grey = np.rint(grey * (array[..., 3] / most)).astype(array.dtype)
-    return np.ascontiguousarray(grey), coloured
+        grey = np.rint(grey * (array[..., 3] / np.iinfo(array.dtype).max)).astype(array.dtype)
+    return np.ascontiguousarray(grey), is_coloured(rgb)

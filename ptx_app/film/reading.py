@@ -1,7 +1,7 @@
 """One way in: bytes to Radiograph. What a file is is told by its content, never by its name."""
 
 from ptx_app.errors import FilmError
-from ptx_app.film.dicom.header import has_mark, is_bare
+from ptx_app.film.dicom.parsing import has_mark, is_bare
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.privacy import private_reading

@@ -6,8 +6,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from ptx_app.errors import FilmError
+from ptx_app.film.dicom.form import StoredForm
 from ptx_app.film.dicom.header import code, integer, number, numbers, text
-from ptx_app.film.dicom.stored_pixels import StoredForm
 from ptx_app.film.grey import GreyScale, Lut, Window
 from ptx_app.film.radiograph import FilmNote
 
@@ -17,7 +17,11 @@ _WINDOW_IGNORED = FilmNote(
 _VOI_LUT_IGNORED = FilmNote(
     "VOI_LUT_IGNORED", "The header's VOI LUT is damaged. The film is shown over its own range of greys."
 )
+_VOI_LUT_SHORT = FilmNote(
+    "VOI_LUT_SHORT", "The header's VOI LUT ends before it should. What is missing is shown as its last grey."
+)
 _RESCALE_IGNORED = FilmNote("RESCALE_IGNORED", "The header's rescale slope makes no sense and was left out.")
+_MOST_MISSING = 0.1  # share of a LUT's entries
 # No unit of a film spans more; beyond, floating point no longer tells one stored value from the next.
 _LARGEST, _SMALLEST = 1e9, 1e-9
 _POLARITY_UNCLEAR = FilmNote(
@@ -39,7 +43,7 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Film
 
     modality_lut = _lut(dataset, "ModalityLUTSequence", form.signed)
     if modality_lut is None and "ModalityLUTSequence" in dataset and _length(dataset, "ModalityLUTSequence"):
-        raise FilmError("MODALITY_LUT_BROKEN", "This film's modality LUT is damaged. Export the film anew.")
+        raise FilmError("MODALITY_LUT_BROKEN", "This film's modality LUT is damaged. Export the film again.")
     rescale = _rescale(dataset, form)
     if rescale is None:
         warnings.append(_RESCALE_IGNORED)
@@ -54,6 +58,8 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Film
         voi = _window(dataset)
         if voi is None and "WindowWidth" in dataset and dataset.get("WindowWidth") not in (None, ""):
             warnings.append(_WINDOW_IGNORED)
+    elif isinstance(voi, Lut) and len(voi.entries) < voi.stated:
+        warnings.append(_VOI_LUT_SHORT)
 
     inverted = form.photometric == "MONOCHROME1"
     shape = code(dataset, "PresentationLUTShape")
@@ -89,34 +95,48 @@ def _rescale(dataset: Dataset, form: StoredForm) -> tuple[float, float] | None:
 
 
 def _window(dataset: Dataset) -> Window | None:
-    """The first of the header's windows; each of several is an alternative."""
-    centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    if not centres or not widths or abs(centres[0]) > _LARGEST or not _SMALLEST <= widths[0] <= _LARGEST:
+    """The first of the header's windows that can be used; each of several is an alternative."""
+    pairs = zip(numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth"), strict=False)
+    usable = (
+        (centre, width)
+        for centre, width in pairs
+        if centre is not None and width is not None and abs(centre) <= _LARGEST and _SMALLEST <= width <= _LARGEST
+    )
+    pair = next(usable, None)
+    if pair is None:
         return None
     functions: dict[str, Literal["LINEAR_EXACT", "SIGMOID"]] = {"LINEAR_EXACT": "LINEAR_EXACT", "SIGMOID": "SIGMOID"}
-    return Window(centres[0], widths[0], functions.get(code(dataset, "VOILUTFunction"), "LINEAR"))
+    return Window(*pair, functions.get(code(dataset, "VOILUTFunction"), "LINEAR"))
 
 
 def _lut(dataset: Dataset, keyword: str, signed: bool) -> Lut | None:
-    """First item of a LUT sequence (PS3.3 C.11.1.1.1), or None where there is none that can be used."""
-    try:
-        item = dataset[keyword].value[0]
-        count, first, bits = _words(item, "LUTDescriptor")
-        count = count or 65536
-        data = item["LUTData"].value
-        if isinstance(data, bytes) and len(data) < 2 * count:  # 8-bit entries, packed
-            entries = np.frombuffer(data, np.uint8, count).astype(np.uint16)
-        else:
-            entries = np.array(_words(item, "LUTData")[:count], dtype=np.uint16)
-    except (MemoryError, RecursionError):
-        raise
-    except Exception:  # a damaged header raises whatever it likes
-        return None
-    if len(entries) < count or not 1 <= bits <= 16:
+    """First item of a LUT sequence (PS3.3 C.11.1.1.1) that can be used, or None."""
+    for index in range(_length(dataset, keyword)):
+        try:
+            lut = _lut_of(dataset[keyword].value[index], signed)
+        except (MemoryError, RecursionError):
+            raise
+        except Exception:  # a damaged header raises whatever it likes
+            lut = None
+        if lut is not None:
+            return lut
+    return None
+
+
+def _lut_of(item: Dataset, signed: bool) -> Lut | None:
+    count, first, bits = _words(item, "LUTDescriptor")
+    count = count or 65536
+    data = item["LUTData"].value
+    # Entries of 8 bits may be packed, one a byte; a table of more bits that is too short has entries missing.
+    if isinstance(data, bytes) and bits <= 8 and len(data) <= count + 1:
+        entries = np.frombuffer(data, np.uint8)[:count].astype(np.uint16)
+    else:
+        entries = np.array(_words(item, "LUTData")[:count], dtype=np.uint16)
+    if len(entries) < (1 - _MOST_MISSING) * count or not 1 <= bits <= 16:
         return None
     if signed and first >= 32768:
         first -= 65536
-    return Lut(first, max(bits, int(entries.max()).bit_length()), entries)
+    return Lut(first, max(bits, int(entries.max()).bit_length()), entries, count)
 
 
 def _words(dataset: Dataset, keyword: str) -> list[int]:

@@ -1,9 +1,13 @@
 """A DICOM file as a film: header, pixels, shades, and what the header says of it."""
 
+from dataclasses import replace
+
 from ptx_app.errors import FilmError, NotAFilmError
-from ptx_app.film.dicom.header import damaged, has_mark, parse
+from ptx_app.film.dicom.form import stored_form
+from ptx_app.film.dicom.parsing import Parsed, cut_short, damaged, has_mark, parse
 from ptx_app.film.dicom.presentation import grey_scale
-from ptx_app.film.dicom.stored_pixels import decode, stored_form
+from ptx_app.film.dicom.shutter import hidden_by_shutter
+from ptx_app.film.dicom.stored_pixels import decode
 from ptx_app.film.dicom.suitability import class_name, header_rejections, header_warnings, is_film_class, view_of
 from ptx_app.film.dicom.tags import shown_tags, spacing_of, syntax_in_words
 from ptx_app.film.grey import show
@@ -13,6 +17,9 @@ from ptx_app.film.radiograph import FilmNote, Radiograph
 _FOREIGN_PREAMBLE = FilmNote(
     "FOREIGN_PREAMBLE",
     "This file can also be opened as a program or an archive. It was read as DICOM; do not start or unpack it.",
+)
+_CUT_SHORT = FilmNote(
+    "CUT_SHORT", "This file ends before it should. The picture in it is whole, or so it seems: check that it is."
 )
 _DANGEROUS_STARTS = (b"MZ", b"PK", b"\x7fELF", b"#!", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"%PDF", b"<", b"Rar!")
 
@@ -32,31 +39,47 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
         raise
     except RecursionError:
         raise FilmError(
-            "DICOM_NESTED_TOO_DEEP", "This DICOM file is nested too deep to be a film. Export the film anew."
+            "DICOM_NESTED_TOO_DEEP", "This DICOM file is nested too deep to be a film. Export the film again."
         ) from None
     except Exception:  # a damaged file makes pydicom raise whatever it likes, when it is parsed or when it is asked
         raise damaged() from None
 
 
 def _read(data: bytes, limits: Limits) -> Radiograph:
-    dataset, syntax = parse(data, limits)
+    parsed = parse(data, limits)
+    dataset = parsed.dataset
     if not any(keyword in dataset for keyword in ("SOPClassUID", "Modality", "Rows")):
         raise damaged()
-    if "PixelData" not in dataset and not is_film_class(dataset):
+    if not parsed.pixels and not parsed.whole:
+        raise cut_short()
+    if not parsed.pixels and not is_film_class(dataset):
         raise NotAFilmError("NO_PICTURE", f"This DICOM file holds no film: it is a {class_name(dataset)}.")
-    form = stored_form(dataset, limits)
-    scale, warnings = grey_scale(dataset, form)
-    pixels, pixel_warnings, rejections = show(decode(dataset, syntax, form), scale)
-    if has_mark(data) and data.startswith(_DANGEROUS_STARTS):
-        warnings.append(_FOREIGN_PREAMBLE)
-    grey = form.photometric.startswith("MONOCHROME")
+    try:
+        film = _film(parsed, limits)
+    except FilmError as error:
+        if error.code == "PIXELS_BROKEN" and not parsed.whole:
+            raise cut_short() from None
+        raise
+    odd = [_FOREIGN_PREAMBLE] if has_mark(data) and data.startswith(_DANGEROUS_STARTS) else []
+    odd += [] if parsed.whole else [_CUT_SHORT]
+    return replace(film, warnings=(*film.warnings, *odd))
+
+
+def _film(parsed: Parsed, limits: Limits) -> Radiograph:
+    dataset = parsed.dataset
+    form, form_warnings = stored_form(dataset, limits)
+    decoded = decode(parsed, form)
+    scale, scale_warnings = grey_scale(dataset, form)
+    picture, grey_warnings = show(decoded.pixels, scale, hidden_by_shutter(dataset, form.rows, form.columns))
     view, spacing = view_of(dataset), spacing_of(dataset, form)
+    warnings = [*header_warnings(dataset), *form_warnings, *decoded.warnings, *scale_warnings, *grey_warnings]
     return Radiograph(
-        pixels=pixels,
+        pixels=picture.pixels,
         view=view,
         spacing=spacing,
-        tags=shown_tags(dataset, syntax, form, scale, view, spacing),
-        source_format=f"DICOM, {syntax_in_words(syntax)}",
-        warnings=(*header_warnings(dataset), *warnings, *pixel_warnings),
-        rejections=(*header_rejections(dataset, grey), *rejections),
+        tags=shown_tags(dataset, parsed.syntax, form, scale, view, spacing),
+        source_format=f"DICOM, {syntax_in_words(parsed.syntax)}",
+        warnings=(*warnings, *picture.warnings),
+        rejections=(*header_rejections(dataset, coloured=decoded.coloured), *picture.rejections),
+        field=picture.field,
     )

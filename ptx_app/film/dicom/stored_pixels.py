@@ -1,35 +1,32 @@
-"""From a DICOM data set to the stored pixel values, everything checked before anything is decoded."""
+"""From the pixels' bytes to the stored pixel values, everything checked before anything is decoded."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_fragments
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
-from ptx_app.errors import FilmError, NotAFilmError
+from ptx_app.errors import FilmError
 from ptx_app.film.codestream import StreamFacts, broken, check_scans, jpeg2000_facts, jpeg_facts, truncated
-from ptx_app.film.dicom.header import code, integer
-from ptx_app.film.limits import Limits
+from ptx_app.film.colour import grey_of, is_coloured
+from ptx_app.film.dicom.form import StoredForm
+from ptx_app.film.dicom.parsing import ITEM, Parsed, fragments
+from ptx_app.film.radiograph import FilmNote
 
-_JPEG = frozenset(
-    {
-        uid.JPEGBaseline8Bit,
-        uid.JPEGExtended12Bit,
-        uid.JPEGLossless,
-        uid.JPEGLosslessSV1,
-        # retired: spectral selection and full progression
-        uid.UID("1.2.840.10008.1.2.4.53"),
-        uid.UID("1.2.840.10008.1.2.4.55"),
-    }
-)
-_JPEG_LS = frozenset(uid.JPEGLSTransferSyntaxes)
-_JPEG_2000 = frozenset({uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K})
+_Coding = Literal["JPEG", "JPEG-LS", "JPEG 2000", "RLE"]
+_CODINGS: dict[str, _Coding] = {
+    uid.RLELossless: "RLE",
+    # 4.53 and 4.55 are retired: spectral selection and full progression
+    **dict.fromkeys((f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70)), "JPEG"),
+    **dict.fromkeys(uid.JPEGLSTransferSyntaxes, "JPEG-LS"),
+    **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), "JPEG 2000"),
+    **dict.fromkeys((uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K), "JPEG 2000"),
+}
 _UNCOMPRESSED = frozenset(
     {
         uid.ImplicitVRLittleEndian,
@@ -40,161 +37,150 @@ _UNCOMPRESSED = frozenset(
 )
 # pydicom would else shift out the bits above BitsStored, and by the wrong way where HighBit lies elsewhere.
 _AS_STORED: dict[str, Any] = {"raw": True, "index": 0, "correct_unused_bits": False}
-_ITEM = b"\xfe\xff\x00\xe0"
-_GREY = ("MONOCHROME1", "MONOCHROME2")
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")
+
+_SYNTAX_WRONG = FilmNote(
+    "SYNTAX_WRONG", "The header names another compression than the picture has. The picture was read as it is."
+)
+_SAMPLES_WRONG = FilmNote(
+    "SAMPLES_WRONG",
+    "The header and the picture within differ on the number of colours. The picture was read as it is.",
+)
+_SIGN_WRONG = FilmNote(
+    "SIGN_WRONG",
+    "The header and the picture within differ on whether values may lie below 0. The header was followed; check that "
+    "the film looks right.",
+)
 
 
 @dataclass(frozen=True)
-class StoredForm:
-    """How the header says that the pixels are stored, checked against the limits and for sense."""
+class Decoded:
+    """The one frame.
 
-    rows: int
-    columns: int
-    samples: int
-    bits_allocated: int
-    bits_stored: int
-    shift: int
-    signed: bool
-    photometric: str
-
-    @property
-    def bytes(self) -> int:
-        """Length of one uncompressed picture."""
-        samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
-        return self.rows * self.columns * samples * self.bits_allocated // 8
-
-
-def stored_form(dataset: Dataset, limits: Limits) -> StoredForm:
-    """Read and check the elements that describe the pixels.
-
-    Raises:
-        FilmError: an element is missing or senseless, or the picture is larger than the limits.
-        NotAFilmError: a picture of a kind that no film is: many frames, too small, one bit, 32 bit.
+    Attributes:
+        pixels: (H, W) uint8 or uint16 as stored: signed values in two's complement, bits above BitsStored untouched.
+            Colour comes as 8-bit grey: YBR's luminance, else weighted as ITU-R BT.601 does.
+        coloured: whether the picture had colours, not merely three samples of one grey.
+        warnings: where picture and header differ and the picture was read all the same: SYNTAX_WRONG, SAMPLES_WRONG,
+            SIGN_WRONG.
     """
-    rows, columns = _required(dataset, "Rows"), _required(dataset, "Columns")
-    if rows < 1 or columns < 1:
-        raise FilmError("HEADER_INVALID", "This DICOM file's header makes no sense. Export the film anew.")
-    if rows * columns > limits.pixels or max(rows, columns) > limits.side:
-        raise FilmError(
-            "TOO_LARGE", f"This film states {columns} × {rows} px, more than any detector gives. It was not read."
-        )
-    frames = integer(dataset, "NumberOfFrames") or 1
-    if frames > limits.frames or frames < 0:
-        raise FilmError("TOO_MANY_FRAMES", f"This file states {frames} frames. It was not read.")
-    if frames > 1:
-        raise NotAFilmError("MULTI_FRAME", f"This file holds {frames} frames; a chest film has one.")
-    if min(rows, columns) < limits.smallest_side:
-        raise NotAFilmError("TOO_SMALL", f"This picture is {columns} × {rows} px, too small for a chest film.")
-    allocated, stored = _required(dataset, "BitsAllocated"), integer(dataset, "BitsStored")
-    samples = integer(dataset, "SamplesPerPixel") or 1
-    photometric = code(dataset, "PhotometricInterpretation")
-    if allocated not in (8, 16) or samples not in (1, 3):
-        raise NotAFilmError(
-            "PIXEL_FORM", f"This picture has {samples} × {allocated} bits a pixel; a film has 1 × 8 or 1 × 16."
-        )
-    stored = allocated if stored is None else stored
-    high = integer(dataset, "HighBit")
-    shift = 0 if high is None else high + 1 - stored
-    grey = photometric in _GREY or (photometric == "PALETTE COLOR")
-    if not 1 <= stored <= allocated or shift < 0 or stored + shift > allocated or (samples == 1) != grey:
-        raise FilmError("HEADER_INVALID", "This DICOM file's header contradicts itself. Export the film anew.")
-    if samples == 3 and (allocated != 8 or photometric not in _COLOUR):
-        raise NotAFilmError("PIXEL_FORM", "This is a colour picture of a rare kind, and no chest film.")
-    signed = integer(dataset, "PixelRepresentation") == 1
-    return StoredForm(rows, columns, samples, allocated, stored, shift, signed, photometric)
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    coloured: bool
+    warnings: list[FilmNote]
 
 
-def _required(dataset: Dataset, keyword: str) -> int:
-    value = integer(dataset, keyword)
-    if value is None:
-        raise FilmError("HEADER_INCOMPLETE", f"This DICOM file's header lacks {keyword}. Export the film anew.")
-    return value
-
-
-def decode(dataset: Dataset, syntax: uid.UID, form: StoredForm) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def decode(parsed: Parsed, form: StoredForm) -> Decoded:
     """Decode the one frame.
-
-    Returns:
-        (H, W) uint8 or uint16 as stored: signed values in two's complement, bits above BitsStored untouched. Colour
-        comes as 8-bit grey: YBR's luminance, else weighted as ITU-R BT.601 does.
 
     Raises:
         FilmError: cut short, damaged, not what the header says, or in an unknown transfer syntax.
     """
-    data = dataset.get("PixelData")
-    if not isinstance(data, bytes) or not data:
-        raise FilmError("NO_PIXELS", "This DICOM file is cut short or holds a header alone. Export the film anew.")
+    if parsed.syntax not in _UNCOMPRESSED and parsed.syntax not in _CODINGS:
+        raise FilmError(
+            "TRANSFER_SYNTAX_UNKNOWN",
+            "This DICOM file is packed in a way that is not read here. Export it uncompressed.",
+        )
+    if not parsed.pixels:
+        raise FilmError("NO_PIXELS", "This DICOM file is cut short or holds a header alone. Export the film again.")
+    items = parsed.encapsulated or (parsed.pixels.startswith(ITEM) and len(parsed.pixels) < form.bytes)
+    plain = parsed.syntax in _UNCOMPRESSED and not items
+    warnings: list[FilmNote] = []
     try:
-        if syntax in _UNCOMPRESSED:
-            if len(data) < form.bytes:
-                raise truncated()
-            dataset.PixelData = data[: form.bytes + form.bytes % 2]
-            pixels = get_decoder(syntax).as_array(dataset, **_AS_STORED)[0]
+        if plain:
+            pixels = _decode_plain(parsed, form)
         else:
-            pixels = _decode_stream(dataset, data, syntax, form)
+            pixels, warnings = _decode_items(parsed, form)
+        # The other decoders turn YBR into RGB.
+        as_stored = plain or parsed.syntax == uid.RLELossless
+        return Decoded(*_as_grey(pixels, parsed.dataset, form, as_stored), warnings)
     except (FilmError, MemoryError):
         raise
     except Exception:
         raise broken() from None
-    return _as_grey(pixels, dataset, syntax, form)
 
 
-def _decode_stream(dataset: Dataset, data: bytes, syntax: uid.UID, form: StoredForm) -> NDArray[Any]:
-    if data[:4] != _ITEM:
+def _decode_plain(parsed: Parsed, form: StoredForm) -> NDArray[Any]:
+    if len(parsed.pixels) < form.bytes:
+        raise truncated()
+    return _by_pydicom(parsed, form, parsed.pixels[: form.bytes + form.bytes % 2])
+
+
+def _by_pydicom(parsed: Parsed, form: StoredForm, pixels: bytes) -> NDArray[Any]:
+    """Hands on what was made of the header, defaults with it: pydicom wants each element to be there."""
+    dataset = Dataset(parsed.dataset)
+    dataset.set_original_encoding(*parsed.dataset.original_encoding)
+    dataset.SamplesPerPixel, dataset.NumberOfFrames = form.samples, 1
+    dataset.BitsStored, dataset.HighBit = form.bits_stored, form.bits_stored + form.shift - 1
+    dataset.PixelRepresentation = int(form.signed)
+    if form.samples == 3 and dataset.get("PlanarConfiguration") is None:
+        dataset.PlanarConfiguration = 0
+    dataset.PixelData = pixels
+    return get_decoder(parsed.syntax).as_array(dataset, **_AS_STORED)[0]
+
+
+def _decode_items(parsed: Parsed, form: StoredForm) -> tuple[NDArray[Any], list[FilmNote]]:
+    if not parsed.pixels.startswith(ITEM):
         raise broken()
-    offsets_end = 8 + int.from_bytes(data[4:8], "little")
-    stream = b"".join(generate_fragments(data[offsets_end:]))
-    if syntax == uid.RLELossless:
+    stream, stated = fragments(parsed.pixels), _CODINGS.get(parsed.syntax)
+    coding = _coding(stream) or stated
+    warnings = [] if coding == stated else [_SYNTAX_WRONG]
+    if coding == "RLE":
         # A run of two bytes stands for up to 128, a literal run adds one byte to 128: longer than this is no picture.
         if len(stream) > form.bytes * 2 + 64:
             raise broken()
-        return get_decoder(syntax).as_array(dataset, **_AS_STORED)[0]
+        return _by_pydicom(parsed, form, parsed.pixels), warnings
     import imagecodecs  # heavy, and most films do not need it
 
-    if syntax in _JPEG:
+    pixels: NDArray[Any]
+    if coding == "JPEG":
         facts = jpeg_facts(stream)
-        _compare(facts, form)
-        pixels: NDArray[Any] = imagecodecs.jpeg8_decode(stream)
+        warnings += _compare(facts, form)
+        pixels = imagecodecs.jpeg8_decode(stream)
         check_scans(stream, facts, pixels, imagecodecs.jpeg8_decode)
-        return pixels
-    if syntax in _JPEG_LS:
-        _compare(jpeg_facts(stream), form)
-        return imagecodecs.jpegls_decode(stream)
-    if syntax in _JPEG_2000:
-        _compare(jpeg2000_facts(stream), form)
-        return imagecodecs.jpeg2k_decode(stream, numthreads=1)
-    raise FilmError(
-        "TRANSFER_SYNTAX_UNKNOWN",
-        "This DICOM file is compressed in a way that is not read here. Export it uncompressed.",
-    )
+    elif coding == "JPEG-LS":
+        warnings += _compare(jpeg_facts(stream), form)
+        pixels = imagecodecs.jpegls_decode(stream)
+    elif coding == "JPEG 2000":
+        warnings += _compare(jpeg2000_facts(stream), form)
+        pixels = imagecodecs.jpeg2k_decode(stream, numthreads=1)
+    else:
+        raise broken()
+    return pixels, warnings
 
 
-def _compare(facts: StreamFacts, form: StoredForm) -> None:
-    if (facts.rows, facts.columns, facts.samples) != (form.rows, form.columns, form.samples):
+def _coding(stream: bytes) -> _Coding | None:
+    """What the stream itself is, by its first bytes; RLE cannot be told."""
+    if stream.startswith(b"\xff\xd8\xff"):
+        return "JPEG-LS" if b"\xff\xf7\x00" in stream[:4096] else "JPEG"
+    return "JPEG 2000" if stream.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")) else None
+
+
+def _compare(facts: StreamFacts, form: StoredForm) -> list[FilmNote]:
+    """What the stream and the header differ on and may; raise where the header cannot be of this picture."""
+    if (facts.rows, facts.columns) != (form.rows, form.columns):
         raise FilmError(
             "HEADER_CONTRADICTS_PIXELS",
             f"The header states {form.columns} × {form.rows} px, the picture within has "
-            f"{facts.columns} × {facts.rows}. Export the film anew.",
+            f"{facts.columns} × {facts.rows}. Export the film again.",
         )
     if facts.bits > form.bits_allocated:
         raise FilmError(
             "HEADER_CONTRADICTS_PIXELS",
-            f"The header states {form.bits_allocated} bits, the picture within has {facts.bits}. Export the film anew.",
+            f"The header states {form.bits_allocated} bits, the picture within has {facts.bits}. "
+            "Export the film again.",
         )
-    if facts.signed is not None and facts.signed != form.signed:
-        raise FilmError(
-            "HEADER_CONTRADICTS_PIXELS",
-            "The header and the picture within differ on whether values may lie below 0. Export the film anew.",
-        )
+    warnings = [] if facts.samples == form.samples else [_SAMPLES_WRONG]
+    # The bits are the same either way; they mean what the header says, as other readers have it.
+    return warnings if facts.signed in (None, form.signed) else [*warnings, _SIGN_WRONG]
 
 
 def _as_grey(
-    pixels: NDArray[Any], dataset: Dataset, syntax: uid.UID, form: StoredForm
-) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    expected = (form.rows, form.columns) if form.samples == 1 else (form.rows, form.columns, 3)
+    pixels: NDArray[Any], dataset: Dataset, form: StoredForm, as_stored: bool
+) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], bool]:
     size = form.bits_allocated // 8
-    if pixels.shape != expected or pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > size:
+    if pixels.shape[:2] != (form.rows, form.columns) or pixels.shape[2:] not in ((), (3,)):
+        raise broken()
+    if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > size:
         raise broken()
     # A narrow signed stream is widened with its sign before its bits are looked at as they are.
     stored = np.ascontiguousarray(pixels, dtype=f"={pixels.dtype.kind}{size}").view(f"=u{size}")
@@ -202,8 +188,8 @@ def _as_grey(
         stored = apply_color_lut(stored, dataset)
         stored = (stored >> 8 * (stored.dtype.itemsize - 1)).astype(np.uint8)
     if stored.ndim == 2:
-        return stored
-    raw = syntax in _UNCOMPRESSED or syntax == uid.RLELossless  # the others' decoders turn YBR into RGB
-    if raw and form.photometric.startswith("YBR"):
-        return np.ascontiguousarray(stored[..., 0])
-    return np.asarray(cv2.cvtColor(stored, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        return stored, False
+    if as_stored and form.photometric.startswith("YBR"):
+        rgb = np.asarray(cv2.cvtColor(np.ascontiguousarray(stored[..., [0, 2, 1]]), cv2.COLOR_YCrCb2RGB))
+        return np.ascontiguousarray(stored[..., 0]), is_coloured(rgb)
+    return grey_of(stored), is_coloured(stored)

@@ -1,6 +1,7 @@
 """Whether a DICOM header speaks of a frontal chest film, and what else in it the reader of the film should know."""
 
 import re
+import unicodedata
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -8,28 +9,36 @@ from pydicom.uid import UID
 from ptx_app.film.dicom.header import code, text, texts
 from ptx_app.film.radiograph import FilmNote, View
 
-_FILM_MODALITIES = ("CR", "DX", "RG")
+# DR is no term of the standard, yet written by many.
+FILM_MODALITIES = ("CR", "DX", "RG", "DR")
 _MODALITIES = {
     "BMD": "bone densitometry",
     "CT": "computed tomography",
+    "DOC": "document",
     "ECG": "electrocardiography",
     "ES": "endoscopy",
     "GM": "microscopy",
     "IO": "intra-oral radiography",
     "IVUS": "intravascular ultrasound",
+    "KO": "key object selection",
     "MG": "mammography",
     "MR": "magnetic resonance",
     "NM": "nuclear medicine",
+    "OCT": "optical coherence tomography",
     "OP": "ophthalmic photography",
     "OPT": "ophthalmic tomography",
     "OT": "other",
+    "PR": "presentation state",
     "PT": "positron emission tomography",
     "PX": "panoramic dental radiography",
     "RF": "fluoroscopy",
     "RTDOSE": "radiotherapy dose",
     "RTIMAGE": "radiotherapy image",
+    "RTPLAN": "radiotherapy plan",
+    "RTSTRUCT": "radiotherapy structure set",
     "SEG": "segmentation",
     "SM": "slide microscopy",
+    "SR": "structured report",
     "US": "ultrasound",
     "XA": "angiography",
     "XC": "photography",
@@ -44,50 +53,26 @@ _FILM_CLASSES = frozenset(
         "1.2.840.10008.5.1.4.1.1.7.3",  # multi-frame secondary capture, 16 bit
     }
 )
-_CHEST = frozenset({"CHEST", "THORAX", "TORAX", "LUNG", "LUNGS", "CXR"})
+# What begins the chest's name in the languages that body parts come in, whatever it is run together with.
+_CHEST = re.compile("CHEST|THORAX|TORAX|TORACE|TORAKS|LUNG|PULMO|POUMON|PULMAO|PULMON|CXR|胸|肺")
 # Defined terms of PS3.16 annex L that films are taken of; anything else is not repeated, for it may be free text.
 _BODY_PARTS = frozenset(
     {
-        "ABDOMEN",
-        "ANKLE",
-        "ARM",
-        "BREAST",
-        "CLAVICLE",
-        "COCCYX",
-        "CSPINE",
-        "ELBOW",
-        "EXTREMITY",
-        "FEMUR",
-        "FINGER",
-        "FOOT",
-        "FOREARM",
-        "HAND",
-        "HEAD",
-        "HIP",
-        "HUMERUS",
-        "JAW",
-        "KNEE",
-        "LEG",
-        "LSPINE",
-        "NECK",
-        "PATELLA",
-        "PELVIS",
-        "RIBCAGE",
-        "RIBS",
-        "SCAPULA",
-        "SHOULDER",
-        "SKULL",
-        "SPINE",
-        "STERNUM",
-        "TIBIA",
-        "TOE",
-        "TSPINE",
+        "ABDOMEN", "ANKLE", "ARM", "BREAST", "CLAVICLE", "COCCYX", "CSPINE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER",
+        "FOOT", "FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "LSPINE", "NECK", "PATELLA",
+        "PELVIS", "RIBCAGE", "RIBS", "SCAPULA", "SHOULDER", "SKULL", "SPINE", "STERNUM", "TIBIA", "TOE", "TSPINE",
         "WRIST",
     }
+)  # fmt: skip
+_FRONTAL = {
+    View.PA: re.compile("POSTEROANTERIOR|PA(CHEST|ERECT|UPRIGHT)?"),
+    View.AP: re.compile("ANTEROPOSTERIOR|AP(CHEST|ERECT|UPRIGHT|SUPINE|SEMI\\w*|SITTING|PORT\\w*)?"),
+}
+_LATERAL = re.compile("LL|RL|[LR]?LAT(ERAL\\w*)?|PROFIL\\w*")
+# Oblique, decubitus, of the breast or the apex, across the table: whatever else the view says.
+_NOT_FRONTAL = re.compile(
+    "[LR]LO|[LR][AP]O|OBL\\w*|[LR]LD\\w*|\\w*DECUB\\w*|CC|MLO|AXIAL|APICAL|LORDO\\w*|SWIM\\w*|X?TABLE|CROSS\\w*|TANG\\w*"
 )
-_FRONTAL = {"PA": View.PA, "AP": View.AP, "POSTEROANTERIOR": View.PA, "ANTEROPOSTERIOR": View.AP}
-_LATERAL = frozenset({"LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT"})
-_NOT_FRONTAL = frozenset({"LLO", "RLO", "RAO", "LAO", "RPO", "LPO", "LLD", "RLD", "OBLIQUE", "CC", "MLO", "AXIAL"})
 _VIEW_CODES = {
     "R-10214": View.PA,
     "R-40888": View.PA,
@@ -106,6 +91,13 @@ _NOT_FRONTAL_VIEW = FilmNote(
     "NOT_FRONTAL_VIEW", "The header names an oblique, decubitus or other special view. Only frontal films are read."
 )
 _VIEW_UNKNOWN = FilmNote("VIEW_UNKNOWN", "The header does not say whether the film is frontal. Check that it is.")
+_MODALITY_UNKNOWN = FilmNote(
+    "MODALITY_UNKNOWN", "The header names no modality that is known here. Check that this is a radiograph."
+)
+_BODY_PART_UNKNOWN = FilmNote(
+    "BODY_PART_UNKNOWN",
+    "The header names a part of the body by a word that is not known here. Check that this is a chest film.",
+)
 _BURNED_IN = FilmNote(
     "BURNED_IN_ANNOTATION",
     "The header says that text is burned into this picture. It may say who the patient is: look first.",
@@ -139,50 +131,78 @@ def is_film_class(dataset: Dataset) -> bool:
 
 
 def view_of(dataset: Dataset) -> View:
-    """View position; some collections (NIH ChestX-ray14) write it into the patient position."""
+    """View position; some collections (NIH ChestX-ray14) write it into the patient position.
+
+    UNKNOWN where the words say nothing, or both frontal and lateral.
+    """
     for keyword in ("ViewPosition", "PatientPosition"):
-        word = code(dataset, keyword)
-        if word in _FRONTAL:
-            return _FRONTAL[word]
-        if word in _LATERAL:
-            return View.LATERAL
+        if view := _view_in(text(dataset, keyword)):
+            return view
     try:
-        view_code = str(dataset.ViewCodeSequence[0].CodeValue)
+        item = dataset.ViewCodeSequence[0]
+        view_code, meaning = text(item, "CodeValue"), text(item, "CodeMeaning")
     except (MemoryError, RecursionError):
         raise
     except Exception:  # absent or damaged
-        view_code = ""
-    if view_code in _VIEW_CODES:
-        return _VIEW_CODES[view_code]
+        view_code, meaning = "", ""
+    if view := _VIEW_CODES.get(view_code) or _view_in(meaning):
+        return view
     row_towards = texts(dataset, "PatientOrientation")[:1]
     return View.LATERAL if row_towards in (["A"], ["P"]) else View.UNKNOWN
 
 
-def header_rejections(dataset: Dataset, grey: bool) -> list[FilmNote]:
-    """Why the header says that this is no frontal chest film."""
+def _view_in(said: str) -> View | None:
+    """The view that words name, or None where they name none."""
+    words = _words(said)
+    named = [view for view, pattern in _FRONTAL.items() if any(pattern.fullmatch(word) for word in words)]
+    if any(_LATERAL.fullmatch(word) for word in words):
+        named.append(View.LATERAL)
+    return named[0] if len(named) == 1 else View.UNKNOWN if named else None
+
+
+def _words(said: str) -> list[str]:
+    """The words of a text in upper case, without accents; what a hyphen joins is one word."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", said.upper()) if not unicodedata.combining(c))
+    return re.findall(r"[^\W\d_]+", plain.replace("-", ""))
+
+
+def header_rejections(dataset: Dataset, *, coloured: bool) -> list[FilmNote]:
+    """Why the header says that this is no frontal chest film; `coloured` is what the pixels say.
+
+    Words that are not known reject nothing: what they name is left to the picture's check.
+    """
     rejections: list[FilmNote] = []
     modality = code(dataset, "Modality")
-    if modality not in _FILM_MODALITIES:
-        known = _MODALITIES.get(modality)
-        stated = f"names the modality {modality} ({known})" if known else "does not name a modality of radiographs"
+    if modality in _MODALITIES:
+        stated = f"names the modality {modality} ({_MODALITIES[modality]})"
         rejections.append(FilmNote("WRONG_MODALITY", f"The header {stated}. A chest film is CR or DX."))
     if not is_film_class(dataset):
         rejections.append(
             FilmNote("WRONG_SOP_CLASS", f"The header calls this a {class_name(dataset)}, not a radiograph.")
         )
-    body_part = code(dataset, "BodyPartExamined")
-    if body_part and not _CHEST.intersection(re.split(r"[^A-Z]+", body_part)):
-        named = body_part if body_part in _BODY_PARTS else "another part of the body"
+    if named := _other_body_part(dataset):
         rejections.append(FilmNote("WRONG_BODY_PART", f"The header names {named}, not the chest."))
     if view_of(dataset) == View.LATERAL:
         rejections.append(_LATERAL_VIEW)
-    elif code(dataset, "ViewPosition") in _NOT_FRONTAL:
+    elif any(_NOT_FRONTAL.fullmatch(word) for word in _words(text(dataset, "ViewPosition"))):
         rejections.append(_NOT_FRONTAL_VIEW)
     if _directions(dataset) == ("R", "F"):
         rejections.append(_MIRRORED)
-    if not grey:
+    if coloured:
         rejections.append(_COLOUR)
     return rejections
+
+
+def _names_chest(dataset: Dataset) -> bool:
+    return _CHEST.search("".join(_words(text(dataset, "BodyPartExamined")))) is not None
+
+
+def _other_body_part(dataset: Dataset) -> str | None:
+    """The part of the body that the header names, where that is a known one and not the chest."""
+    if _names_chest(dataset):
+        return None
+    words = _words(text(dataset, "BodyPartExamined"))
+    return next((word for word in (*words, "".join(words)) if word in _BODY_PARTS), None)
 
 
 def header_warnings(dataset: Dataset) -> list[FilmNote]:
@@ -197,6 +217,10 @@ def header_warnings(dataset: Dataset) -> list[FilmNote]:
         ".1.1.1.1.1"
     ):
         warnings.append(_UNPROCESSED)
+    if code(dataset, "Modality") not in (*FILM_MODALITIES, *_MODALITIES):
+        warnings.append(_MODALITY_UNKNOWN)
+    if text(dataset, "BodyPartExamined") and not _names_chest(dataset) and not _other_body_part(dataset):
+        warnings.append(_BODY_PART_UNKNOWN)
     if view_of(dataset) == View.UNKNOWN:
         warnings.append(_VIEW_UNKNOWN)
     row, column = _directions(dataset)

@@ -3,8 +3,9 @@
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from ptx_app.film.dicom.form import StoredForm
 from ptx_app.film.dicom.header import code, number, numbers
-from ptx_app.film.dicom.stored_pixels import StoredForm
+from ptx_app.film.dicom.suitability import FILM_MODALITIES
 from ptx_app.film.grey import GreyScale, Lut, Window
 from ptx_app.film.radiograph import PixelSpacing, View
 
@@ -42,7 +43,7 @@ def syntax_in_words(syntax: UID) -> str:
 def spacing_of(dataset: Dataset, form: StoredForm) -> PixelSpacing | None:
     """Pixel spacing in mm, at the patient where stated, else at the detector; None where neither is above 0."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        spacing = numbers(dataset, keyword)
+        spacing = [value for value in numbers(dataset, keyword) if value is not None]
         if len(spacing) == 2 and 0 < min(spacing) <= max(spacing) < 1000:
             row, column = spacing
             sides = row * form.rows, column * form.columns
@@ -56,7 +57,7 @@ def shown_tags(
     dataset: Dataset, syntax: UID, form: StoredForm, scale: GreyScale, view: View, spacing: PixelSpacing | None
 ) -> dict[str, str]:
     """The list of what may be shown, label to text, in the order to show it."""
-    tags = {"Modality": code(dataset, "Modality") if code(dataset, "Modality") in ("CR", "DX", "RG") else "other"}
+    tags = {"Modality": code(dataset, "Modality") if code(dataset, "Modality") in FILM_MODALITIES else "other"}
     if view != View.UNKNOWN:
         tags["View"] = view.value
     tags["Size"] = f"{form.columns} × {form.rows} px"

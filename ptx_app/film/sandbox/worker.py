@@ -1,7 +1,8 @@
 """The child process that reads films, started by `SandboxedReader` and spoken to over its pipes.
 
-One message in: eight bytes of length, the file. One message out: eight bytes of length, JSON, and behind it the pixels
-where the file was read. Nothing is pickled, and nothing is written anywhere else.
+First READY out, once all is loaded. Then one message in: eight bytes of length, the file. One message out: eight bytes
+of length, JSON, and behind it the pixels where the file was read. Nothing is pickled, and nothing is written anywhere
+else.
 """
 
 import json
@@ -17,9 +18,10 @@ import numpy as np
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import read_film
 from ptx_app.film.limits import Limits
-from ptx_app.film.radiograph import FilmNote, PixelSpacing, Radiograph, View
+from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
 from ptx_app.process import begin
 
+READY = b"\x06"
 LENGTH = struct.Struct("!Q")
 # The longest part each side takes: a length that a damaged process sends is no reason to set memory aside.
 MOST_REQUEST = Limits().file_bytes + 1
@@ -73,6 +75,7 @@ def answer(data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
         "tags": dict(film.tags),
         "source_format": film.source_format,
         "warnings": [[warning.code, warning.message] for warning in film.warnings],
+        "field": film.field and [film.field.top, film.field.left, film.field.bottom, film.field.right],
         "rejections": [[warning.code, warning.message] for warning in film.rejections],
     }
     return facts, np.ascontiguousarray(film.pixels).data.cast("B")
@@ -86,7 +89,7 @@ def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
     """The Radiograph, or the error raised, that `answer` put into a message."""
     if "error" in facts:
         raise _ERRORS[facts["error"]](facts["code"], facts["message"])
-    spacing = facts["spacing"]
+    spacing, field = facts["spacing"], facts["field"]
     return Radiograph(
         pixels=np.frombuffer(pixels, np.float32).reshape(facts["shape"]),
         view=View(facts["view"]),
@@ -95,6 +98,7 @@ def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
         source_format=facts["source_format"],
         warnings=tuple(FilmNote(*warning) for warning in facts["warnings"]),
         rejections=tuple(FilmNote(*warning) for warning in facts["rejections"]),
+        field=Box(*field) if field else None,
     )
 
 
@@ -147,6 +151,8 @@ def main(more_bytes: int, seconds: float) -> None:
     # What a decoder prints must not come between the answers.
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    outgoing.write(READY)
+    outgoing.flush()
     while True:
         try:
             data = receive(incoming, MOST_REQUEST)
