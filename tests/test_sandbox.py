@@ -278,3 +278,69 @@ def test_the_worker_is_light():
     )
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "streamlit", "matplotlib", "albumentations"} & set(modules)
+
+
+def test_the_time_limit_begins_when_the_worker_is_ready(monkeypatch):
+    slow = "import sys, time; time.sleep(3); from ptx_app.film.sandbox.worker import main; main(int(sys.argv[1]), 60)"
+    monkeypatch.setattr("ptx_app.film.sandbox.reader._WORKER", ("-c", slow))
+    begun = []
+    timer = threading.Timer
+
+    def watched(seconds: float, stop) -> threading.Timer:
+        begun.append((seconds, time.monotonic()))
+        return timer(60, stop)  # the machine may be busy; what counts is when the film's time began
+
+    monkeypatch.setattr("ptx_app.film.sandbox.reader.threading.Timer", watched)
+    with SandboxedReader(workers=1, seconds=1) as reader:
+        started = time.monotonic()
+        assert reader.read(film(1)).pixels.shape == (200, 160)
+    film_begun = next(moment for seconds, moment in begun if seconds == 1)
+    assert film_begun - started >= 3
+
+
+def test_a_worker_that_never_gets_ready_is_said_and_the_next_film_works(reader, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("ptx_app.film.sandbox.reader._WORKER", ("-c", "raise SystemExit(1)"))
+        with pytest.raises(FilmError) as raised:
+            reader.read(film(1))
+    assert raised.value.code == "READER_NOT_STARTED"
+    assert same(reader.read(film(2)), read_film(film(2)))
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("part", ["facts", "pixels"])
+def test_an_interrupted_worker_never_answers_the_next_film(reader, monkeypatch, interruption, part):
+    from ptx_app.film.sandbox.reader import receive
+
+    reader.read(film(1))
+    first, asked = worker_of(reader), []
+
+    def interrupted(pipe, most):
+        asked.append(most)
+        if len(asked) == (1 if part == "facts" else 2):
+            raise interruption
+        return receive(pipe, most)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ptx_app.film.sandbox.reader.receive", interrupted)
+        with pytest.raises(interruption):
+            reader.read(film(2))
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    assert same(reader.read(film(3)), read_film(film(3)))
+    assert reader._idle.qsize() == 1
+
+
+def test_a_worker_that_cannot_be_ended_is_not_kept_either(reader, monkeypatch):
+    reader.read(film(1))
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        patch.setattr("ptx_app.film.sandbox.reader.receive", interrupted)
+        patch.setattr("ptx_app.film.sandbox.reader._ended", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reader.read(film(2))
+    assert list(reader._idle.queue) == [None]
+    assert same(reader.read(film(3)), read_film(film(3)))

@@ -19,9 +19,11 @@ from typing import BinaryIO, cast
 from ptx_app.errors import FilmError
 from ptx_app.fair_queue import FairQueue
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.sandbox.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, receive, send, understood
+from ptx_app.film.sandbox.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, READY, receive, send, understood
 
 _ROOT = str(Path(__file__).resolve().parents[3])
+_WORKER = ("-m", "ptx_app.film.sandbox.worker")
+_START_SECONDS = 120.0  # a busy machine may take long to load what the worker needs; no film waits for that in vain
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -33,7 +35,7 @@ class SandboxedReader:
 
         Args:
             workers: how many files are read at the same time.
-            seconds: how long one file may take.
+            seconds: how long one file may take, from when its process is ready for it.
             memory_bytes: what one file may take beside the worker itself (on Linux).
         """
         self._seconds, self._memory_bytes = seconds, memory_bytes
@@ -50,37 +52,60 @@ class SandboxedReader:
             on_wait: told again and again, while all workers are busy, how many films are to be done before this one.
 
         Raises:
-            FilmError: also TOO_SLOW and READER_LOST, where the limits or a crash ended the reading.
+            FilmError: also TOO_SLOW and READER_LOST, where the limits or a crash ended the reading, and
+                READER_NOT_STARTED, where no process could be had.
         """
         with self._fair_queue.turn(on_wait):
             return self._read(data)
 
     def _read(self, data: bytes) -> Radiograph:
-        process = self._idle.get()
+        process, answered = self._idle.get(), None
         try:
             if process is None or process.poll() is not None:
                 process = self._start()
-            return self._ask(process, data)
-        except FilmError:
-            raise
-        except BaseException:
-            _ended(process)
-            raise
+            outcome = self._ask(process, data)
+            answered = process
         finally:
-            self._idle.put(process if process is not None and process.poll() is None else None)
+            # One that has not answered in full may yet do so, and the next film would be taken for this one.
+            try:
+                if answered is None:
+                    _ended(process)
+            finally:
+                self._idle.put(answered)
+        if isinstance(outcome, FilmError):
+            raise outcome
+        return outcome
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "ptx_app.film.sandbox.worker", str(self._memory_bytes), str(self._seconds)]
-        return subprocess.Popen(  # noqa: S603  (our own module)
-            command,
+        """A process that is ready for a file."""
+        process = subprocess.Popen(  # noqa: S603  (our own module)
+            [sys.executable, *_WORKER, str(self._memory_bytes), str(self._seconds)],
             cwd=_ROOT,
             env=os.environ | _ONE_THREAD,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a decoder's complaint may quote the header
         )
+        watch = threading.Timer(_START_SECONDS, process.kill)
+        watch.start()
+        try:
+            ready = cast(BinaryIO, process.stdout).read(len(READY)) == READY
+        except BaseException:
+            _ended(process)
+            raise
+        finally:
+            watch.cancel()
+        if not ready:
+            _ended(process)
+            raise FilmError("READER_NOT_STARTED", "The reader of films could not be started. Open the film again.")
+        return process
 
-    def _ask(self, process: subprocess.Popen[bytes], data: bytes) -> Radiograph:
+    def _ask(self, process: subprocess.Popen[bytes], data: bytes) -> Radiograph | FilmError:
+        """The film, or why the process says that it is none.
+
+        Raises:
+            FilmError: TOO_SLOW or READER_LOST, where there was no answer.
+        """
         late = threading.Event()
 
         def stop() -> None:
@@ -95,8 +120,9 @@ class SandboxedReader:
             answer = cast(BinaryIO, process.stdout)
             facts = json.loads(receive(answer, MOST_FACTS))
             return understood(facts, receive(answer, MOST_PIXELS))
+        except FilmError as refusal:
+            return refusal
         except (EOFError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            _ended(process)
             if late.is_set():
                 raise FilmError(
                     "TOO_SLOW", f"Reading this file took longer than {self._seconds:g} seconds. It was not read."
