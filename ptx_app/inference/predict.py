@@ -46,9 +46,7 @@ class Prediction:
         return replace(self, score=calibrated_score(self.logit, self.probability, calibration))
 
 
-def predict(
-    network: Network, prepared: NDArray[np.float32], weights: Weights, field: Box | None = None
-) -> Prediction:
+def predict(network: Network, prepared: NDArray[np.float32], weights: Weights, field: Box | None = None) -> Prediction:
     """Run one film through the network, with its mirror image where the weights ask for flip averaging.
 
     Args:
