@@ -215,7 +215,7 @@ def test_a_real_server_shows_logs_writes_and_keeps_nothing_of_the_patient(films,
         page.get_by_text("About this film").click()
         page.get_by_role("button", name="Mask PNG").click()
         strip.nth(1).click()
-        page.get_by_text("Not analysed").wait_for()
+        page.get_by_role("heading", name="Not analysed").wait_for()
         html = page.evaluate(_WHOLE_PAGE)
         assert html.count(f'title="{FILE_MARK}') == len(dropped) + 1 + 1  # the strip, and the film on the screen
         assert "Modality" in html
