@@ -45,6 +45,7 @@ class NetworkSpec(_Record):
         decoder_attention: None or "scse".
         head_pooling: pooling of the image-level head, "max" or "avg".
         head_dropout: dropout of the image-level head while training, in [0, 1).
+        decoder_channels: of the five blocks of the decoder, deepest first; None for the library's own.
     """
 
     architecture: Text
@@ -52,6 +53,7 @@ class NetworkSpec(_Record):
     decoder_attention: Literal["scse"] | None = None
     head_pooling: Literal["max", "avg"] = "max"
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    decoder_channels: Annotated[tuple[Count, ...], Field(strict=False, min_length=5, max_length=5)] | None = None
 
 
 class InputSpec(_Record):

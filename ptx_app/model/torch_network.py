@@ -31,6 +31,8 @@ def build_module(spec: NetworkSpec, encoder_weights: str | None = None) -> torch
     import segmentation_models_pytorch as smp
 
     options: dict[str, Any] = {"decoder_attention_type": spec.decoder_attention} if spec.decoder_attention else {}
+    if spec.decoder_channels is not None:
+        options["decoder_channels"] = spec.decoder_channels
     try:
         module: torch.nn.Module = getattr(smp, spec.architecture)(
             spec.encoder,

@@ -32,6 +32,7 @@ class NetworkSection(_Section):
     decoder_attention: Literal["scse"] | None = None
     head_pooling: Literal["max", "avg"] = "max"
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     start: str | None = None
     encoder_weights: str = "none"
 
@@ -68,6 +69,8 @@ class DataSection(_Section):
         positive_share: share of positive films among those drawn, at the start and at the end of the run.
         augmentation: "none", "geometric" or "all".
         teacher: weights of the manifest that draw masks for image-label-only films, or None; see `self_training`.
+        lung_fold: train on films with lung masks and not on those with a pneumothorax's: the fold held out, and how
+            many folds there are. What is said above of films held out, and of labels, does not apply then.
     """
 
     held_out_positives: Annotated[int, Field(ge=1)] = 100
@@ -79,6 +82,7 @@ class DataSection(_Section):
     positive_share: tuple[float, float] = (0.8, 0.22)
     augmentation: Literal["none", "geometric", "all"] = "all"
     teacher: str | None = None
+    lung_fold: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=2)]] | None = None
 
     @field_validator("mask_weights")
     @classmethod
@@ -87,9 +91,18 @@ class DataSection(_Section):
 
 
 class LossSection(_Section):
-    """`mask`: a name in MASK_LOSSES; `image`: weight of the image-level loss."""
+    """What is minimised.
+
+    Attributes:
+        mask: a name in MASK_LOSSES.
+        bce: weight of the pixels' binary cross-entropy next to the Dice or Tversky part. A mean over all pixels is
+            weak: at 1, a pixel of a small mask gets a hundred times its gradient from Dice, and one of a negative
+            film, which has no Dice, next to none.
+        image: weight of the image-level loss.
+    """
 
     mask: Literal["bce", "bce+dice", "focal-tversky+bce"] = "bce+dice"
+    bce: Annotated[float, Field(gt=0)] = 1.0
     image: Annotated[float, Field(ge=0)] = 0.5
 
 

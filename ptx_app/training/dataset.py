@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ptx_app.data.index import LabelledFilm, MaskKind, excluded_films, read_index
+from ptx_app.data.lungs import fold, read_lung_index
 from ptx_app.data.split import hold_out
 from ptx_app.data.store import FilmStore, as_pixels, resize_mask
 from ptx_app.inference.prepare import prepare
@@ -21,9 +22,11 @@ from ptx_app.training.sampler import Draw
 def training_films(configuration: Configuration, data: Path) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
     """The films of a prepared folder to train on and those to hold out, as `hold_out` returns them.
 
-    Excluded films are in neither list.
+    Excluded films are in neither list. With `data.lung_fold`, these are the films with lung masks, as `fold` has them.
     """
     section, excluded = configuration.data, excluded_films()
+    if section.lung_fold is not None:
+        return fold(read_lung_index(data), *section.lung_fold)
     films = [film for film in read_index(data) if film.split == "train" and film.image_id not in excluded]
     return hold_out(
         films, section.held_out_positives, section.held_out_negatives, section.split_seed, section.most_a_patient

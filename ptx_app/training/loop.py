@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -207,7 +208,7 @@ class TrainingRun:
         mask, weight, label = (batch[key].to(self.device) for key in ("mask", "mask_weight", "label"))
         with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
             mask_logits, image_logits = self._module(films)
-        loss_of_masks = MASK_LOSSES[self._c.loss.mask]
+        loss_of_masks = partial(MASK_LOSSES[self._c.loss.mask], bce=self._c.loss.bce)
         loss = total_loss(loss_of_masks, self._c.loss.image, mask_logits, image_logits, mask, weight, label)
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()

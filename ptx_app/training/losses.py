@@ -1,11 +1,17 @@
 """Losses by name. Each takes mask logits and truth (N, 1, S, S) and returns one number per film, (N,)."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-MaskLoss = Callable[[Tensor, Tensor], Tensor]
+class MaskLoss(Protocol):
+    """A loss of mask logits against the truth."""
+
+    def __call__(self, logits: Tensor, truth: Tensor, bce: float = 1.0) -> Tensor:
+        """(N,) of (N, 1, S, S). `bce`: weight of binary cross-entropy next to the other part."""
+        ...
+
 
 _SMOOTH = 1.0  # pixels; keeps an empty prediction's gradient finite
 
@@ -41,9 +47,11 @@ def focal_tversky_loss(logits: Tensor, truth: Tensor, miss: float = 0.7, exponen
 
 
 MASK_LOSSES: dict[str, MaskLoss] = {
-    "bce": bce_loss,
-    "bce+dice": lambda logits, truth: bce_loss(logits, truth) + dice_loss(logits, truth),
-    "focal-tversky+bce": lambda logits, truth: bce_loss(logits, truth) + focal_tversky_loss(logits, truth),
+    "bce": lambda logits, truth, bce=1.0: bce * bce_loss(logits, truth),
+    "bce+dice": lambda logits, truth, bce=1.0: bce * bce_loss(logits, truth) + dice_loss(logits, truth),
+    "focal-tversky+bce": lambda logits, truth, bce=1.0: (
+        bce * bce_loss(logits, truth) + focal_tversky_loss(logits, truth)
+    ),
 }
 
 

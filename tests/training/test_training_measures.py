@@ -36,6 +36,13 @@ def square(side: int = 8) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", MASK_LOSSES)
+def test_the_weight_of_cross_entropy_weighs_it_alone(name):
+    logits, truth = torch.randn(2, 1, 8, 8), (torch.rand(2, 1, 8, 8) > 0.7).float()
+    once, ten = MASK_LOSSES[name](logits, truth), MASK_LOSSES[name](logits, truth, bce=10)
+    assert torch.allclose(ten - once, 9 * losses.bce_loss(logits, truth), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MASK_LOSSES)
 def test_a_perfect_mask_costs_nothing_and_a_missed_one_much(name):
     truth = square()
     perfect = MASK_LOSSES[name]((truth * 2 - 1) * SURE, truth)
