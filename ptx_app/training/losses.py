@@ -5,6 +5,7 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+
 class MaskLoss(Protocol):
     """A loss of mask logits against the truth."""
 

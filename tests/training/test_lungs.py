@@ -8,7 +8,8 @@ import pytest
 
 from ptx_app.data.lungs import fold, read_lung_index
 from ptx_app.errors import SettingsError
-from ptx_app.training.configuration import parse_configuration
+from ptx_app.model.manifest import ROOT
+from ptx_app.training.configuration import read_configuration
 from ptx_app.training.dataset import training_films
 from ptx_app.training.loop import TrainingRun
 from tests.support.made_folder import configuration
@@ -76,8 +77,4 @@ def test_a_missing_index_is_a_clear_error(tmp_path):
 
 
 def test_the_committed_configuration_is_valid():
-    import tomllib
-    from pathlib import Path
-
-    document = tomllib.loads(Path("configs/lung-fields.toml").read_text(encoding="utf-8"))
-    assert parse_configuration(document).data.lung_fold == (0, 20)
+    assert read_configuration(ROOT / "configs" / "lung-fields.toml").data.lung_fold == (0, 20)
