@@ -80,17 +80,7 @@ def draw_films(
         folder: is created if it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ranked = np.flatnonzero(results.positive)[np.argsort(-results.dice[results.positive])]
-    middle = len(ranked) // 2
-    flagged = np.flatnonzero(~results.positive & (results.score >= weights.operating_point().score))
-    alarms = flagged[np.argsort(-results.score[flagged])]
-    groups = {
-        "best": ranked[:4],
-        "middle": ranked[max(middle - 2, 0) : middle + 2],
-        "worst": ranked[-4:],
-        "false-alarms": alarms[:4],
-    }
-    for name, rows in groups.items():
+    for name, rows in telling_films(results, weights.operating_point().score).items():
         figure = Figure(figsize=(9, 3 * max(len(rows), 1)))
         axes = figure.subplots(max(len(rows), 1), 3, squeeze=False)
         for line, row in zip(axes, rows, strict=False):
@@ -105,6 +95,21 @@ def draw_films(
                 axis.set_axis_off()
             line[0].set_title(f"score {prediction.score:.2f}", fontsize="small")
         figure.savefig(folder / f"{name}.png", dpi=80, bbox_inches="tight")
+
+
+def telling_films(results: Results, score_threshold: float, count: int = 4) -> dict[str, NDArray[np.intp]]:
+    """The rows of the films to look at: "best", "middle" and "worst" positive films by Dice, best first, and
+    "false-alarms", the negative films that reach the score threshold, highest score first. At most `count` of each.
+    """
+    ranked = np.flatnonzero(results.positive)[np.argsort(-results.dice[results.positive])]
+    start = max((len(ranked) - count) // 2, 0)
+    flagged = np.flatnonzero(~results.positive & (results.score >= score_threshold))
+    return {
+        "best": ranked[:count],
+        "middle": ranked[start : start + count],
+        "worst": ranked[-count:],
+        "false-alarms": flagged[np.argsort(-results.score[flagged])][:count],
+    }
 
 
 def _red(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from ptx_app.evaluation.hard_cases import CASES, harder
 from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
+from ptx_app.evaluation.plots import telling_films
 from ptx_app.evaluation.report import markdown
 from ptx_app.evaluation.results import differences, evaluate, results_of, thirds_by_size
 from ptx_app.evaluation.run import drawn, write_evaluation
@@ -97,6 +98,16 @@ def test_what_is_not_flagged_is_not_shown(document):
     assert balanced["pixel_precision"]["value"] == pytest.approx(10 / 35, abs=1e-4)
     assert balanced["pixel_recall"]["value"] == pytest.approx(10 / 70, abs=1e-4)
     assert balanced["pixel_accuracy"]["value"] == pytest.approx(1 - (60 + 25) / 600, abs=1e-4)
+
+
+def test_the_films_to_look_at_are_the_best_the_worst_and_the_surest_false_alarms(films):
+    results = results_of(films, WEIGHTS)
+    dice = results.dice[results.positive]
+    rows = telling_films(results, 0.5, count=2)
+    assert results.dice[rows["best"]].tolist() == sorted(dice, reverse=True)[:2]
+    assert results.dice[rows["worst"]].tolist() == sorted(dice, reverse=True)[-2:]
+    assert rows["false-alarms"].tolist() == [4, 5]
+    assert telling_films(results, 0.99)["false-alarms"].size == 0
 
 
 def test_a_difference_is_paired_by_film(films):
