@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from ptx_app.errors import WeightsError
 from ptx_app.film import read_film
-from ptx_app.film.check.classifier import FEATURES, SIDE, WEIGHTS_PATH, classify, load_layers, logits
+from ptx_app.film.check.classifier import FEATURES, THUMBNAIL_SIDE, WEIGHTS_PATH, classify, load_layers, logits
 from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import FilmNote, Radiograph
@@ -139,7 +139,7 @@ def test_every_picture_gets_an_answer(pixels):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_mirror_changes_nothing(seed):
-    thumbnail = np.random.default_rng(seed).random((1, SIDE, SIDE), np.float32)
+    thumbnail = np.random.default_rng(seed).random((1, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.float32)
     layers = load_layers(WEIGHTS_PATH)
     assert logits(layers, thumbnail) == pytest.approx(logits(layers, thumbnail[:, :, ::-1]), abs=1e-4)
 

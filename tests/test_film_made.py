@@ -19,7 +19,7 @@ from pydicom.encaps import encapsulate
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
-from ptx_app.film.grey import GreyScale, show
+from ptx_app.film.grey import GreyScale, shades_of
 from tests.support.films import dicom_of
 
 LEVEL = 1 / 255
@@ -189,7 +189,7 @@ def test_a_rescale_without_sense_is_left_out_and_remarked(slope, intercept):
 
 def test_shades_that_are_no_numbers_are_an_error():
     with np.errstate(all="ignore"), pytest.raises(FilmError) as raised:
-        show(np.arange(256, dtype=np.uint8).reshape(16, 16), GreyScale(bits_stored=8, slope=float("inf")))
+        shades_of(np.arange(256, dtype=np.uint8).reshape(16, 16), GreyScale(bits_stored=8, slope=float("inf")))
     assert raised.value.code == "PIXELS_BROKEN"
 
 
