@@ -1,4 +1,4 @@
-"""The page's entry: `streamlit run app.py`. Streamlit imports this file for the server, and runs it for every page."""
+"""Entry point: `streamlit run app.py`. Streamlit imports this file for the server and runs it for each page."""
 
 from ptx_app.ui.server import prepare_process
 

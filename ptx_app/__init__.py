@@ -1,7 +1,7 @@
-"""Pneumothorax on chest films: reading, finding, showing; training and evaluation.
+"""Pneumothorax on chest films: reading, detection, display, training and evaluation.
 
-What other programs may use is here: `from ptx_app import Detector, read_film, load_manifest`. Each is imported when it
-is first asked for: `import ptx_app` loads next to nothing, and reading a film does not load torch.
+The public interface is `from ptx_app import Detector, read_film, load_manifest`. Each is imported on first use:
+`import ptx_app` loads almost nothing, and reading a film does not load torch.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ _HOMES = {
     "read_film": "ptx_app.film.reading",
 }
 
-if not TYPE_CHECKING:  # a type checker would take any misspelt name for one that this function knows
+if not TYPE_CHECKING:  # with this function, a type checker would accept any misspelt name
 
     def __getattr__(name: str) -> object:
         if name not in _HOMES:

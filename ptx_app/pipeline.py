@@ -85,16 +85,16 @@ class Detector:
         return cls(weights, TorchNetwork(weights, path), read)
 
     def detect(self, data: bytes, thresholds: Thresholds | None = None, *, overrule: bool = False) -> Finding:
-        """Whether there is a pneumothorax on the film of a file, and where.
+        """Whether there is a pneumothorax on the film in a file, and where.
 
         Args:
             data: the bytes of a DICOM, PNG or JPEG file.
-            thresholds: None for those of the default operating point.
+            thresholds: None for the default operating point's.
             overrule: analyse the picture even if the check rejects it.
 
         Raises:
             FilmError: as `read_film`.
-            NotAFilmError: the check rejects the picture; the first rejection's code and sentence.
+            NotAFilmError: the check rejects the picture. Has the code and message of the first rejection.
         """
         examination = self.examine(self.read(data), overrule=overrule)
         return self.decide(required_prediction(examination), examination.radiograph.shape, thresholds)
@@ -111,7 +111,7 @@ class Detector:
         Args:
             radiograph: as `read` returns it.
             overrule: run the network even if the check rejects the film.
-            turn: context manager that is held while the network runs, such as `FairQueue.turn`.
+            turn: makes a context manager that is held while the network runs, such as `FairQueue.turn`.
         """
         rejections = check(radiograph)
         examination = Examination(radiograph, rejections, self.prepare(radiograph.film), None)
@@ -120,7 +120,10 @@ class Detector:
     def judge(
         self, examination: Examination, *, turn: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> Examination:
-        """Run the network whatever the check said. Returns the examination with its output. `turn` as in `examine`."""
+        """Run the network, even if the check rejected the film. Returns the examination with the output.
+
+        `turn` as in `examine`.
+        """
         with turn():
             return replace(examination, prediction=self.predict(examination.prepared, examination.radiograph.field))
 
@@ -129,7 +132,10 @@ class Detector:
         return prepare(pixels, self.weights.input)
 
     def predict(self, prepared: NDArray[np.float32], field: Box | None = None) -> Prediction:
-        """The network's output for a prepared film (channels, S, S) float32, which is the picture's `field` or all."""
+        """The network's output for a prepared film (channels, S, S) float32.
+
+        `field`: the part of the picture that was prepared; None for the whole picture.
+        """
         return predict(self.network, prepared, self.weights, field)
 
     def decide(self, prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds | None = None) -> Finding:

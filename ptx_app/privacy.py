@@ -1,4 +1,4 @@
-"""Decoders must not identify the patient: pydicom and Pillow quote header values in warnings and log records."""
+"""Silences pydicom and Pillow, which quote header values in warnings and logs and so could identify the patient."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
-# Every logger that these packages write to: a filter on a logger does not apply to its child loggers.
+# Every logger of these packages is listed, as a filter on a logger does not apply to its child loggers.
 _LOGGERS = (
     "pydicom",
     "pydicom.pixels.decoders.base",
@@ -73,10 +73,10 @@ _silence = _SharedSilence()
 
 @contextmanager
 def private_reading() -> Iterator[None]:
-    """While the block runs, no decoder message about the film is logged or shown as a warning.
+    """While the block runs, decoder messages about the film are not logged or shown as warnings.
 
-    Log records are dropped by a filter that stays on the decoders' loggers and lets everything through outside this
-    block and in other threads.
+    A filter on the decoders' loggers drops their records. It stays there after the block, but does nothing outside the
+    block or in other threads.
     """
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_nothing_while_reading)

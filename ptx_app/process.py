@@ -1,14 +1,14 @@
-"""What each process of the project does first. Importing the package does none of it, as others import it too."""
+"""Setup at the start of each process of the project. Importing the package does none of this."""
 
 import os
 
 from ptx_app.privacy import quiet_loggers
 
 _ENVIRONMENT = {
-    # torch's OpenMP threads wait for each other by spinning; beside another busy process on the same few cores a film
-    # then takes 3.5 s instead of 0.1. Read when torch is imported.
+    # Otherwise torch's OpenMP threads wait by spinning. If another process is busy on the same few cores, a film then
+    # takes 3.5 s instead of 0.1 s. Read when torch is imported.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # albumentations would look for a newer version online when it is imported.
+    # Otherwise albumentations looks for a newer version online when it is imported.
     "NO_ALBUMENTATIONS_UPDATE": "1",
 }
 

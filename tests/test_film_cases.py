@@ -1,4 +1,4 @@
-"""Every file of dicom-cases has its outcome here, and compressed films equal their uncompressed twins."""
+"""The expected outcome of every file in dicom-cases. Compressed films must equal their uncompressed versions."""
 
 import csv
 
@@ -9,7 +9,7 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import read_film
 from ptx_app.film.radiograph import Radiograph, View
 
-# accepted: (width, height, view, codes of warnings)
+# accepted: (width, height, view, warning codes)
 ACCEPTED: dict[str, tuple[int, int, str, set[str]]] = {
     "bad_png_named_dcm.dcm": (256, 256, "unknown", set()),
     "bad_preamble_exe_mz_polyglot.dcm": (512, 512, "PA", {"FOREIGN_PREAMBLE"}),
@@ -35,12 +35,12 @@ ACCEPTED: dict[str, tuple[int, int, str, set[str]]] = {
     "chest_made_window_width_zero.dcm": (512, 512, "AP", {"WINDOW_IGNORED"}),
     "chest_made_xss_patient_name.dcm": (512, 512, "AP", set()),
     "implicit_file_meta.dcm": (512, 512, "AP", set()),
-    "reject_dental_modlut_mono1.dcm": (1976, 1576, "unknown", {"VIEW_UNKNOWN"}),  # the picture's check refuses it
+    "reject_dental_modlut_mono1.dcm": (1976, 1576, "unknown", {"VIEW_UNKNOWN"}),  # the check of the picture rejects it
     "trap_burned_in_annotation_yes.dcm": (512, 512, "PA", {"BURNED_IN_ANNOTATION"}),
-    "trap_rotated90_clockwise.dcm": (640, 640, "PA", set()),  # the picture's check refuses it
+    "trap_rotated90_clockwise.dcm": (640, 640, "PA", set()),  # the check of the picture rejects it
 }
 
-# read as a picture, with these rejections of the header
+# read as a picture, with these rejections from the header
 OBJECTED: dict[str, set[str]] = {
     "bad_sequence.dcm": {"WRONG_MODALITY", "WRONG_SOP_CLASS", "WRONG_BODY_PART"},
     "modality_lut_sequence.dcm": {"WRONG_MODALITY"},

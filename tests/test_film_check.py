@@ -1,4 +1,4 @@
-"""The picture check: what it takes for a film, what it refuses and why, and that it always answers."""
+"""The check of the picture: what it accepts, what it rejects and why, and that it always gives an answer."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from ptx_app.errors import WeightsError
 from ptx_app.film import read_film
-from ptx_app.film.check.classifier import FEATURES, SIDE, WEIGHTS_PATH, classify, load_layers, logits
+from ptx_app.film.check.classifier import FEATURES, THUMBNAIL_SIDE, WEIGHTS_PATH, classify, load_layers, logits
 from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import FilmNote, Radiograph
@@ -22,7 +22,7 @@ from ptx_app.film.radiograph import FilmNote, Radiograph
 
 @pytest.fixture(scope="module")
 def film():
-    """A real film that comes with a package: (1955, 1841)."""
+    """A real film from a package, (1955, 1841)."""
     return EXAMPLES[1].load(read_film)
 
 
@@ -117,7 +117,7 @@ def test_the_header_is_heard_first(film):
 
 
 def test_no_reason_is_given_twice():
-    reader = FilmNote("BLANK_PICTURE", "As the reader says it.")
+    reader = FilmNote("BLANK_PICTURE", "The reader's message.")
     assert check(Radiograph(np.zeros((64, 64), np.float32), rejections=(reader,))) == (reader,)
 
 
@@ -131,7 +131,7 @@ def test_no_reason_is_given_twice():
     )
 )
 def test_every_picture_gets_an_answer(pixels):
-    """Also those that break the promise of finite values in [0, 1]."""
+    """Even pictures with values outside [0, 1], infinite values or NaN."""
     found = codes(pixels)
     assert set(found) <= {"BLANK_PICTURE", "NOT_A_CHEST_FILM", "INVERTED_FILM", "TURNED_FILM"}
     assert codes(pixels) == found
@@ -139,7 +139,7 @@ def test_every_picture_gets_an_answer(pixels):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_mirror_changes_nothing(seed):
-    thumbnail = np.random.default_rng(seed).random((1, SIDE, SIDE), np.float32)
+    thumbnail = np.random.default_rng(seed).random((1, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.float32)
     layers = load_layers(WEIGHTS_PATH)
     assert logits(layers, thumbnail) == pytest.approx(logits(layers, thumbnail[:, :, ::-1]), abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""Where the film lies in its picture, and what is judged and said of it then."""
+"""The film's field in its picture, and how analysis and results use it."""
 
 import io
 
@@ -25,7 +25,7 @@ def film() -> NDArray[np.float32]:
 
 
 def around(film: NDArray[np.float32], sides: tuple[int, int, int, int], grey: float) -> NDArray[np.float32]:
-    """The film within margins of so many px at its top, bottom, left and right."""
+    """The film with margins of these widths in px: top, bottom, left, right."""
     return np.pad(film, (sides[:2], sides[2:]), constant_values=grey)
 
 

@@ -1,4 +1,4 @@
-"""DICOM and pictures written by the tests, whose truth is known: they are read back to within one grey level."""
+"""DICOM files and pictures made by the tests, with known pixels: they must be read back to within one grey level."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from pydicom.encaps import encapsulate
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
-from ptx_app.film.grey import GreyScale, show
+from ptx_app.film.grey import GreyScale, shades_of
 from tests.support.films import dicom_of
 
 LEVEL = 1 / 255
@@ -27,7 +27,7 @@ LEVEL = 1 / 255
 
 @st.composite
 def stored_films(draw):
-    """Stored values (96, 80), and how they are stored: bits, sign."""
+    """Stored values (96, 80), their number of bits, and whether they are signed."""
     bits = draw(st.integers(8, 16))
     signed = draw(st.booleans())
     low = -(1 << bits - 1) if signed else 0
@@ -37,7 +37,7 @@ def stored_films(draw):
 
 
 def written(values: np.ndarray, bits: int, signed: bool, **tags: object) -> bytes:
-    """A film of stored values, with the header that says how they are to be shown."""
+    """A film with these stored values; `tags` sets how to show them."""
     allocated = 8 if bits == 8 else 16
     pixels = values.astype(f"<{'i' if signed else 'u'}{allocated // 8}").tobytes()
     form = {
@@ -53,7 +53,7 @@ def written(values: np.ndarray, bits: int, signed: bool, **tags: object) -> byte
 
 
 def with_texts(film: bytes, **tags: str) -> bytes:
-    """The film with decimal strings set to these texts, which need be no numbers."""
+    """The film with decimal strings set to these texts, which need not be numbers."""
     dataset = pydicom.dcmread(io.BytesIO(film))
     for keyword, said in tags.items():
         tag = pydicom.tag.Tag(keyword)
@@ -65,7 +65,7 @@ def with_texts(film: bytes, **tags: str) -> bytes:
 
 
 def linear(values: np.ndarray, centre: float, width: float) -> np.ndarray:
-    """The linear VOI function, as PS3.3 C.11.2.1.2.1 writes it down."""
+    """The linear VOI function as defined in PS3.3 C.11.2.1.2.1."""
     return np.where(
         values <= centre - 0.5 - (width - 1) / 2,
         0.0,
@@ -108,7 +108,7 @@ def test_bits_may_lie_anywhere_in_the_word(film, data):
 
 
 def smooth_values(bits: int, signed: bool, seed: int = 1) -> np.ndarray:
-    """Stored values (300, 260) that change little from one pixel to the next, over all that `bits` hold."""
+    """Smooth stored values (300, 260) over the full range of `bits`."""
     low = -(1 << bits - 1) if signed else 0
     return low + np.rint(smooth(seed) / 255 * ((1 << bits) - 1)).astype(int)
 
@@ -189,7 +189,7 @@ def test_a_rescale_without_sense_is_left_out_and_remarked(slope, intercept):
 
 def test_shades_that_are_no_numbers_are_an_error():
     with np.errstate(all="ignore"), pytest.raises(FilmError) as raised:
-        show(np.arange(256, dtype=np.uint8).reshape(16, 16), GreyScale(bits_stored=8, slope=float("inf")))
+        shades_of(np.arange(256, dtype=np.uint8).reshape(16, 16), GreyScale(bits_stored=8, slope=float("inf")))
     assert raised.value.code == "PIXELS_BROKEN"
 
 
@@ -237,14 +237,14 @@ def test_padding_is_black_whatever_the_polarity_and_stays_out_of_the_range(film,
     padding = low + span - 1
     values[:20] = padding
     polarity = "MONOCHROME1" if inverted else "MONOCHROME2"
-    # Padding shares its value's representation; the keyword alone does not say which.
+    # Padding has the same sign as the pixels. The VR must be given, as the keyword alone does not define it.
     data = pydicom.dcmread(io.BytesIO(written(values, bits, signed, PhotometricInterpretation=polarity)))
     data.add_new("PixelPaddingValue", "SS" if signed else "US", padding)
     with_padding = io.BytesIO()
     data.save_as(with_padding)
     pixels = read(with_padding.getvalue())
     assert pixels[:20].max() == 0
-    if bits > 8:  # 8-bit films without a window are shown as they are
+    if bits > 8:  # 8-bit films without a window are shown unchanged
         assert pixels[20:].max() == pytest.approx(1, abs=0.03)
 
 
@@ -357,7 +357,7 @@ def test_exif_rotation_is_followed():
     values = np.zeros((100, 160), np.uint8)
     values[:50] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     film = read(picture(values, "JPEG", quality=95, exif=exif))
     assert film.shape == (160, 100)
     assert film[:, 60:].mean() > 0.9
@@ -433,7 +433,8 @@ def test_jpegs_cut_short_and_ended_are_refused(options, dicom):
     values = smooth(1)
     stream = picture(values, "JPEG", quality=95, **options)
     scan = stream.find(b"\xff\xda") + 14
-    # Up to the last byte; not exactly between two scans, where a progressive picture is whole but coarse.
+    # Cut at many places up to the last byte, but not exactly between two scans: there a progressive picture is
+    # complete, only coarse.
     for at in np.linspace(scan, len(stream) - 3, 20).astype(int):
         cut = stream[:at].rstrip(b"\xff") + b"\xff\xd9"
         with pytest.raises(FilmError) as raised:

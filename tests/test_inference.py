@@ -1,4 +1,4 @@
-"""Prepare, predict and decide, on made-up films and networks whose answers are known."""
+"""Prepare, predict and decide, on synthetic films and networks with known outputs."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def weights(**changes) -> Weights:
 
 
 class BrightIsAir:
-    """A network that says: bright pixels are air, and the score is the brightest pixel."""
+    """A network that marks bright pixels as air; its score depends on the brightest pixel."""
 
     def __init__(self) -> None:
         self.batches = []

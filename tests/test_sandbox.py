@@ -1,4 +1,4 @@
-"""Reading in child processes: what a hostile file may cost, and that the next film is read."""
+"""Reading in child processes: the limits on hostile files, and that the next film is still read."""
 
 import os
 import signal
@@ -46,12 +46,12 @@ def worker_of(reader: SandboxedReader) -> int:
     return process.pid
 
 
-@pytest.mark.parametrize("data", [example_bytes(), ct_slice(), film(1)], ids=["example", "objected to", "made"])
+@pytest.mark.parametrize("data", [example_bytes(), ct_slice(), film(1)], ids=["example", "rejected", "synthetic"])
 def test_it_reads_what_the_plain_reader_reads(reader, data):
     assert same(reader.read(data), read_film(data))
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", broken_dicom()], ids=["empty", "no film", "broken"])
+@pytest.mark.parametrize("data", [b"", b"nonsense", broken_dicom()], ids=["empty", "not a film", "broken"])
 def test_it_raises_what_the_plain_reader_raises(reader, data):
     with pytest.raises(FilmError) as plain:
         read_film(data)
@@ -78,7 +78,7 @@ def test_one_warm_worker_serves_film_after_film_and_errors_do_not_end_it(reader)
 
 def test_a_killed_worker_is_a_clear_error_and_the_next_film_works(reader):
     reader.read(film(1))
-    # Stopped first, so that the film is surely in the worker's hands when the worker dies.
+    # Pause the worker first, so that it has the film when it is killed.
     os.kill(worker_of(reader), signal.SIGSTOP)
     threading.Timer(0.3, os.kill, (worker_of(reader), signal.SIGKILL)).start()
     with pytest.raises(FilmError) as raised:
@@ -106,7 +106,7 @@ def test_a_file_that_takes_too_long_is_ended_and_the_next_film_works():
         assert same(reader.read(film(3)), read_film(film(3)))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
 def test_a_film_over_the_memory_limit_is_refused_and_the_next_film_works():
     large = dicom_of(np.zeros((3000, 3000), np.float32))
     with SandboxedReader(workers=1, memory_bytes=16 << 20) as reader:
@@ -160,7 +160,7 @@ def test_greedy_readers_let_a_third_one_in():
 
 
 def says(answer: bytes) -> list[str]:
-    """A command that answers anything with these bytes."""
+    """A command that sends these bytes as its answer to anything."""
     return [
         sys.executable,
         "-c",
@@ -184,7 +184,7 @@ def parts(*parts: bytes) -> bytes:
         parts(b'{"spacing": null, "shape": [2, 2]}', b"123"),
         parts(b"{}") + LENGTH.pack(1 << 60),
     ],
-    ids=["long", "empty", "list", "no JSON", "nested", "error", "pixels", "long pixels"],
+    ids=["long", "empty", "list", "not JSON", "nested", "error", "pixels", "long pixels"],
 )
 def test_an_answer_without_sense_is_a_lost_reader(reader, monkeypatch, answer):
     fake = subprocess.Popen(says(answer), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -208,7 +208,7 @@ def test_a_worker_ends_itself_where_nobody_else_does():
     assert worker.wait(20) == -signal.SIGALRM
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be asked for on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be read on Linux only")
 def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
     target = tmp_path / "written"
     code = (
@@ -225,7 +225,7 @@ def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
     import resource
 
     reader.read(film(1))
-    assert resource.prlimit(worker_of(reader), resource.RLIMIT_CORE) == (0, 0), "a crash leaves no core"
+    assert resource.prlimit(worker_of(reader), resource.RLIMIT_CORE) == (0, 0), "a crash must not leave a core file"
 
 
 def test_what_a_decoder_prints_does_not_come_between_the_answers():
@@ -288,7 +288,7 @@ def test_the_time_limit_begins_when_the_worker_is_ready(monkeypatch):
 
     def watched(seconds: float, stop) -> threading.Timer:
         begun.append((seconds, time.monotonic()))
-        return timer(60, stop)  # the machine may be busy; what counts is when the film's time began
+        return timer(60, stop)  # long, as the machine may be busy; the test checks only when the time limit starts
 
     monkeypatch.setattr("ptx_app.film.sandbox.reader.threading.Timer", watched)
     with SandboxedReader(workers=1, seconds=1) as reader:

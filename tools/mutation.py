@@ -1,9 +1,10 @@
-"""Changes single places of the code and looks whether the tests notice: python -m tools.mutation --sample 150 --seed 1
+"""Mutation testing: change single places of the code and see if a test fails.
 
-A sample of mutants is drawn from inference, film and evaluation, as many of each. One after the other is written into
-a copy of the commit, never into the working tree, and the tests of its package run until the first that fails. A place
-with several mutants (`<` may become `<=`, `==`, …) counts once. Type annotations are left alone: nothing runs them.
-Writes the figures and the mutants that no test noticed as Markdown. Needs cosmic-ray.
+Run `python -m tools.mutation --sample 150 --seed 1`. It draws a random sample of mutants, the same number from
+inference, film and evaluation. Each one is written into a copy of the commit, never into the working tree. Then the
+tests of its package run until one fails. A place with several mutants (`<` may become `<=`, `==`, …) counts once. Type
+annotations are not changed, as they do not affect the code. The result is a Markdown file with the figures and the
+mutants that no test noticed. Needs cosmic-ray.
 """
 
 import argparse
@@ -37,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Part:
-    """Modules by a pattern, the package that they count for, and the test files that run for them, quickest first."""
+    """A pattern of modules, the package that they count towards, and their test files, fastest first."""
 
     package: str
     modules: str
@@ -53,18 +54,18 @@ _EVALUATION = (
     "tests/training/test_training_evaluation.py",
 )
 
-# Of the patterns that fit a module the last one counts. Modules without tests are left out.
+# If several patterns match a module, the last one counts. Modules without tests are skipped.
 PLAN = (
     Part("inference", "ptx_app/inference/*.py", ("tests/decisions/test_finding.py", "tests/test_inference.py")),
     Part("film", "ptx_app/film/**/*.py", _FILM),
     Part("film", "ptx_app/film/check/*.py", _FILM_CHECK),
-    Part("film", "ptx_app/film/examples.py", ()),  # this and the next make drawings
+    Part("film", "ptx_app/film/examples.py", ()),  # this and the next one make example films
     Part("film", "ptx_app/film/simulate.py", ()),
-    Part("film", "ptx_app/film/sandbox/*.py", ()),  # its tests are of time limits, and fail on a busy machine
+    Part("film", "ptx_app/film/sandbox/*.py", ()),  # its tests check time limits and fail on a busy machine
     Part("evaluation", "ptx_app/evaluation/*.py", _EVALUATION),
 )
 
-# An operator is replaced by another of its kind: most others would be errors that any test finds.
+# An operator is replaced by another of the same kind only. Most other replacements are errors that any test finds.
 _KINDS = (
     {"Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Pow"},
     {"BitAnd", "BitOr", "BitXor", "LShift", "RShift"},
@@ -75,7 +76,7 @@ _KINDS = (
     {"Invert", "Delete"},
 )
 
-# Examples are the same in every run, and a test that fails does not look for a smaller one.
+# Hypothesis uses the same examples in every run, and does not shrink failing examples.
 _EXAMPLES = """
 from hypothesis import Phase, settings
 settings.register_profile("mutation", derandomize=True, deadline=None, database=None,
@@ -84,7 +85,7 @@ settings.register_profile("mutation", derandomize=True, deadline=None, database=
 
 
 class Outcome(StrEnum):
-    """What the tests say of a mutant."""
+    """The result of the tests for a mutant."""
 
     KILLED = "killed"
     SURVIVED = "survived"
@@ -93,7 +94,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A change of one place: the `occurrence`-th of its operator in a module."""
+    """A change of one place: the `occurrence`-th place in a module where its operator applies."""
 
     part: Part
     module: str
@@ -103,7 +104,7 @@ class Mutant:
 
 
 def unpack(tree: Path, folder: Path) -> str:
-    """Put the commit of a checkout into a folder; its short hash."""
+    """Unpack a checkout's commit into a folder. Returns the commit's short hash."""
     git = ["git", "-C", str(tree)]
     archive = subprocess.run([*git, "archive", "HEAD"], check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as packed:
@@ -115,7 +116,7 @@ def unpack(tree: Path, folder: Path) -> str:
 
 
 def places(folder: Path, plan: Sequence[Part]) -> dict[str, list[list[Mutant]]]:
-    """By package, the mutants of each place."""
+    """For each package, the mutants grouped by place."""
     parts = {path.relative_to(folder).as_posix(): part for part in plan for path in folder.glob(part.modules)}
     found: dict[str, list[list[Mutant]]] = {part.package: [] for part in plan}
     for module, part in sorted(parts.items()):
@@ -142,7 +143,7 @@ def _mutants(part: Part, module: str, code: str) -> Iterator[tuple[tuple[object,
 
 
 def _annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where type annotations begin and end."""
+    """Start and end of each type annotation."""
     nodes = list(ast.walk(ast.parse(code)))
     found = [node.annotation for node in nodes if isinstance(node, ast.arg | ast.AnnAssign)]
     found += [node.returns for node in nodes if isinstance(node, ast.FunctionDef)]
@@ -154,7 +155,7 @@ def _annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 
 def drawn(found: dict[str, list[list[Mutant]]], sample: int, seed: int) -> list[Mutant]:
-    """About `sample` mutants, as many of each package: a place, then one of its mutants."""
+    """Draw about `sample` mutants, the same number from each package: first a place, then one of its mutants."""
     chance, each = Random(seed), sample // len(found)
     return [
         chance.choice(place)
@@ -164,13 +165,13 @@ def drawn(found: dict[str, list[list[Mutant]]], sample: int, seed: int) -> list[
 
 
 def run_tests(folder: Path, tests: Sequence[str], seconds: float) -> Outcome:
-    """Run test files in a copy until one fails or the time is over."""
+    """Run test files in a copy until a test fails or the time is up."""
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "mutation_examples", "--hypothesis-profile=mutation"]
     command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
     running = subprocess.Popen(
         command,
         cwd=folder,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # a stale one would hide the next mutant
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # stale bytecode would hide the next mutant
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -180,13 +181,13 @@ def run_tests(folder: Path, tests: Sequence[str], seconds: float) -> Outcome:
     except subprocess.TimeoutExpired:
         return Outcome.TIMEOUT
     finally:
-        with contextlib.suppress(ProcessLookupError):  # of a session of its own, so that no child outlives it
+        with contextlib.suppress(ProcessLookupError):  # it has its own session, so this ends its children too
             os.killpg(running.pid, signal.SIGKILL)
         running.wait()
 
 
 def try_mutant(mutant: Mutant, folder: Path, seconds: float) -> tuple[Outcome, str]:
-    """What the tests say of a mutant, and its change in one line."""
+    """The result of the tests for a mutant, and its change in one line."""
     module = folder / mutant.module
     code = module.read_text(encoding="utf-8")
     changed = mutate_code(code, get_operator(mutant.operator)(), mutant.occurrence)
@@ -198,7 +199,7 @@ def try_mutant(mutant: Mutant, folder: Path, seconds: float) -> tuple[Outcome, s
 
 
 def one_line(before: str, after: str) -> str:
-    """The lines that differ, as they were and as they are."""
+    """The lines that differ, before and after."""
     was, now = before.splitlines(), after.splitlines()
     for end in (0, -1):
         while was and now and was[end] == now[end]:
@@ -208,7 +209,7 @@ def one_line(before: str, after: str) -> str:
 
 @dataclass(frozen=True)
 class Tried:
-    """A mutant, what became of it, and its change."""
+    """A mutant, its outcome, and its change in one line."""
 
     mutant: Mutant
     outcome: Outcome
@@ -218,13 +219,13 @@ class Tried:
 def measure(
     tree: Path, plan: Sequence[Part], sample: int, seed: int, jobs: int
 ) -> tuple[str, dict[str, int], list[Tried]]:
-    """Draw and try mutants of a checkout's commit, `jobs` at a time.
+    """Draw mutants of a checkout's commit and test them, `jobs` at a time.
 
     Returns:
-        The commit, the number of places by package, and what was tried.
+        The commit, the number of places by package, and the tested mutants.
 
     Raises:
-        SystemExit: tests fail on the code as it is.
+        SystemExit: a test fails on the unchanged code.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folders = SimpleQueue[Path]()
@@ -253,7 +254,7 @@ def measure(
 
 
 def _limit(folder: Path, tests: Sequence[str]) -> float:
-    """How long tests may take: thrice as long as on the code as it is, where they must pass, and a little."""
+    """Time limit for tests in s: 20 s plus three times their time on the unchanged code, where they must pass."""
     begun = time.monotonic()
     if run_tests(folder, tests, 900) is not Outcome.SURVIVED:
         raise SystemExit(f"Tests fail without any mutant: {' '.join(tests)}")
@@ -261,14 +262,14 @@ def _limit(folder: Path, tests: Sequence[str]) -> float:
 
 
 def markdown(command: str, commit: str, numbers: dict[str, int], tried: Sequence[Tried], minutes: float) -> str:
-    """The document."""
+    """The document as Markdown."""
     lines = [
-        "# Do the tests notice a change?",
+        "# Mutation testing",
         "",
         f"Written by `{command}` at commit {commit}, in {minutes:.0f} minutes; no figure is typed by hand. Each mutant "
         "changes one place of the code: an operator, a number, a condition, an exception, a decorator, a loop. It is "
-        "killed where a test of its package fails. One that never ends counts as noticed, too. The films of PTX_DATA "
-        f"were {'at hand' if os.environ.get('PTX_DATA') else 'not at hand, so that tests of them were skipped'}.",
+        "killed if a test of its package fails. A timeout also counts as noticed. The films of PTX_DATA were "
+        f"{'available' if os.environ.get('PTX_DATA') else 'not available, so tests that need them were skipped'}.",
         "",
         "| Package | Places | Sample | Killed | Timed out | Survived | Noticed (95 % interval, Wilson) |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -280,7 +281,7 @@ def markdown(command: str, commit: str, numbers: dict[str, int], tried: Sequence
         counts = " | ".join(str(outcomes[outcome]) for outcome in (Outcome.KILLED, Outcome.TIMEOUT, Outcome.SURVIVED))
         share = f"{noticed / total:.1%} ({low:.1%} to {high:.1%})"
         lines.append(f"| {package} | {number} | {total} | {counts} | {share} |")
-    lines += ["", "## Survivors", "", "Some change nothing that can be seen from outside.", ""]
+    lines += ["", "## Survivors", "", "Some of these changes have no effect on the result.", ""]
     lines += [
         f"- {one.mutant.module}:{one.mutant.line}, {one.mutant.operator.removeprefix('core/')}: {one.change}"
         for one in tried
@@ -290,18 +291,18 @@ def markdown(command: str, commit: str, numbers: dict[str, int], tried: Sequence
 
 
 def read_plan(path: Path) -> tuple[Part, ...]:
-    """A plan of a JSON file, for a checkout that is laid out otherwise: a list of {"package", "modules", "tests"}."""
+    """Read a plan for a checkout with another layout. JSON: a list of {"package", "modules", "tests"}."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     return tuple(Part(entry["package"], entry["modules"], tuple(entry["tests"])) for entry in entries)
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, default=150, help="mutants of all packages together")
-    parser.add_argument("--seed", type=int, default=1, help="of the sample")
-    parser.add_argument("--jobs", type=int, default=1, help="mutants tried at a time")
-    parser.add_argument("--tree", type=Path, default=ROOT, help="checkout whose commit is measured")
+    parser.add_argument("--sample", type=int, default=150, help="number of mutants over all packages")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the sample")
+    parser.add_argument("--jobs", type=int, default=1, help="number of mutants tested at a time")
+    parser.add_argument("--tree", type=Path, default=ROOT, help="checkout to measure, at its current commit")
     parser.add_argument("--plan", type=Path, help="JSON file of modules and tests, for an older checkout")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "mutation.md")
     arguments = parser.parse_args()

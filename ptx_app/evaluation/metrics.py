@@ -1,4 +1,4 @@
-"""What is measured, and how sure it is, of the results of films as arrays."""
+"""Metrics on arrays of scores, labels and masks, and their bootstrap intervals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,29 +10,29 @@ from scipy.stats import rankdata
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-WANTED_SPECIFICITY = 0.92  # of readers and models alike where sensitivities are compared
+WANTED_SPECIFICITY = 0.92  # specificity at which sensitivities are compared
 
 
 def dice(predicted: Bools, truth: Bools) -> float:
-    """Dice of two masks of one shape, in [0, 1]; empty against empty is 1, as the SIIM-ACR challenge has it."""
+    """Dice of two masks of the same shape, in [0, 1]. Two empty masks give 1, as in the SIIM-ACR challenge."""
     area = int(predicted.sum()) + int(truth.sum())
     return 2 * int((predicted & truth).sum()) / area if area else 1.0
 
 
 def iou(predicted: Bools, truth: Bools) -> float:
-    """Intersection over union of two masks of one shape, in [0, 1]; empty against empty is 1."""
+    """Intersection over union of two masks of the same shape, in [0, 1]. Two empty masks give 1."""
     union = int((predicted | truth).sum())
     return int((predicted & truth).sum()) / union if union else 1.0
 
 
 def auc(score: Floats, positive: Bools) -> float:
-    """Area under the ROC curve: the share of pairs ranked rightly, ties half. NaN where a class is missing.
+    """Area under the ROC curve: the share of correctly ranked pairs; ties count half. NaN if a class is missing.
 
-    By ranks and not by scikit-learn's `roc_auc_score`, which gives the same and takes fifty times as long: the
-    bootstrap asks a thousand times.
+    Computed from ranks because the bootstrap needs it a thousand times: scikit-learn's `roc_auc_score` gives the same
+    result but takes fifty times as long.
 
     Args:
-        score: (N,), the higher the surer.
+        score: (N,), higher for a more likely pneumothorax.
         positive: (N,), the truth.
     """
     positives, negatives = int(positive.sum()), int((~positive).sum())
@@ -42,19 +42,19 @@ def auc(score: Floats, positive: Bools) -> float:
 
 
 def sensitivity(score: Floats, positive: Bools, threshold: float) -> float:
-    """Share of positive films that score at least the threshold. NaN without positives."""
+    """Share of positive films with a score of at least the threshold. NaN without positives."""
     return _mean(score[positive] >= threshold)
 
 
 def specificity(score: Floats, positive: Bools, threshold: float) -> float:
-    """Share of negative films that score below the threshold. NaN without negatives."""
+    """Share of negative films with a score below the threshold. NaN without negatives."""
     return _mean(score[~positive] < threshold)
 
 
 def sensitivity_at_specificity(score: Floats, positive: Bools, wanted: float = WANTED_SPECIFICITY) -> float:
-    """The highest sensitivity of any threshold with at least the wanted specificity, read off these films' own ROC.
+    """The highest sensitivity of any threshold with at least the wanted specificity, from these films' own ROC curve.
 
-    NaN where a class is missing.
+    NaN if a class is missing.
     """
     negatives = np.sort(score[~positive])
     if not negatives.size or not positive.any():
@@ -64,12 +64,15 @@ def sensitivity_at_specificity(score: Floats, positive: Bools, wanted: float = W
 
 
 def brier(score: Floats, positive: Bools) -> float:
-    """Mean squared distance of score and truth, (N,) each (Brier 1950), in [0, 1]. NaN without films."""
+    """Mean squared difference between score and truth, (N,) each (Brier 1950), in [0, 1]. NaN without films."""
     return _mean((score - positive) ** 2)
 
 
 def calibration_error(score: Floats, positive: Bools, bins: int = 10) -> float:
-    """Expected calibration error: mean distance of score and share of positives over bins of equal width."""
+    """Expected calibration error: |mean score - share of positives| in bins of equal width, averaged over films.
+
+    NaN without films.
+    """
     place = np.minimum((score * bins).astype(int), bins - 1)
     gaps = [abs(float((score - positive)[place == index].sum())) for index in range(bins)]
     return sum(gaps) / len(score) if len(score) else float("nan")
@@ -82,15 +85,15 @@ def _mean(values: NDArray[np.generic]) -> float:
 def bootstrap(
     statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str], draws: int = 1000, seed: int = 1
 ) -> tuple[float, float]:
-    """95 % interval of a statistic, drawing patients with all their films (percentile bootstrap).
+    """95 % interval of a statistic by a percentile bootstrap that draws patients with all their films.
 
     Args:
-        statistic: of the positions of films, some of them several times; NaN draws are left out.
-        groups: whose each film is.
+        statistic: function of the indices of the drawn films, which may repeat. Draws that give NaN are ignored.
+        groups: the patient of each film.
         draws, seed: of the bootstrap.
 
     Returns:
-        (low, high); NaN where no draw gave a number.
+        (low, high); NaN if every draw gave NaN.
     """
     _, inverse = np.unique(np.asarray(groups), return_inverse=True)
     films = [np.flatnonzero(inverse == group) for group in range(int(inverse.max()) + 1)]

@@ -1,4 +1,4 @@
-"""Bytes to Radiograph: DICOM, PNG and JPEG, and what may be shown of the header."""
+"""Reads DICOM, PNG and JPEG bytes into a Radiograph, with the header values that may be shown."""
 
 from ptx_app.film.limits import Limits
 from ptx_app.film.reading import read_film

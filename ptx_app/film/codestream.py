@@ -1,7 +1,7 @@
-"""What a JPEG, JPEG-LS or JPEG 2000 stream says of itself, read before it is decoded.
+"""Facts that a JPEG, JPEG-LS or JPEG 2000 stream states about itself, read before it is decoded.
 
-Most decoders fill a stream that was cut with grey and say nothing, and trust its own dimensions whatever the header
-states.
+Most decoders fill a truncated stream with grey without an error, and use the stream's own dimensions even if the DICOM
+header states others.
 """
 
 import re
@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 
 from ptx_app.errors import FilmError
 
-# Within a scan FF is followed by a stuffed byte below 80 or a restart marker D0 to D7; anything else ends the scan.
+# Within a scan, FF is followed by a stuffed byte below 80 or a restart marker D0 to D7. Anything else ends the scan.
 _SCAN_END = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _RESTART = re.compile(rb"\xff+([\xd0-\xd7])")
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3})
-# A progressive film has about ten; each further one costs a pass over the whole picture.
+# A progressive film has about ten scans. Each scan costs a pass over the whole picture.
 _MOST_SCANS = 64
-# Behind data cut short a decoder reads this as part of the picture. No byte is FF, and the bits are no common code.
+# A decoder reads these bytes as picture data if a scan is cut short. No byte is FF, and the bits are not a common code.
 _BEYOND = bytes.fromhex("d36e952bc8b14d72") * 4
 _SOC = b"\xff\x4f\xff\x51"
 
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """Dimensions of the picture within a stream: px, bits per sample, samples per pixel.
+    """Size of the picture in a stream: px, bits per sample, samples per pixel.
 
-    `scans`: start and end of the entropy-coded data of each scan, where it is Huffman coded.
-    `signed`: whether its samples have a sign, or None where the format does not say.
+    `scans`: start and end of each scan's entropy-coded data, if it is Huffman coded; else empty.
+    `signed`: whether samples are signed, or None if the format does not say.
     """
 
     rows: int
@@ -43,8 +43,8 @@ class StreamFacts:
 
 
 def truncated() -> FilmError:
-    """The error for a picture that ends too soon."""
-    return FilmError("TRUNCATED", "The picture in this file is cut short. Copy or export it again.")
+    """The error for a picture that is cut short."""
+    return FilmError("TRUNCATED", "The picture in this file is incomplete. Copy or export the film again.")
 
 
 def broken() -> FilmError:
@@ -55,10 +55,10 @@ def broken() -> FilmError:
 
 
 def jpeg_facts(stream: bytes) -> StreamFacts:
-    """Facts of a JPEG or JPEG-LS stream (ITU-T T.81 annex B, T.87), walked from its first to its end marker.
+    """Facts of a JPEG or JPEG-LS stream (ITU-T T.81 annex B, T.87), read marker by marker to its end.
 
     Raises:
-        FilmError: no such stream, cut before its end marker, restart markers missing, or more scans than a film has.
+        FilmError: not such a stream, no end marker, restart markers missing, or too many scans.
     """
     if stream[:2] != b"\xff\xd8":
         raise broken()
@@ -109,16 +109,17 @@ def _jpeg_frame(segment: bytes) -> tuple[int, int, int, int]:
 
 
 def check_scans(stream: bytes, facts: StreamFacts, pixels: NDArray[Any], decode: Callable[[bytes], Any]) -> None:
-    """Tell whether each scan holds all of its picture, which decoders warn of at most.
+    """Check that no scan lacks data; decoders give a warning at most.
 
-    A whole scan's pixels do not depend on the bytes behind it, those of a scan cut short do: where it is cut, the
-    decoder goes on with them. So the stream is decoded once more with other bytes behind each piece.
+    If a scan is complete, its pixels do not depend on the bytes after it. If it is cut short, the decoder goes on into
+    those bytes. So the stream is decoded a second time with extra bytes after each piece, and must give the same
+    pixels.
 
     Args:
         stream: a JPEG stream.
-        facts: what `jpeg_facts` found in it.
-        pixels: what it was decoded to.
-        decode: how.
+        facts: its facts from `jpeg_facts`.
+        pixels: the stream, decoded.
+        decode: the function that decoded it.
 
     Raises:
         FilmError: data are missing.
@@ -133,7 +134,7 @@ def _prolonged(stream: bytes, scans: tuple[tuple[int, int], ...]) -> bytes:
     for start, end in scans:
         data = stream[start:end].rstrip(b"\xff")
         restarts = len(_RESTART.findall(data))
-        # A scan cut at a restart waits for the next one. Behind a whole scan decoders skip it.
+        # If a scan was cut at a restart, the decoder waits for the next marker. After a complete scan it skips it.
         restart = bytes([0xFF, 0xD0 + restarts % 8])
         pieces += stream[last:start], _RESTART.sub(lambda mark: _BEYOND + mark[0], data), _BEYOND, restart, _BEYOND
         last = end
@@ -141,10 +142,10 @@ def _prolonged(stream: bytes, scans: tuple[tuple[int, int], ...]) -> bytes:
 
 
 def jpeg2000_facts(stream: bytes) -> StreamFacts:
-    """Facts of a JPEG 2000 or HTJ2K codestream, bare or within JP2 boxes (ITU-T T.800 annex A).
+    """Facts of a JPEG 2000 or HTJ2K codestream, bare or in JP2 boxes (ITU-T T.800 annex A).
 
     Raises:
-        FilmError: no such stream, or cut before its end marker.
+        FilmError: not such a stream, or no end marker.
     """
     start = stream.find(_SOC, 0, 4096)
     if start < 0 or len(stream) < start + 44:
@@ -154,7 +155,7 @@ def jpeg2000_facts(stream: bytes) -> StreamFacts:
     )
     samples = int.from_bytes(stream[start + 40 : start + 42], "big")
     rows, columns, bits = y1 - y0, x1 - x0, (stream[start + 42] & 0x7F) + 1
-    # Tiles are numbered with 16 bits; a picture of millions of tiles is made to exhaust the decoder.
+    # Tile numbers have 16 bits. A picture with millions of tiles is meant to exhaust the decoder.
     if min(rows, columns, tile_x, tile_y) < 1 or -(-x1 // tile_x) * -(-y1 // tile_y) > 65535:
         raise broken()
     at = start + 2

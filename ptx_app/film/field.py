@@ -1,28 +1,28 @@
-"""Where in a picture the film lies: within plates and frames, and beside the lists of a screenshot."""
+"""Finds the film in its picture, inside plates and frames or beside the panels of a screenshot."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.film.radiograph import Box
 
-# Two greys are the same within this share of the picture's range: the noise of a JPEG beside an edge.
+# Greys this close, as a share of the picture's range, count as equal. It allows for JPEG noise near edges.
 _SAME = 4 / 255
-# A line of a margin has one grey nearly throughout, or where letters stand on it, mostly; then the film must begin
-# where suddenly few pixels have it, for the belly and the air beside a patient are even too.
+# A margin's line has one grey in nearly all of its pixels, or in most of them if there are letters on it. In the second
+# case the film must begin abruptly, with few pixels of that grey: belly and air beside a patient are uniform too.
 _EVEN, _MOSTLY, _FEW = 0.97, 0.75, 0.3
 _SUDDENLY = 1 / 50  # of the side
-# Black margins of films are as wide as this and the network knows them: of 1,392 films at hand, the narrowest of those
-# held out keeps 0.75 of its width and 0.59 of its height. Where the film keeps less, margins are cut off.
+# Black margins up to this width occur in the training films, so the network knows them. Of the 1,392 films we have, the
+# held-out films keep at least 0.75 of their width and 0.59 of their height. If less remains, black margins are cut off.
 _BLACK = 0.02
 _LEAST_WIDTH, _LEAST_HEIGHT = 0.72, 0.55
-# No film at hand has a margin of another grey over 0.023 of its side.
+# None of these films has a margin of another grey wider than 0.023 of its side.
 _NARROW = 0.05
-_STRIPS = 4  # margins beside each other on one side: a frame, a bar, a plate
+_STRIPS = 4  # most margins next to each other on one side, such as a frame, a bar and a plate
 _SMALLEST = 16  # px
 
 
 def find_field(pixels: NDArray[np.float32]) -> Box | None:
-    """The box of the film within its picture, or None where the film is all of it but the margins films have.
+    """The film's box in its picture, or None if the film fills the picture, apart from margins that films usually have.
 
     Args:
         pixels: (H, W) float32 in [0, 1], 1 = white.
@@ -39,7 +39,7 @@ def find_field(pixels: NDArray[np.float32]) -> Box | None:
 def _without_margins(pixels: NDArray[np.float32], box: Box, tolerance: float) -> Box:
     film = box.of(pixels)
     height, width = film.shape
-    # Every line is looked at, of each enough pixels.
+    # Checks every line, but only 500 to 1,000 pixels of each.
     lying, standing = film[:, :: max(1, width // 512)], film[:: max(1, height // 512)].T
     sides = [_margin(lines, tolerance) for lines in (lying, lying[::-1], standing, standing[::-1])]
     top, bottom, left, right = (margin for margin, _ in sides)
@@ -51,9 +51,9 @@ def _without_margins(pixels: NDArray[np.float32], box: Box, tolerance: float) ->
 
 
 def _margin(lines: NDArray[np.float32], tolerance: float) -> tuple[int, bool]:
-    """How many of the lines, from the first on, are margin; and whether the widest strip of it is black.
+    """How many lines, counted from the first, are margin; and whether the margin's widest strip is black.
 
-    A narrow strip, such as a frame's line, counts where a wide one follows.
+    A narrow strip, such as a frame's line, counts only if a wide strip follows.
     """
     at, end, widest, black = 0, 0, 0, True
     for _ in range(_STRIPS):
@@ -68,7 +68,7 @@ def _margin(lines: NDArray[np.float32], tolerance: float) -> tuple[int, bool]:
 
 
 def _strip(lines: NDArray[np.float32], tolerance: float) -> tuple[int, float]:
-    """How many of the lines, from the first on, are of the first one's grey; and that grey."""
+    """How many lines, counted from the first, have the first line's grey; and that grey."""
     grey = float(np.median(lines[0]))
     share = (np.abs(lines - grey) <= tolerance).mean(axis=1)
     even, mostly = (_leading(share >= least) for least in (_EVEN, _MOSTLY))
@@ -77,5 +77,5 @@ def _strip(lines: NDArray[np.float32], tolerance: float) -> tuple[int, float]:
 
 
 def _leading(true: NDArray[np.bool_]) -> int:
-    """How many of the values are true before the first that is not."""
+    """How many values are true before the first false one."""
     return int(true.argmin()) if not true.all() else len(true)

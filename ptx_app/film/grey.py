@@ -1,6 +1,6 @@
-"""From stored values to shades of grey, as DICOM's display pipeline has it (PS3.3 C.11.1, C.11.2, PS3.4 N.2).
+"""Turns stored values into shades of grey by DICOM's display pipeline (PS3.3 C.11.1, C.11.2, PS3.4 N.2).
 
-A pixel has at most 65,536 stored values, so the whole pipeline runs once over these and the film is looked up in the
+A pixel can have at most 65,536 stored values. The pipeline runs once over these, and each pixel is looked up in the
 result.
 """
 
@@ -17,9 +17,9 @@ from ptx_app.film.shades import Rendered, Stored, Values, full_range, histogram,
 
 @dataclass(frozen=True)
 class Lut:
-    """A lookup table of the header: `entries` for input values `first`, `first` + 1, …, each of `bits` bits.
+    """A lookup table from the header: `entries` for input values `first`, `first` + 1, …, each of `bits` bits.
 
-    `stated` is how many entries the header says there are.
+    `stated` is the number of entries that the header states.
     """
 
     first: int
@@ -28,14 +28,14 @@ class Lut:
     stated: int
 
     def __call__(self, values: Values) -> Values:
-        """Look values up; those beyond either end get its entry."""
+        """Look values up. Values beyond either end get the entry at that end."""
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
         return np.asarray(self.entries[index], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Window:
-    """VOI window: values around `centre` over `width` take the shades from black to white."""
+    """VOI window: values over `width` around `centre` are shown from black to white."""
 
     centre: float
     width: float
@@ -46,7 +46,7 @@ class Window:
         offset = values - self.centre
         if self.function == "SIGMOID":
             return 1 / (1 + np.exp(np.clip(-4 * offset / self.width, -700, 700)))
-        # LINEAR is not defined below a width of 1, yet rescaled values may span less; what is meant then is plain.
+        # LINEAR is not defined for widths below 1, but rescaled values may span less. Then LINEAR_EXACT is used.
         if self.function == "LINEAR_EXACT" or self.width < 1:
             return np.clip(offset / self.width + 0.5, 0, 1)
         if self.width == 1:
@@ -56,14 +56,14 @@ class Window:
 
 @dataclass(frozen=True)
 class GreyScale:
-    """What the header says of how stored values are shown.
+    """How the header wants stored values to be shown.
 
     Attributes:
-        bits_stored, shift, signed: where in a stored value its bits lie, and whether they are two's complement.
-        bits_above: the bits above are used for something else (overlays, before 2004) and are to be left out.
-        padding: lowest and highest stored value that stand for no film, or None.
-        slope, intercept: rescale; ignored where there is a modality LUT.
-        inverted: MONOCHROME1, lowest is white.
+        bits_stored, shift, signed: number and position of the used bits, and whether they are two's complement.
+        bits_above: the bits above these hold something else (overlays, before 2004) and are ignored.
+        padding: lowest and highest stored value that mark pixels outside the film, or None.
+        slope, intercept: rescale; ignored if there is a modality LUT.
+        inverted: MONOCHROME1, the lowest value is white.
     """
 
     bits_stored: int
@@ -79,30 +79,32 @@ class GreyScale:
 
 
 _BITS_STORED_WRONG = FilmNote(
-    "BITS_STORED_WRONG", "The pixels use more bits than the header states. All of them were read."
+    "BITS_STORED_WRONG", "The pixels use more bits than the header states. All bits were read."
 )
 _HIGH_BIT_WRONG = FilmNote(
-    "HIGH_BIT_WRONG", "The header says that the greys lie in higher bits than they do. They were read where they are."
+    "HIGH_BIT_WRONG", "The header states the wrong bit position for the greys. The actual position was used."
 )
 _WINDOW_IGNORED = FilmNote(
-    "WINDOW_IGNORED", "The header's window would show a blank picture. The film is shown over its own range of greys."
+    "WINDOW_IGNORED", "The header's window would give a blank picture. The film is shown over its own range of greys."
 )
 _LEAST_BETWEEN = 0.02
 
 
-def show(stored: Stored, scale: GreyScale, hidden: NDArray[np.bool_] | None = None) -> tuple[Rendered, list[FilmNote]]:
+def shades_of(
+    stored: Stored, scale: GreyScale, hidden: NDArray[np.bool_] | None = None
+) -> tuple[Rendered, list[FilmNote]]:
     """Run stored values through modality LUT, VOI LUT and polarity.
 
     Args:
-        stored: (H, W), bits as they are in the file.
-        scale: what the header says.
-        hidden: (H, W), the pixels that the header wants not to be shown, or None.
+        stored: (H, W), with the bits as in the file.
+        scale: how the header wants them to be shown.
+        hidden: (H, W), the pixels that the header hides, or None.
 
     Returns:
-        The picture, 1 = white, padding and what is hidden black; what was odd about the header.
+        The picture, 1 = white, with padding and hidden pixels black; and warnings about the header.
 
     Raises:
-        FilmError: PIXELS_BROKEN where what the header says gives no shades.
+        FilmError: PIXELS_BROKEN if the header's values do not give finite shades.
     """
     counts = histogram(stored, hidden)
     values, warnings = _meant_values(stored, counts, scale)
@@ -127,7 +129,7 @@ def show(stored: Stored, scale: GreyScale, hidden: NDArray[np.bool_] | None = No
 
 
 def _meant_values(stored: Stored, counts: Values, scale: GreyScale) -> tuple[Values, list[FilmNote]]:
-    """The value each pattern of bits stands for, where the header says so and the pixels do not belie it."""
+    """The value of each bit pattern by the header, corrected if the pixels show that the header is wrong."""
     levels, bits, shift = len(counts), scale.bits_stored, scale.shift
     pattern = np.arange(levels)
     if shift and not counts[pattern >> bits > 0].any() and counts[pattern & ((1 << shift) - 1) > 0].any():
@@ -135,8 +137,8 @@ def _meant_values(stored: Stored, counts: Values, scale: GreyScale) -> tuple[Val
     values, fits = _stored_values(levels, bits, shift, scale.signed)
     if scale.bits_above or not counts[~fits].any():
         return values, []
-    # Bits above mean nothing (PS3.5 8.1.1), unless the film is smooth with them alone: else its greys begin afresh at
-    # each power of two.
+    # Bits above BitsStored have no meaning (PS3.5 8.1.1). But if the film is smoother with them, BitsStored is wrong:
+    # without them the greys would wrap around at each power of two.
     everything, _ = _stored_values(levels, levels.bit_length() - 1, 0, scale.signed)
     if _roughness(stored, everything, counts) < _roughness(stored, values, counts):
         return everything, [_BITS_STORED_WRONG]
@@ -144,14 +146,14 @@ def _meant_values(stored: Stored, counts: Values, scale: GreyScale) -> tuple[Val
 
 
 def _roughness(stored: Stored, values: Values, counts: Values) -> float:
-    """How far neighbours in a row lie apart, on average, as a share of the film's range."""
+    """Mean difference between neighbours in a row, as a share of the film's range."""
     low, high = percentiles(values, counts, 0.01)
     apart = np.abs(np.diff(values.astype(np.int32)[stored[::4]], axis=1)).mean(dtype=np.float64)
     return float(apart) / max(high - low, 1.0)
 
 
 def _stored_values(levels: int, bits: int, shift: int, signed: bool) -> tuple[Values, NDArray[np.bool_]]:
-    """The value each pattern of bits stands for; and whether the bits above are as due: none, or the sign."""
+    """The value of each bit pattern; and whether the bits above are valid: all zero, or copies of the sign."""
     pattern = np.arange(levels, dtype=np.int64)
     value = (pattern >> shift) & ((1 << bits) - 1)
     fits = pattern >> (shift + bits) == 0

@@ -1,4 +1,4 @@
-"""How large a film may be. Everything here is checked before a pixel is decoded."""
+"""Limits on the size of a film. All are checked before any pixel is decoded."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,17 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on one file.
+    """Limits on one file.
 
-    The largest detectors give about 4300 × 3500 px at 16 bit: 30 MB. The bounds leave room for twice that.
+    The largest detectors give about 4300 × 3500 px at 16 bit, which is 30 MB. The limits allow at least twice that.
 
     Attributes:
-        file_bytes: length of the file as it came.
-        inflated_bytes: length of a deflated data set once unpacked.
-        pixels: rows × columns.
-        side: rows or columns, each.
-        smallest_side: below this many rows or columns no film is worth reading.
-        frames: above this a stated number of frames is taken for damage, not for a film series.
+        file_bytes: most bytes of a file.
+        inflated_bytes: most bytes of a deflated data set once unpacked.
+        pixels: most rows × columns.
+        side: most rows, and most columns.
+        smallest_side: fewest rows, and fewest columns.
+        frames: a larger number of frames means that the file is damaged, not that it is a series.
     """
 
     file_bytes: int = 128 * _MIB

@@ -1,4 +1,4 @@
-"""A PNG or JPEG picture as a film."""
+"""Reads a PNG or JPEG picture as a film."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -16,9 +16,9 @@ from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import FilmNote, Radiograph
 from ptx_app.film.shades import full_range, render
 
-_COLOUR = FilmNote("COLOUR_PICTURE", "This picture is in colour; its brightness alone was read.")
+_COLOUR = FilmNote("COLOUR_PICTURE", "This picture is in colour. Only its brightness is used.")
 
-# EXIF orientation (Exif 2.32, 4.6.4 A) to what brings the picture upright.
+# For each EXIF orientation (Exif 2.32, 4.6.4 A), the function that brings the picture upright.
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: np.fliplr,
     3: lambda a: np.rot90(a, 2),
@@ -31,11 +31,11 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def read_picture(data: bytes, limits: Limits) -> Radiograph:
-    """Read a PNG or JPEG picture, told apart by content: 8 or 16 bit, palette, alpha over black, turned as EXIF says.
+    """Read a PNG or JPEG picture: 8 or 16 bit, palette, alpha over black; rotated upright by its EXIF orientation.
 
     Raises:
         NotAFilmError: too small for a film.
-        FilmError: broken, cut short, or larger than the limits.
+        FilmError: damaged, cut short, or larger than the limits.
     """
     kind = "PNG" if data.startswith(b"\x89PNG") else "JPEG"
     try:
@@ -43,7 +43,7 @@ def read_picture(data: bytes, limits: Limits) -> Radiograph:
     except (FilmError, MemoryError):
         raise
     except Image.DecompressionBombError:
-        raise FilmError("TOO_LARGE", "This picture has more pixels than any film. It was not read.") from None
+        raise FilmError("TOO_LARGE", "This picture has too many pixels. Export the film again, smaller.") from None
     except Exception:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and more on damaged files
         raise broken() from None
     bits = channels.dtype.itemsize * 8
@@ -60,13 +60,15 @@ def read_picture(data: bytes, limits: Limits) -> Radiograph:
 
 
 def _decode(data: bytes, kind: str, limits: Limits) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], bool]:
-    """(H, W) grey, and whether the picture has colours."""
+    """The grey picture (H, W), and whether it was in colour."""
     with Image.open(BytesIO(data), formats=[kind]) as image:
         columns, rows = image.size
         if rows * columns > limits.pixels or max(rows, columns) > limits.side:
-            raise FilmError("TOO_LARGE", f"This picture has {columns} × {rows} px, more than is read here.")
+            raise FilmError("TOO_LARGE", f"This picture is too large: {columns} × {rows} px. Export the film smaller.")
         if min(rows, columns) < limits.smallest_side:
-            raise NotAFilmError("TOO_SMALL", f"This picture is {columns} × {rows} px, too small for a chest film.")
+            raise NotAFilmError(
+                "TOO_SMALL", f"This picture is too small: {columns} × {rows} px. Export the film at full size."
+            )
         facts = jpeg_facts(data) if kind == "JPEG" else None
         try:
             image.load()
@@ -86,7 +88,7 @@ def _decode(data: bytes, kind: str, limits: Limits) -> tuple[NDArray[np.uint8] |
 
 
 def _png_16(data: bytes) -> NDArray[Any]:
-    """Grey, RGB or RGBA of 16 bits: Pillow keeps them in grey only."""
+    """Decode 16-bit grey, RGB or RGBA with OpenCV, as Pillow keeps 16 bits in grey pictures only."""
     array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:
         raise broken()
@@ -99,7 +101,7 @@ def _jpeg(data: bytes) -> NDArray[Any]:
 
 
 def _flatten(array: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-    """Grey, RGB or RGBA to grey of the same depth, what is transparent black; and whether it has colours."""
+    """Grey, RGB or RGBA as grey of the same bit depth, over black; and whether it is coloured."""
     if array.ndim == 2:
         return array, False
     rgb, grey = array[..., :3], grey_of(array[..., :3])

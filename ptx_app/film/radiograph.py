@@ -1,4 +1,4 @@
-"""What a reader makes of a file: the pixels as a radiologist sees them, and nothing of who the patient is."""
+"""The result of reading a file: the pixels as a radiologist sees them, and nothing that identifies the patient."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class View(StrEnum):
 
 @dataclass(frozen=True)
 class PixelSpacing:
-    """Distance between pixel centres, in mm. `believable` is False where the film's size in mm cannot be a chest's."""
+    """Distance between pixel centres in mm. `believable` is False if the film's size in mm does not fit a chest."""
 
     row_mm: float
     column_mm: float
@@ -32,7 +32,7 @@ class PixelSpacing:
 
 @dataclass(frozen=True)
 class Box:
-    """A part of a picture, in px: rows from `top`, columns from `left` on, up to but without `bottom` and `right`."""
+    """A part of a picture, in px: from `top` and `left` up to but not including `bottom` and `right`."""
 
     top: int
     left: int
@@ -50,13 +50,13 @@ class Box:
         return self.right - self.left
 
     def of(self, picture: NDArray[Picture]) -> NDArray[Picture]:
-        """This part of a picture (H, W), not copied."""
+        """This part of a picture (H, W), as a view."""
         return picture[self.top : self.bottom, self.left : self.right]
 
 
 @dataclass(frozen=True)
 class FilmNote:
-    """Something the reader of the film should know. `code` is stable; `message` may be shown as it is."""
+    """Something that the user should know about a film. `code` is stable; `message` is ready to be shown."""
 
     code: str
     message: str
@@ -67,15 +67,15 @@ class Radiograph:
     """One film.
 
     Attributes:
-        pixels: (H, W) float32 in [0, 1], 1 = white = dense, after modality and VOI LUT, MONOCHROME1 turned.
-        view: as the header says, else UNKNOWN.
+        pixels: (H, W) float32 in [0, 1], 1 = white = dense, after modality and VOI LUT; MONOCHROME1 is inverted.
+        view: from the header, else UNKNOWN.
         spacing: from the header, or None.
-        tags: technical header values that may be shown, label to text, in the order to show them. Never a name,
-            an identifier, a date or free text.
-        source_format: what the file is, in words: "DICOM, JPEG Baseline", "PNG, 16 bit".
-        warnings: what was found odd and was read all the same.
-        field: where the film lies within the picture, if that has wider margins than films have; else None.
-        rejections: why the header says that this is no frontal chest film; empty for a film.
+        tags: technical header values that may be shown, as label and text, in display order. Never a name, an
+            identifier, a date or free text.
+        source_format: file format in words, such as "DICOM, JPEG Baseline" or "PNG, 16 bit".
+        warnings: problems that did not prevent reading.
+        field: the film's box in the picture if the margins are wider than films usually have; else None.
+        rejections: reasons from the header, or from a blank picture, why this is not a usable frontal chest film.
     """
 
     pixels: NDArray[np.float32]
@@ -94,5 +94,5 @@ class Radiograph:
 
     @property
     def film(self) -> NDArray[np.float32]:
-        """The pixels of the field, or all if it is None; not copied."""
+        """The pixels of the field, or all pixels if it is None; as a view."""
         return self.pixels if self.field is None else self.field.of(self.pixels)

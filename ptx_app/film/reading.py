@@ -1,4 +1,4 @@
-"""One way in: bytes to Radiograph. What a file is is told by its content, never by its name."""
+"""The single entry point for reading a film: bytes to Radiograph. The format is detected from the content."""
 
 from ptx_app.errors import FilmError
 from ptx_app.film.dicom.parsing import has_mark, is_bare
@@ -27,16 +27,16 @@ _OTHER_FORMATS = (
 def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B008  frozen
     """Read a film from the bytes of a DICOM, PNG or JPEG file.
 
-    A pure function: nothing is logged, nothing is written, no warning is printed. It trusts the limits, not the file,
-    but a decoder may still be led to use much memory or time; `SandboxedReader` bounds both.
+    A pure function: it logs nothing, writes nothing and shows no warning. It checks sizes against the limits before it
+    decodes. A hostile file may still make a decoder use much memory or time; `SandboxedReader` limits both.
 
     Args:
         data: the file's bytes.
-        limits: what is too large to be read.
+        limits: the largest file and picture to read.
 
     Raises:
-        NotAFilmError: the file was understood and is no single grey picture.
-        FilmError: broken, cut short, hostile, too large or of no known format.
+        NotAFilmError: the file was understood but is not a single grey picture.
+        FilmError: damaged, cut short, hostile, too large or in an unknown format.
 
     Example:
         >>> from ptx_app.film.examples import example_bytes
@@ -51,10 +51,10 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
         raise FilmError("EMPTY_FILE", "This file is empty. Choose a DICOM, PNG or JPEG file.")
     if len(data) > limits.file_bytes:
         raise FilmError(
-            "TOO_LARGE", f"This file is larger than {limits.file_bytes >> 20} MB, more than any film. It was not read."
+            "TOO_LARGE", f"This file is larger than {limits.file_bytes >> 20} MB. Export the film as a smaller file."
         )
     with private_reading():
-        # DICOM first: a preamble may look like a TIFF, a program or an archive.
+        # DICOM first, as its preamble may look like a TIFF, a program or an archive.
         if has_mark(data) or is_bare(data):
             from ptx_app.film.dicom.reader import read_dicom
 
@@ -66,4 +66,4 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
     for start, name in _OTHER_FORMATS:
         if data.startswith(start):
             raise FilmError("FORMAT_UNSUPPORTED", f"This is {name}. Choose a DICOM, PNG or JPEG file.")
-    raise FilmError("FORMAT_UNKNOWN", "This file is no DICOM, PNG or JPEG file. Choose one of these.")
+    raise FilmError("FORMAT_UNKNOWN", "This is not a DICOM, PNG or JPEG file. Choose one of these.")

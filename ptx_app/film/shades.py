@@ -1,4 +1,4 @@
-"""Levels of stored pixels to shades of grey, and pixels to a picture: what DICOM films and pictures have in common."""
+"""Turns stored pixel levels into shades of grey and a picture. Used for DICOM and for pictures."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,19 +14,19 @@ Values: TypeAlias = NDArray[np.float64]
 Stored: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 _STRETCHED = FilmNote(
-    "GREY_RANGE_STRETCHED", "This film used few of the greys between black and white. They were stretched to all."
+    "GREY_RANGE_STRETCHED", "This film had very low contrast. Its greys were stretched from black to white."
 )
 _MARGINS = FilmNote(
-    "MARGINS_LEFT_OUT", "There are wide margins around the film in this picture. Only the film itself is judged."
+    "MARGINS_LEFT_OUT", "This picture has wide margins around the film. Only the film itself is analysed."
 )
 _TOO_FEW_GREYS = FilmNote(
-    "TOO_FEW_GREYS", "This picture has too few shades of grey to be judged. Export the film again, with its own window."
+    "TOO_FEW_GREYS", "This picture has too few shades of grey. Export the film again with a suitable window."
 )
-_BLANK = FilmNote("BLANK_PICTURE", "The picture is blank: every pixel has the same grey.")
-# Where nothing says how to show a film: one pixel in 200 at either end may be clipped, as letters and edges are.
+_BLANK = FilmNote("BLANK_PICTURE", "The picture is blank: all pixels have the same grey. Export the film again.")
+# Without a window, one pixel in 200 may be clipped at either end, such as letters and edges.
 _CLIPPED = 0.005
 _NEARLY_ALL = 0.9
-# The flattest of 1,392 films at hand fills 0.38 of the range between its 1st and 99th percentile.
+# Of the 1,392 films we have, the one with the lowest contrast spans 0.38 of the grey range, 1st to 99th percentile.
 _INNER = 0.01
 _LEAST_RANGE = 1 / 3
 _FEWEST_GREYS = 8
@@ -34,7 +34,7 @@ _FEWEST_GREYS = 8
 
 @dataclass(frozen=True)
 class Rendered:
-    """A picture (H, W) float32 in [0, 1], where the film lies in it, and what is to be said of it."""
+    """A picture (H, W) float32 in [0, 1], the film's box in it, warnings and rejections."""
 
     pixels: NDArray[np.float32]
     field: Box | None
@@ -45,17 +45,17 @@ class Rendered:
 def render(
     stored: Stored, shades: Values, padding: NDArray[np.bool_] | None = None, hidden: NDArray[np.bool_] | None = None
 ) -> Rendered:
-    """Look stored pixels up, find the film among them, and stretch its greys where it has few.
+    """Look up the shade of each stored pixel, find the film, and stretch its greys if the contrast is very low.
 
     Args:
         stored: (H, W).
         shades: in [0, 1], one for each of the 256 or 65,536 levels.
-        padding: (levels,), which of them stand for no film and are black.
-        hidden: (H, W), the pixels that are not to be shown and are black.
+        padding: (levels,), True for levels that mark pixels outside the film. They become black.
+        hidden: (H, W), True for pixels that must not be shown. They become black.
 
     Returns:
-        The picture; GREY_RANGE_STRETCHED and MARGINS_LEFT_OUT among its warnings, BLANK_PICTURE or TOO_FEW_GREYS among
-        its rejections.
+        The picture. Possible warnings: GREY_RANGE_STRETCHED, MARGINS_LEFT_OUT. Possible rejections: BLANK_PICTURE,
+        TOO_FEW_GREYS.
     """
     padding = np.zeros(len(shades), np.bool_) if padding is None else padding
     pixels = _looked_up(stored, shades, padding, hidden)
@@ -86,7 +86,7 @@ def _looked_up(
 
 
 def histogram(stored: Stored, hidden: NDArray[np.bool_] | None = None) -> Values:
-    """How many pixels of (H, W) have each of the 256 or 65,536 levels, those of `hidden` left out."""
+    """Number of pixels of (H, W) at each of the 256 or 65,536 levels, without `hidden` pixels."""
     levels = 256 if stored.dtype == np.uint8 else 65536
     mask = None if hidden is None else (~hidden).astype(np.uint8)
     counts = cv2.calcHist([np.ascontiguousarray(stored)], [0], mask, [levels], [0, levels])
@@ -94,12 +94,12 @@ def histogram(stored: Stored, hidden: NDArray[np.bool_] | None = None) -> Values
 
 
 def full_range(real: Values) -> Values:
-    """Shades over all that can be stored: 8-bit films without a window are made to be shown as they are."""
+    """Shades over all storable values. For 8-bit films without a window, which are meant to be shown unchanged."""
     return np.asarray((real - real.min()) / max(np.ptp(real), 1e-9))
 
 
 def own_range(real: Values, counts: Values) -> Values:
-    """Shades for a film of over 8 bits without a window: as it is where it has nearly all greys, else stretched."""
+    """Shades for a film of over 8 bits without a window: unchanged if it spans nearly all greys, else stretched."""
     shades = full_range(real)
     if not counts.any():
         return shades
@@ -108,7 +108,7 @@ def own_range(real: Values, counts: Values) -> Values:
 
 
 def percentile_range(real: Values, counts: Values) -> Values:
-    """Shades over the range of greys the film has, a share of its pixels at either end clipped."""
+    """Shades over the film's own range of greys. A small share of pixels is clipped at either end."""
     if not counts.any():
         return np.zeros_like(real)
     low, high = percentiles(real, counts, _CLIPPED)
@@ -119,7 +119,7 @@ def percentile_range(real: Values, counts: Values) -> Values:
 
 
 def percentiles(real: Values, counts: Values, share: float) -> tuple[float, float]:
-    """The values that this share of the pixels lies below and above; some pixels must be counted."""
+    """The values with this share of pixels below and above. `counts` must not be all zero."""
     order = np.argsort(real, kind="stable")
     below = np.cumsum(counts[order])
     low, high = real[order[np.searchsorted(below, np.array([share, 1 - share]) * below[-1])]]

@@ -1,7 +1,7 @@
-"""Draws a pneumothorax into a film that has none, for the example that newcomers click. It measures nothing.
+"""Draws a pneumothorax into a film without one, for the example film. It is not used for any measurement.
 
-What a reader looks for is drawn: a crescent of air along the chest wall, darker than lung and without its markings, and
-the thin bright line of the visceral pleura at its edge. The ribs that cross the crescent stay.
+It draws the signs that a radiologist looks for: a crescent of air along the chest wall, darker than lung and without
+lung markings, and at its edge the thin bright line of the visceral pleura. Ribs remain visible through the crescent.
 """
 
 import cv2
@@ -15,13 +15,13 @@ def simulate_pneumothorax(
     pleura: NDArray[np.float32],
     darkening: float = 0.16,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Put air between the chest wall and a collapsed lung.
+    """Draw air between the chest wall and a collapsed lung.
 
     Args:
         pixels: (H, W) float32 in [0, 1], 1 = white = dense.
         chest_wall: (N, 2) points (x, y) of the inner chest wall, as shares of width and height.
-        pleura: (M, 2) points of the collapsed lung's edge, running the same way from the same end.
-        darkening: how much darker than the film the air is, in [0, 1].
+        pleura: (M, 2) points of the collapsed lung's edge, in the same direction from the same end.
+        darkening: how much darker the air is than the film, in [0, 1].
 
     Returns:
         The film (H, W) float32 in [0, 1], and the air's mask (H, W) bool.
@@ -44,7 +44,7 @@ def simulate_pneumothorax(
 
 
 def _remove_markings(pixels: NDArray[np.float32], unit: float) -> NDArray[np.float32]:
-    """Vessels are thin bright strands: an opening narrower than a rib takes them away; fine grain goes back on top."""
+    """Remove vessels, which are thin bright strands, by an opening narrower than a rib. Then restore the fine grain."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(4 * unit) + 1,) * 2)
     opened = cv2.GaussianBlur(cv2.morphologyEx(pixels, cv2.MORPH_OPEN, kernel), (0, 0), 2.5 * unit)
     grain = pixels - cv2.GaussianBlur(pixels, (0, 0), 0.8 * unit)

@@ -1,1 +1,1 @@
-"""From a film to a finding: prepare, predict, decide, measure."""
+"""From a film to a finding: prepare, predict, decide."""

@@ -1,4 +1,4 @@
-"""From what the network says to a finding, at given thresholds."""
+"""Turns the network's prediction into a finding at given thresholds."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,9 +13,9 @@ from ptx_app.model.manifest import OperatingPoint
 
 
 class Side(StrEnum):
-    """Side of the patient. A film is shown with the patient's right at the left of the picture.
+    """Side of the patient. The patient's right is on the left of the picture.
 
-    UNKNOWN if it is not clear where the middle of the film is.
+    UNKNOWN if the position of the film's middle is unclear.
     """
 
     RIGHT = "patient-right"
@@ -23,14 +23,14 @@ class Side(StrEnum):
     UNKNOWN = "side-unknown"
 
 
-# Chest films are not wider than this for their height. A wider picture shows something beside the film, and its middle
-# is not the patient's.
+# Largest ratio of width to height of a chest film. A wider picture shows something beside the film, so its middle is
+# not the patient's.
 _WIDEST = 1.4
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where the decision lies; see OperatingPoint. All in [0, 1]."""
+    """The thresholds that decide; see OperatingPoint. All in [0, 1]."""
 
     score: float
     mask_threshold: float
@@ -46,7 +46,7 @@ class Thresholds:
 class Region:
     """One connected region of the mask: its share of the film's area, and its box in px.
 
-    `box`: (left, top, right, bottom) within the picture. `side`: on which side of the film's middle its centre lies.
+    `box`: (left, top, right, bottom) in the picture. `side`: the side of the film's middle on which its centroid lies.
     """
 
     side: Side
@@ -56,15 +56,15 @@ class Region:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of one film.
+    """The result for one film.
 
     Attributes:
-        flagged: the score reaches the score threshold.
+        flagged: whether the score reaches the score threshold.
         score: calibrated image-level probability in [0, 1].
-        mask: (H, W) bool at the picture's own size, nothing outside the film's field; all False if not flagged.
-        regions: the mask's connected regions, largest first, of equal ones the upper, then the left one first; empty
-            where no pixel reaches the mask threshold.
-        thresholds: those that decided.
+        mask: (H, W) bool at the picture's own size, False outside the film's field; all False if not flagged.
+        regions: the mask's connected regions, largest first. Equal ones are sorted from top to bottom, then from left
+            to right. Empty if no pixel reaches the mask threshold.
+        thresholds: the thresholds used.
         film_pixels: the film's area in px.
     """
 
@@ -82,17 +82,17 @@ class Finding:
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """The sides on which there is a region, the right first."""
+        """The sides with at least one region, the patient's right first."""
         return tuple(side for side in Side if any(region.side is side for region in self.regions))
 
 
 def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds) -> Finding:
-    """Whether there is a pneumothorax (score threshold), and where it lies (mask threshold, smallest region).
+    """Whether there is a pneumothorax (score threshold), and where it is (mask threshold, smallest region).
 
     Args:
-        prediction: the network's answer for the film.
+        prediction: the network's output for the film.
         shape: (H, W) of the picture in px.
-        thresholds: of an operating point, or as the reader set them.
+        thresholds: from an operating point, or set by the user.
     """
     field = prediction.field or Box(0, 0, *shape)
     area = field.height * field.width
@@ -105,9 +105,9 @@ def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Threshold
 
 
 def binary_mask(probability: NDArray[np.float32], shape: tuple[int, int], mask_threshold: float) -> NDArray[np.bool_]:
-    """The pixels, at the film's own size (H, W), whose probability is at least `mask_threshold`.
+    """The pixels with a probability of at least `mask_threshold`, at the film's own size (H, W).
 
-    The probability is scaled, not the thresholded mask, so that edges stay smooth on large films.
+    The probability is scaled before thresholding, so that edges stay smooth on large films.
 
     >>> binary_mask(np.array([[0.2, 0.8]], np.float32), (1, 4), 0.3).astype(int)
     array([[0, 1, 1, 1]])

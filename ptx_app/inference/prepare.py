@@ -1,4 +1,4 @@
-"""From a film to the network's input. Training and the app both call this one function."""
+"""Turns a film into the network's input. Training and the app use the same function."""
 
 import cv2
 import numpy as np
@@ -10,11 +10,11 @@ _INTERPOLATION = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 
 
 def prepare(pixels: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    """Stretch a film to the network's square, denoise it if asked to, repeat its grey to the channels and normalise it.
+    """Stretch a film to the network's square, denoise it if requested, normalise it, and copy it to all channels.
 
     Args:
         pixels: (H, W) float32 in [0, 1], 1 = white = dense.
-        spec: how the weights want their input.
+        spec: the input that the weights need.
 
     Returns:
         (channels, side, side) float32, contiguous.

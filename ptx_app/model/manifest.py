@@ -1,4 +1,4 @@
-"""Which weights there are, as data: no constant of a model hides in code."""
+"""The manifest of weights. All constants of a model are data in it, not in code."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 from ptx_app.errors import WeightsError
 
 ROOT = Path(__file__).resolve().parents[2]
-_PACKAGED = Path(__file__).resolve().parents[1] / "weights_manifest.json"  # a copy that the wheel alone has
+_PACKAGED = Path(__file__).resolve().parents[1] / "weights_manifest.json"  # this copy exists only in the wheel
 MANIFEST_PATH = _PACKAGED if _PACKAGED.is_file() else ROOT / "weights_manifest.json"
 
 Text = Annotated[str, Field(min_length=1)]
@@ -31,7 +31,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Record(BaseModel):
-    """What the manifest says is taken as it stands: "320" is no number, 1 no truth value, NaN no threshold."""
+    """Strict types, without conversion: "320" is not a number, 1 is not a Boolean, and NaN is not a threshold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -44,8 +44,8 @@ class NetworkSpec(_Record):
         encoder: encoder name in segmentation_models_pytorch.
         decoder_attention: None or "scse".
         head_pooling: pooling of the image-level head, "max" or "avg".
-        head_dropout: dropout of the image-level head while training, in [0, 1).
-        decoder_channels: of the five blocks of the decoder, deepest first; None for the library's own.
+        head_dropout: dropout of the image-level head in training, in [0, 1).
+        decoder_channels: channels of the decoder's five blocks, deepest first; None for the library's default.
     """
 
     architecture: Text
@@ -57,9 +57,9 @@ class NetworkSpec(_Record):
 
 
 class InputSpec(_Record):
-    """How the network wants its input: a square of `side` px, `channels` times the same grey, (grey - mean) / std.
+    """The network's input: a square of `side` px, (grey - mean) / std, the same in all `channels`.
 
-    `denoising` "median" takes the median of 3 x 3 px of that square.
+    `denoising` "median" applies a median filter of 3 × 3 px to the square.
     """
 
     side: Side
@@ -72,10 +72,10 @@ class InputSpec(_Record):
 
 
 class Source(_Record):
-    """Where a weights file can be had.
+    """Where to get a weights file.
 
-    kind "bundled": path in this project; "drive": Google Drive id; "url": https address; "file": path on this machine,
-    which only an operator names and no manifest.
+    kind "bundled": path in this project; "drive": Google Drive id; "url": https address; "file": path on this machine.
+    Only an operator can set "file"; a manifest must not contain it.
     """
 
     kind: Literal["bundled", "drive", "url", "file"]
@@ -83,7 +83,7 @@ class Source(_Record):
 
 
 class Calibration(_Record):
-    """score = sigmoid(logit / temperature + mask_weight * evidence + bias), evidence as `predict.mask_evidence`."""
+    """score = sigmoid(logit / temperature + mask_weight * evidence + bias); evidence: `predict.mask_evidence`."""
 
     temperature: Annotated[float, Field(gt=0)]
     bias: float
@@ -96,15 +96,16 @@ _MEASURED = ("sensitivity", "specificity", "films", "positives", "measured_on")
 
 
 class OperatingPoint(_Record):
-    """Thresholds, and what was measured at them.
+    """Thresholds, and the figures measured with them.
 
     Attributes:
         name: such as "balanced".
-        score: a film is flagged where its calibrated score is at least this, in [0, 1].
-        mask_threshold: a pixel belongs to the mask where its probability is at least this, in [0, 1].
+        score: a film is flagged if its calibrated score is at least this, in [0, 1].
+        mask_threshold: a pixel belongs to the mask if its probability is at least this, in [0, 1].
         smallest_region: regions smaller than this share of the film are dropped, in [0, 1].
-        sensitivity, specificity: measured on `films` films of which `positives` have a pneumothorax.
-        measured_on: which films, in words. These five are all there, or all None where nobody has measured.
+        sensitivity, specificity: measured on `films` films, `positives` of them with a pneumothorax.
+        films, positives: numbers of films, see above.
+        measured_on: the films, in words. The last five are either all set or all None.
     """
 
     name: Annotated[str, Field(pattern="^[a-z][a-z0-9-]*$")]
@@ -121,18 +122,18 @@ class OperatingPoint(_Record):
     def _measured_whole_or_not_at_all(self) -> Self:
         missing = [name for name in _MEASURED if getattr(self, name) is None]
         if 0 < len(missing) < len(_MEASURED):
-            raise _wrong(f"it says what was measured, but not {', '.join(missing)}")
+            raise _wrong(f"some measured values are set, but not {', '.join(missing)}. Set all five or none")
         return self
 
 
 class Figures(_Record):
-    """What was measured of weights on a set of films, each with its 95 % interval by patient.
+    """Figures of weights on a set of films. The intervals are 95 % intervals by patient.
 
     Attributes:
-        films, positives: how many, and how many of them have a pneumothorax.
-        mask_threshold: at which Dice was measured, in [0, 1].
+        films, positives: number of films, and of films with a pneumothorax.
+        mask_threshold: threshold used for Dice, in [0, 1].
         auc: of the image-level score, in [0, 1].
-        dice_positive: mean Dice of positive films before any gate by the score, in [0, 1].
+        dice_positive: mean Dice of positive films, whether or not the score flags them, in [0, 1].
     """
 
     films: Count
@@ -150,14 +151,14 @@ def _wrong(what: str) -> PydanticCustomError:
 
 def _of_no_single_machine(source: Source) -> Source:
     if source.kind == "file":
-        raise _wrong("its kind is 'file', but a manifest names no file of one machine")
+        raise _wrong("the kind 'file' is not allowed in a manifest")
     return source
 
 
 class Weights(_Record):
-    """One entry of the manifest: everything that is known of one weights file.
+    """One entry of the manifest: everything about one weights file.
 
-    `figures` holds what was measured, by which films: "validation_films", "validation_dicoms".
+    `figures` has the measured figures for each set of films: "validation_films", "validation_dicoms".
     """
 
     name: WeightsName
@@ -167,7 +168,7 @@ class Weights(_Record):
     flip_averaging: bool
     bytes: Count
     sha256: Sha256
-    # JSON has lists, not tuples, so these two are not strict about that. What is in them is.
+    # JSON has lists, not tuples, so these two fields accept lists. Their contents are strict.
     sources: Annotated[tuple[Annotated[Source, AfterValidator(_of_no_single_machine)], ...], Field(strict=False)]
     calibration: Calibration
     operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1, strict=False)]
@@ -186,9 +187,9 @@ class Weights(_Record):
     @field_validator("default_operating_point")
     @classmethod
     def _default_is_there(cls, name: str, info: ValidationInfo) -> str:
-        points = info.data.get("operating_points")  # not there where they are wrong themselves
+        points = info.data.get("operating_points")  # missing if they are invalid themselves
         if points is not None and name not in [point.name for point in points]:
-            raise _wrong(f"'{name}' is the name of no operating point")
+            raise _wrong(f"there is no operating point '{name}'")
         return name
 
     def operating_point(self, name: str | None = None) -> OperatingPoint:
@@ -199,14 +200,14 @@ class Weights(_Record):
                 return point
         names = ", ".join(point.name for point in self.operating_points)
         raise WeightsError(
-            "OPERATING_POINT_UNKNOWN", f"{self.name} has no operating point {wanted}. Choose of: {names}."
+            "OPERATING_POINT_UNKNOWN", f"{self.name} has no operating point {wanted}. Choose one of: {names}."
         )
 
 
 class FilmCheck(_Record):
-    """The weights that tell films from other pictures: `location` in this project, size, hash, and where they are from.
+    """The weights of the film check: `location` in this project, size, hash and origin.
 
-    What they scored stands in docs/check.md.
+    Their results are in docs/check.md.
     """
 
     name: Text
@@ -218,7 +219,7 @@ class FilmCheck(_Record):
 
 
 class Manifest(_Record):
-    """All weights that this installation knows, and which it uses when none is named."""
+    """All weights that this installation knows, and the default."""
 
     weights: Annotated[tuple[Weights, ...], Field(min_length=1, strict=False)]
     default: str
@@ -234,9 +235,9 @@ class Manifest(_Record):
     @field_validator("default")
     @classmethod
     def _default_is_there(cls, name: str, info: ValidationInfo) -> str:
-        weights = info.data.get("weights")  # not there where they are wrong themselves
+        weights = info.data.get("weights")  # missing if they are invalid themselves
         if weights is not None and name not in [entry.name for entry in weights]:
-            raise _wrong(f"'{name}' is the name of no entry")
+            raise _wrong(f"there is no entry '{name}'")
         return name
 
     def entry(self, name: str | None = None) -> Weights:
@@ -246,14 +247,14 @@ class Manifest(_Record):
             if entry.name == wanted:
                 return entry
         names = ", ".join(entry.name for entry in self.weights)
-        raise WeightsError("WEIGHTS_UNKNOWN", f"The manifest knows no weights {wanted}. Choose of: {names}.")
+        raise WeightsError("WEIGHTS_UNKNOWN", f"The manifest has no weights {wanted}. Choose one of: {names}.")
 
 
 def load_manifest(path: Path = MANIFEST_PATH) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        WeightsError: MANIFEST_UNREADABLE, or MANIFEST_INVALID with the field that is wrong.
+        WeightsError: MANIFEST_UNREADABLE, or MANIFEST_INVALID with the name of the field.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
@@ -265,16 +266,16 @@ def load_manifest(path: Path = MANIFEST_PATH) -> Manifest:
 
 
 def parse_manifest(document: object) -> Manifest:
-    """Check a manifest's document, plain data as JSON holds it. Raises WeightsError MANIFEST_INVALID with the field."""
+    """Check a manifest given as plain JSON data. Raises WeightsError MANIFEST_INVALID with the name of the field."""
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
         raise WeightsError(
-            "MANIFEST_INVALID", f"weights_manifest.json is wrong at ${where}: {first['msg']}."
+            "MANIFEST_INVALID", f"weights_manifest.json is invalid at ${where}: {first['msg']}. Correct this field."
         ) from error
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # JSON has no NaN, and no score reaches a threshold of NaN
+    raise ValueError(name)  # NaN is not valid JSON, and no score could reach a threshold of NaN

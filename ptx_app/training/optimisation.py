@@ -1,4 +1,4 @@
-"""What moves the weights: optimizer, learning rate, what is frozen, and their moving average."""
+"""Optimizer, learning rate schedule, frozen layers, and moving average of the weights."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def build_optimizer(module: nn.Module, section: OptimizerSection) -> torch.optim.Optimizer:
-    """Adam or AdamW with two groups, encoder and the rest; the schedule scales each group's "peak" learning rate."""
+    """Adam or AdamW with two groups, encoder and the rest. The schedule scales each group's "peak" learning rate."""
     encoder = list(module.get_submodule("encoder").parameters())
     inside = {id(parameter) for parameter in encoder}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in inside]
@@ -29,20 +29,20 @@ def build_optimizer(module: nn.Module, section: OptimizerSection) -> torch.optim
 class LearningRateSchedule:
     """Sets each group's learning rate: a warm-up to its peak, then a cosine to zero or torch's ReduceLROnPlateau.
 
-    On a plateau, every second validation in a row without a better held-out Dice multiplies the rates by 0.3. Better
-    is, as torch has it, more than a ten-thousandth above the best. Validations during the warm-up do not count.
+    On a plateau, every second validation in a row without a better held-out Dice multiplies the rates by 0.3. As in
+    torch, "better" means more than 0.01 % above the best. Validations during the warm-up do not count.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, section: ScheduleSection) -> None:
-        """`optimizer`: of `build_optimizer`, whose groups have a "peak"."""
+        """`optimizer`: from `build_optimizer`; its groups have a "peak"."""
         self._optimizer, self._warm_up = optimizer, section.warm_up
         self._plateau: ReduceLROnPlateau | None = None
         if section.name == "plateau":
-            # Patience is how many poor validations are let pass: 1, so that the second takes effect.
+            # Patience is the number of poor validations that are ignored. With 1, the second takes effect.
             self._plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.3, patience=1)
 
     def set_rates(self, progress: float) -> None:
-        """Set the learning rates before a step, at a progress of the run in [0, 1]."""
+        """Set the learning rates before a step. `progress`: of the run, in [0, 1]."""
         if progress < self._warm_up:
             factor = progress / self._warm_up
         elif self._plateau is None:
@@ -51,35 +51,35 @@ class LearningRateSchedule:
         elif self._plateau.last_epoch == 0:  # no validation since the warm-up
             factor = 1.0
         else:
-            return  # the rates are as the plateau's rule has left them
+            return  # the plateau's rule has set the rates
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
 
     def validated(self, dice: float, progress: float) -> None:
-        """Tell it the held-out Dice, in [0, 1], after each validation."""
+        """Call after each validation with the held-out Dice, in [0, 1]."""
         if self._plateau is not None and progress >= self._warm_up:
-            self.set_rates(progress)  # the last step may still have been one of the warm-up
+            self.set_rates(progress)  # the last step may still have been part of the warm-up
             self._plateau.step(dice)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs beside the optimizer's own state, which holds the rates. Empty for a cosine."""
+        """State for a checkpoint, in addition to the optimizer's, which has the rates. Empty for a cosine."""
         return self._plateau.state_dict() if self._plateau is not None else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`; the optimizer's own state is loaded apart."""
+        """Restore a `state_dict`. The optimizer's own state is loaded separately."""
         if self._plateau is not None:
             self._plateau.load_state_dict(state)
 
 
 def set_batch_norm_momentum(module: nn.Module, momentum: float | None) -> None:
-    """Set the momentum of all batch norms, where one is given."""
+    """Set the momentum of all batch norms, unless it is None."""
     for part in module.modules():
         if isinstance(part, _NORMS) and momentum is not None:
             part.momentum = momentum
 
 
 def set_training(module: nn.Module, section: TrainingSection, encoder_frozen: bool) -> None:
-    """Put the network into training, except what is frozen: no gradient there, and batch norms as they were."""
+    """Set the network to training mode. Frozen parts get no gradients, and their batch norms do not change."""
     module.train()
     encoder = module.get_submodule("encoder")
     module.requires_grad_(True)
@@ -90,5 +90,5 @@ def set_training(module: nn.Module, section: TrainingSection, encoder_frozen: bo
 
 
 def build_average(module: nn.Module, decay: float) -> AveragedModel | None:
-    """A moving average of weights and batch norm statistics, or None for a decay of 0."""
+    """A moving average of weights and batch norm statistics; None if decay is 0."""
     return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None

@@ -1,4 +1,4 @@
-"""From probabilities to a finding: what is one region, on which side it lies, in which order regions come."""
+"""From probabilities to a finding: what counts as one region, its side, and the order of regions."""
 
 import numpy as np
 import pytest
@@ -11,20 +11,22 @@ AIR = Thresholds(score=0.5, mask_threshold=0.5, smallest_region=0.0)
 
 
 def found(probability: NDArray[np.float32], thresholds: Thresholds = AIR) -> Finding:
-    """The finding of a flagged film as large as the network's square, so that no pixel is scaled."""
+    """The finding for a flagged film of the same size as the network's square, so that nothing is scaled."""
     shape = (probability.shape[0], probability.shape[1])
     return decide(Prediction(score=0.9, probability=probability, logit=2.0), shape, thresholds)
 
 
 def marked(*boxes: tuple[int, int, int, int], side: int = 100) -> NDArray[np.float32]:
-    """Probabilities of 1 within boxes (left, top, right, bottom), 0 elsewhere."""
+    """Probabilities of 1 in boxes (left, top, right, bottom), 0 elsewhere."""
     probability = np.zeros((side, side), np.float32)
     for left, top, right, bottom in boxes:
         probability[top:bottom, left:right] = 1
     return probability
 
 
-BULK_AT_THE_RIGHT = marked((5, 50, 90, 52), (60, 20, 90, 80))  # its box, 5 to 90, lies mostly in the left half
+BULK_AT_THE_RIGHT = marked(
+    (5, 50, 90, 52), (60, 20, 90, 80)
+)  # the middle of its box, 5 to 90, is in the picture's left half
 
 
 def test_the_side_is_that_of_most_of_the_region_not_of_its_box():
@@ -34,7 +36,7 @@ def test_the_side_is_that_of_most_of_the_region_not_of_its_box():
 
 @pytest.mark.parametrize(("left", "side"), [(44, Side.RIGHT), (45, Side.LEFT), (46, Side.LEFT)])
 def test_a_region_on_the_middle_line_is_on_the_patients_left(left, side):
-    region = marked((left, 40, left + 10, 50))  # its centroid is left + 4.5, the film's middle 49.5
+    region = marked((left, 40, left + 10, 50))  # its centroid is at left + 4.5, the film's middle at 49.5
     assert [region.side for region in found(region).regions] == [side]
 
 
@@ -69,7 +71,7 @@ def test_a_region_of_the_smallest_share_stays_and_a_smaller_one_goes():
     assert finding.mask.sum() == 100
 
 
-# OpenCV numbers regions by rows of 2 px, so that it meets the fourth before the third.
+# OpenCV numbers regions by rows of 2 px, so it finds the fourth before the third.
 EQUAL = ((10, 4, 20, 14), (70, 4, 80, 14), (70, 40, 80, 50), (10, 41, 20, 51), (10, 80, 20, 90), (70, 80, 80, 90))
 
 

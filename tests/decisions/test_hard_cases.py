@@ -1,4 +1,4 @@
-"""Films made harder: each strength is harder than the one before, and to the side that its name says."""
+"""Films made harder: each strength is harder than the one before, in the direction that its name says."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ FILM = KnownFilm(
 
 
 def change(case: str, strength: float) -> float:
-    """How far the film's middle is from what it was; of a cropped film, how much of it is gone."""
+    """Mean change in the film's middle; for a cropped film, the share that was cut off."""
     (changed,) = harder([FILM], case, strength)
     if changed.pixels.shape != FILM.pixels.shape:
         return 1 - changed.pixels.size / FILM.pixels.size

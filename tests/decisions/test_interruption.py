@@ -1,4 +1,4 @@
-"""A reading that was interrupted leaves nothing behind that the next film's reader could be told."""
+"""After an interrupted reading, the next user never gets the interrupted film."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_whoever_reads_after_an_interruption_gets_their_own_film(interruption, m
     first, second, third = (dicom_of(chance.random((side, 80), np.float32)) for side in (90, 100, 110))
 
     def interrupted(*_: object) -> bytes:
-        raise interruption  # as a page's stop does, while the worker's answer is under way
+        raise interruption  # as when a page is stopped while the worker is answering
 
     with SandboxedReader(workers=1, seconds=120) as reader:
         with monkeypatch.context() as patch:

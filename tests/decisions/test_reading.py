@@ -1,4 +1,4 @@
-"""How a film is read: limits, window, LUT, range of greys, and what of a header is parsed."""
+"""How a film is read: limits, windows, LUTs, range of greys, and which header elements are parsed."""
 
 import io
 import struct
@@ -30,7 +30,7 @@ def picture(grey: NDArray[np.float32], kind: str) -> bytes:
 
 
 def film_of(values: NDArray[np.int64], signed: bool = False, **tags: object) -> bytes:
-    """A 16-bit film of these stored values, without a window unless `tags` has one."""
+    """A 16-bit film with these stored values, without a window unless `tags` has one."""
     usual = {
         "PixelRepresentation": int(signed),
         "PixelData": values.astype("<i2" if signed else "<u2").tobytes(),
@@ -40,7 +40,7 @@ def film_of(values: NDArray[np.int64], signed: bool = False, **tags: object) -> 
     return dicom_of(np.zeros(values.shape, np.float32), **(usual | tags))
 
 
-# --- limits: each hostile case breaks one of them, and a film exactly at all of them is read
+# --- limits: each case breaks one limit only; a film exactly at all limits is read
 
 
 FORMS = {
@@ -96,7 +96,7 @@ def test_what_unpacks_to_more_than_the_limit_is_refused_though_the_file_is_short
     out = io.BytesIO()
     pydicom.dcmwrite(out, dataset, enforce_file_format=True)
     film = out.getvalue()
-    unpacked = 2 * ROWS * COLUMNS  # of the pixels; the header adds less than as much
+    unpacked = 2 * ROWS * COLUMNS  # bytes of the pixels; the header is smaller than that
     assert len(film) < unpacked
     assert read_film(film, Limits(file_bytes=len(film), inflated_bytes=2 * unpacked)).pixels.shape == (ROWS, COLUMNS)
     with pytest.raises(FilmError) as raised:
@@ -116,7 +116,7 @@ def test_the_limits_are_these_unless_others_are_named():
 
 
 def png_claiming(width: int, height: int) -> bytes:
-    """A PNG whose header states a size and which holds next to nothing."""
+    """A PNG whose header states this size, but which has almost no data."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -170,12 +170,12 @@ def test_of_several_windows_the_first_is_shown():
     assert not np.array_equal(film, alone[2])
 
 
-RAMP = np.tile(np.arange(100), (ROWS, 1))  # 0 to 99; tests add where the values begin
-CURVE = (np.arange(100) / 99) ** 3  # what no other step of reading would make of the ramp
+RAMP = np.tile(np.arange(100), (ROWS, 1))  # 0 to 99; tests add an offset
+CURVE = (np.arange(100) / 99) ** 3  # no other step of reading turns the ramp into this
 
 
 def lut_item(first: int, entries: NDArray[np.generic]) -> Dataset:
-    """A LUT of 100 entries whose first mapped value is written without a sign."""
+    """A LUT of 100 entries. Its first mapped value is written as an unsigned number."""
     item = Dataset()
     item.LUTDescriptor = [100, first & 0xFFFF, 16]
     item["LUTDescriptor"].VR = "US"
@@ -185,18 +185,18 @@ def lut_item(first: int, entries: NDArray[np.generic]) -> Dataset:
 
 
 def assert_curved(film: bytes) -> None:
-    """Each value of the ramp was looked up in the curve."""
+    """Assert that each value of the ramp was looked up in the curve."""
     assert np.abs(read_film(film).pixels - CURVE[RAMP]).max() < 1e-3
 
 
 @pytest.mark.parametrize(
     ("starts", "signed", "intercept"),
     [
-        pytest.param(40_000, False, None, id="unsigned values: 40,000 is no negative number"),
-        pytest.param(-100, True, None, id="signed values: 65,436 stands for -100"),
+        pytest.param(40_000, False, None, id="unsigned values: 40,000 is not negative"),
+        pytest.param(-100, True, None, id="signed values: 65,436 means -100"),
         pytest.param(-1000, False, -1000, id="unsigned values rescaled to below zero"),
         pytest.param(40_000, True, 40_000, id="signed values rescaled to above zero"),
-        pytest.param(40_000, False, 0, id="unsigned values rescaled to what they were"),
+        pytest.param(40_000, False, 0, id="unsigned values, rescaled by 1 and 0"),
     ],
 )
 def test_a_voi_luts_first_value_has_a_sign_only_where_values_may_lie_below_zero(starts, signed, intercept):
@@ -216,11 +216,11 @@ def test_behind_a_modality_lut_no_value_lies_below_zero():
     assert_curved(film_of(RAMP - 100, True, ModalityLUTSequence=[modality], VOILUTSequence=[voi]))
 
 
-# --- the range of greys where the header names none: one pixel in 200 is clipped at either end
+# --- the range of greys without a window: one pixel in 200 is clipped at either end
 
 
 def ramp_with(darkest: int = 0, brightest: int = 0) -> NDArray[np.int64]:
-    """10,000 px rising from 20,000 to 30,000, but so many of them 0 at its start and 60,000 at its end."""
+    """10,000 px rising from 20,000 to 30,000. The first `darkest` px are 0, the last `brightest` px 60,000."""
     values = np.linspace(20_000, 30_000, 10_000).round().astype(np.int64)
     values[:darkest], values[10_000 - brightest :] = 0, 60_000
     return values.reshape(100, 100)
@@ -258,14 +258,19 @@ def test_all_values_between_the_ends_of_the_padding_are_black_and_no_others(ends
     out = io.BytesIO()
     film.save_as(out)
     pixels = read_film(out.getvalue()).pixels
-    assert (pixels.flat[:4] > 0.9).tolist() == [True, False, False, True]  # outside the range low values are white
+    assert (pixels.flat[:4] > 0.9).tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]  # MONOCHROME1: low values outside the range are white
     assert pixels.flat[1:3].max() == 0
     assert pixels[1].max() == 0
 
 
-# --- what may be read of a header
+# --- which header elements may be read
 
-# Whatever is added here is parsed from then on, and must be no name, identifier, date or free text.
+# Only these elements are parsed. Never add a name, identifier, date or free text.
 MAY_BE_READ = {
     "BitsAllocated",
     "BitsStored",
@@ -324,7 +329,7 @@ MAY_BE_READ = {
 
 
 def file_of_every_element() -> bytes:
-    """A file with every element of the standard's dictionary and a few private ones, each of them empty."""
+    """A file with every element of the standard's dictionary and a few private ones, all empty."""
     repeated = {int(mask.replace("x", "0"), 16) for mask in RepeatersDictionary}
     private = {group << 16 | element for group in (9, 0x29, 0x6001, 0x7FE1) for element in (0x10, 0x1001)}
     tags = sorted({*DicomDictionary, *repeated, *private})

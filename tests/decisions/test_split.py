@@ -1,4 +1,4 @@
-"""Which films a patient takes along who is held out, and which stay in training."""
+"""If a patient is held out, none of their films is used for training; films of other patients are."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def film(patient: str | None, kind: MaskKind, positive: bool) -> LabelledFilm:
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[list[LabelledFilm], list[LabelledFilm], list[LabelledFilm]]:
-    """Eight patients with a film of every mask kind each, half of them positive; two of each label are held out."""
+    """Eight patients with one film of each mask kind. Half are positive. Two positive and two negative are held out."""
     films = [film(f"patient-{number}", kind, number % 2 == 0) for number in range(8) for kind in KINDS]
     return (films, *hold_out(films, positives=2, negatives=2, seed=3, most_a_patient=len(KINDS)))
 

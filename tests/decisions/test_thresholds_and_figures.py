@@ -1,4 +1,4 @@
-"""Where thresholds are put, at which threshold overlap is measured, and how wide an interval of 95 % is."""
+"""Choice of thresholds, the threshold at which overlap is measured, and the width of a 95 % interval."""
 
 import numpy as np
 import pytest
@@ -46,17 +46,17 @@ def test_sensitive_flags_not_every_film_and_specific_flags_some():
     ids=["the best sum", "no lower than sensitive", "the best sum at an end", "both the same"],
 )
 def test_balanced_has_the_best_sum_of_both_between_the_others(sensitivity, specificity, threshold):
-    # The sum is best, 1.75, from 0.3 to 0.4.
+    # The best sum is 1.75, for thresholds from 0.3 to 0.4.
     assert score_thresholds(SCORES, TRUTH, sensitivity, specificity)["balanced"] == pytest.approx(threshold)
 
 
 UNCALIBRATED = Calibration(temperature=1.0, bias=0.0)
 SPEC = InputSpec(side=32, fit="stretch", interpolation="area", channels=3, mean=0.5, std=0.5)
-HALO, THRESHOLD, WHOLE = 0.35, 0.6, 0.65  # of the probability; a threshold of 0.3 would take the halo in
+HALO, THRESHOLD, WHOLE = 0.35, 0.6, 0.65  # probabilities; a threshold of 0.3 would include the halo
 
 
 def haloed(number: int) -> PredictedFilm:
-    """A positive film of 32 x 32 px outlined rightly at THRESHOLD, and four times too large at half of it."""
+    """A positive film of 32 x 32 px with a correct outline at THRESHOLD, and one four times too large at half of it."""
     truth, probability = np.zeros((32, 32), np.bool_), np.zeros((32, 32), np.float32)
     probability[:10, :10], probability[:5, :5], truth[:5, :5] = HALO, WHOLE, True
     return PredictedFilm(
@@ -70,7 +70,7 @@ def haloed(number: int) -> PredictedFilm:
 
 
 def at(threshold: float) -> Weights:
-    """Weights whose only operating point flags every film, at a mask threshold."""
+    """Weights with one operating point, which flags every film, at this mask threshold."""
     point = OperatingPoint(name="only", score=0.0, mask_threshold=threshold, smallest_region=0.0)
     return Weights(
         name="tiny",
@@ -106,7 +106,7 @@ def test_a_pixel_at_the_mask_threshold_counts():
 
 
 def test_of_equally_good_mask_thresholds_the_lowest_is_chosen_and_of_smallest_regions_the_largest():
-    # Above the halo, 0.35, and up to 0.65 every threshold outlines rightly; no region is smaller than 0.005.
+    # Every threshold above the halo, 0.35, and up to 0.65 gives the correct outline. No region is smaller than 0.005.
     assert best_mask_threshold([haloed(number) for number in range(2)]) == (0.4, 0.005)
 
 
@@ -117,7 +117,7 @@ def test_overlap_of_unequal_masks_by_hand():
 
 
 class Answering(torch.nn.Module):
-    """A network that says the same of every film: logits of HALO and of WHOLE."""
+    """A network with the same output for every film: the logits of HALO and WHOLE."""
 
     def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         probability = torch.as_tensor(haloed(0).prediction.probability).clamp(min=1e-4)
@@ -125,7 +125,7 @@ class Answering(torch.nn.Module):
 
 
 class Films:
-    """A store of grey films that are as large as the network's square, with the truth of `haloed`."""
+    """A store of uniform grey films of the size of the network's square, with the truth of `haloed`."""
 
     def film(self, _film: LabelledFilm) -> np.ndarray:
         return np.full((32, 32), 128, np.uint8)
@@ -149,12 +149,12 @@ def test_validation_takes_the_best_of_its_mask_thresholds():
 
 
 VALUES = np.linspace(-1, 1, 100)
-DEVIATION = VALUES.std() / np.sqrt(len(VALUES))  # of a mean over a resample
+DEVIATION = VALUES.std() / np.sqrt(len(VALUES))  # standard error of the mean
 
 
 def test_an_interval_of_95_percent_lies_two_deviations_from_the_mean():
     low, high = bootstrap(lambda chosen: float(VALUES[chosen].mean()), list(map(str, range(100))), draws=4000)
-    assert low / DEVIATION == pytest.approx(-1.96, abs=0.12)  # of 90 %: -1.64, of 99 %: -2.58
+    assert low / DEVIATION == pytest.approx(-1.96, abs=0.12)  # for 90 % it would be -1.64, for 99 % -2.58
     assert high / DEVIATION == pytest.approx(1.96, abs=0.12)
 
 

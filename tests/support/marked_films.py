@@ -17,18 +17,18 @@ from pydicom.sequence import Sequence
 from tests.support.films import dicom_of, simulated_film
 
 MARK = b"ZQ_XJ7"
-"""Begins every marker that is text; the film's own parts hold it nowhere."""
+"""Start of every text marker; it does not occur in the film itself."""
 
 FILE_MARK = "ZQ_XJ7FILENAME"
 
-# Elements that decide what kind of film it is: a marker in these makes another film, see `misnamed_dicom`.
+# Elements that decide the kind of film. `marked_dicom` has no markers in these; `misnamed_dicom` has.
 _TOLD_BY = {
     "SOPClassUID", "Modality", "BodyPartExamined", "ViewPosition", "PatientPosition", "PatientOrientation",
     "ConversionType", "BurnedInAnnotation", "PresentationIntentType", "PhotometricInterpretation", "VOILUTFunction",
     "PresentationLUTShape", "SpecificCharacterSet",
 }  # fmt: skip
 _TEXT = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
-# Dates, times, identifiers and numbers that name a patient have a shape of their own, and a value no film has.
+# Dates, times, identifiers and numbers cannot contain the text marker. They get values that no real film has.
 _SHAPED = {"DA": "18110713", "TM": "131313.771377", "DT": "18110713131313.771377", "AS": "177Y"}
 _UID = "2.25.771377"
 _NUMBERS = {"PatientWeight": "77.1377", "PatientSize": "1.771377"}
@@ -38,7 +38,7 @@ _DATA_URL = re.compile(rb"data:[a-z]+/[a-z0-9.+-]+;base64,([A-Za-z0-9+/=%]+)")
 
 
 def markers_in(what: bytes | str) -> list[bytes]:
-    """Every marker within, also in UTF-16 and in what data URLs hold, with what stands around it."""
+    """Every marker found, with some context. Also searches UTF-16 text and the contents of data URLs."""
     data = what.encode() if isinstance(what, str) else what
     layers = [_DATA_URL.sub(b"", data), *(base64.b64decode(unquote_to_bytes(url)) for url in _DATA_URL.findall(data))]
     return [
@@ -54,7 +54,7 @@ def _small_film() -> np.ndarray:
 
 
 def _marked_elements() -> Iterator[tuple[str, str, str]]:
-    """Keyword, VR and value for every element of the standard's dictionary that can hold a marker."""
+    """Keyword, VR and value for every element of the standard's dictionary that can contain a marker."""
     for number, (tag, (vr, _, _, _, keyword)) in enumerate(DicomDictionary.items()):
         if not keyword or keyword in _TOLD_BY or tag < 0x0008_0000 or tag >> 16 >= 0x7FE0:
             continue
@@ -85,7 +85,7 @@ def _written(dataset: pydicom.FileDataset) -> bytes:
 
 
 def marked_dicom() -> bytes:
-    """A chest film with markers in some 2,000 elements, nested sequences, private ones, overlays and all else."""
+    """A chest film with markers in about 2,000 elements, nested sequences, private elements, overlays and preamble."""
     dataset = pydicom.dcmread(io.BytesIO(dicom_of(_small_film())))
     _mark(dataset)
     deepest = Dataset()
@@ -115,7 +115,7 @@ def marked_dicom() -> bytes:
 
 
 def misnamed_dicom() -> bytes:
-    """The marked film with markers also in the elements that decide its kind: by its header not a chest film."""
+    """The marked film with markers in the elements that decide its kind, too. By its header it is not a chest film."""
     dataset = pydicom.dcmread(io.BytesIO(marked_dicom()))
     for keyword in _TOLD_BY - {"SOPClassUID", "PhotometricInterpretation", "SpecificCharacterSet"}:
         setattr(dataset, keyword, "ZQ_XJ7MISNAMED")

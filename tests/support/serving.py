@@ -82,13 +82,13 @@ def running_server(
     environment: Mapping[str, str] | None = None,
     before: Callable[[], None] | None = None,
 ) -> Iterator[Server]:
-    """Start `streamlit run` with the repository's settings on a free port; stopped when the block ends.
+    """Start `streamlit run` with the repository's settings on a free port. It stops when the block ends.
 
     Args:
-        script: the page's entry.
+        script: the page's entry point.
         options: further options of Streamlit.
-        environment: set over the present one.
-        before: called in the child before the server starts.
+        environment: variables to add to the current ones.
+        before: called in the child process before the server starts.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -119,7 +119,7 @@ def _answers(server: Server) -> bool:
 
 @contextmanager
 def running_browser() -> Iterator[Any]:
-    """Chromium without a window, as Playwright's Browser."""
+    """Headless Chromium as a Playwright Browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -131,7 +131,7 @@ def running_browser() -> Iterator[Any]:
 
 
 def open_page(browser: Any, address: str) -> Any:
-    """A page with its own context, like another person's browser, once the drop zone has appeared."""
+    """Open a page in its own context, like another user's browser, and wait for the drop zone."""
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.goto(address)
     page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
@@ -145,7 +145,7 @@ def drop(page: Any, *files: tuple[str, bytes]) -> None:
 
 
 def until(holds: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
-    """Wait until the condition holds; fails after `seconds`."""
+    """Wait until the condition holds. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:

@@ -16,7 +16,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class WeightsServer:
-    """`answers` maps a path to its answer. A list is used one by one, its last answer repeatedly."""
+    """`answers` maps a path to its answer, or to a list of answers for successive requests. The last one repeats."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -56,7 +56,7 @@ def running_server() -> Iterator[WeightsServer]:
 
 
 def play_google_drive(server: WeightsServer, monkeypatch: Any) -> None:
-    """Redirect everything for Google's hosts to the server, below requests, so that gdown's own code runs."""
+    """Redirect requests for Google's hosts to the server, inside requests, so that gdown's own code runs."""
     genuine = HTTPAdapter.send
 
     def send(self: HTTPAdapter, request: requests.PreparedRequest, **options: Any) -> requests.Response:
@@ -72,7 +72,7 @@ def play_google_drive(server: WeightsServer, monkeypatch: Any) -> None:
 
 
 def file(content: bytes, *, length: int | None = None, pause: float = 0.0, name: str | None = None) -> Answer:
-    """A file; with a stated `length` other than its own, or after a pause in s; `name` as Google Drive gives it."""
+    """A file. `length`: a wrong length to state; `pause`: in s, before the answer; `name`: as Google Drive sends it."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         time.sleep(pause)
@@ -113,7 +113,7 @@ def stalled(content: bytes, seconds: float) -> Answer:
 
 
 def dripping(content: bytes, pause: float) -> Answer:
-    """The content a byte at a time, with a pause in s between two of them."""
+    """The content one byte at a time, with a pause in s after each."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -126,7 +126,7 @@ def dripping(content: bytes, pause: float) -> Answer:
 
 
 def gzipped(content: bytes) -> Answer:
-    """The content compressed, whatever the client asked for."""
+    """The content compressed, even if the client did not ask for it."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -151,7 +151,7 @@ def endless(content: bytes, sent: list[int]) -> Answer:
 
 
 def redirect(address: str, then: Answer | None = None) -> Answer:
-    """A redirect to another address; the answer of `then` follows the header."""
+    """A redirect to another address. The answer `then` follows the headers."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(302)
@@ -159,7 +159,7 @@ def redirect(address: str, then: Answer | None = None) -> Answer:
         if then is None:
             handler.end_headers()
         else:
-            handler.send_response_only = lambda *_: None  # type: ignore[method-assign]  # then ends the header
+            handler.send_response_only = lambda *_: None  # type: ignore[method-assign]  # `then` ends the headers
             then(handler)
 
     return answer

@@ -1,1 +1,1 @@
-"""Is it an upright frontal chest film? The header first, then the picture."""
+"""Is it an upright frontal chest film? Checks the header first, then the picture."""

@@ -1,9 +1,9 @@
-"""How much a picture looks like an upright frontal chest film: a small network on a thumbnail, numpy only.
+"""Does a picture look like an upright frontal chest film? Small networks on a thumbnail, in numpy only.
 
-The thumbnail's coarse greys and its histograms of signed gradients (after Dalal and Triggs, CVPR 2005) go into a few
-small networks, whose logits are averaged. They were trained on films, the same films turned and inverted, and pictures
-of other things: `ptx film-check`. Signed, because the unsigned gradients usual for people in photographs are the same
-on an inverted film.
+The features are the thumbnail's coarse greys and its histograms of signed gradients (after Dalal and Triggs, CVPR
+2005). They go into a few small networks, whose logits are averaged. `ptx film-check` trained these on films, on the
+same films rotated and inverted, and on pictures of other things. The gradients are signed because unsigned ones, usual
+for people in photographs, do not change if a film is inverted.
 """
 
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ from safetensors.numpy import load_file
 from ptx_app.errors import WeightsError
 
 WEIGHTS_PATH = Path(__file__).with_name("frontal-classifier.safetensors")
-SIDE = 64  # px of the thumbnail
+THUMBNAIL_SIDE = 64  # px
 _COARSE, _CELLS, _DIRECTIONS = 16, 8, 8
 FEATURES = _COARSE**2 + _CELLS**2 * _DIRECTIONS
-# Below this range of greys a thumbnail shows nothing that a film's soft tissue, let alone its lungs, would.
+# A thumbnail with a smaller range of greys is blank: soft tissue alone has a larger range.
 _BLANK_RANGE = 0.02
-# Films are rarely longer than 5 : 4. Beyond this it is a strip, or several pictures side by side.
+# Ratio of long to short side. Films rarely exceed 5 : 4. Above 2, it is a strip or several pictures side by side.
 _LONGEST = 2.0
-# Logit that a picture put right must reach to be called a film that lies wrong. Seven ways of putting it right are
-# tried, so that chance has seven tries too.
+# Minimum logit for "a film, but rotated or inverted". It is high because seven corrections are tried, and each could
+# pass by chance.
 _SURELY = 6.0
 
 Floats = NDArray[np.float32]
@@ -39,10 +39,10 @@ class Appearance:
     """What a picture looks like.
 
     Attributes:
-        blank: it shows nothing, or next to nothing; then the rest says nothing.
-        film: it is a frontal chest film, as it is or after being put right.
-        turned: degrees clockwise by which that film lies: 0, 90, 180 or 270.
-        inverted: whether black and white are exchanged in it.
+        blank: the picture is blank or nearly so; the other attributes then have no meaning.
+        film: it is a frontal chest film, as it is or once rotated and inverted back.
+        turned: degrees clockwise by which the film is rotated: 0, 90, 180 or 270.
+        inverted: whether black and white are swapped.
     """
 
     blank: bool
@@ -52,17 +52,17 @@ class Appearance:
 
 
 def classify(pixels: NDArray[np.floating], layers: Layers | None = None) -> Appearance:
-    """Tell what a picture looks like.
+    """Classify a picture.
 
-    A picture that is not taken for an upright film is turned and inverted in every way, and the way that makes the
-    best film of it tells how it lies. A film seen in a mirror is a film.
+    If a picture does not look like an upright film, all rotations by 90 degrees are tried, with and without inversion.
+    The one that looks most like a film shows how the film is rotated or inverted. A mirrored film counts as a film.
 
     Args:
-        pixels: (H, W) in [0, 1], 1 = white = dense. Of any size from 1 × 1; values beyond are clipped, NaN is black.
+        pixels: (H, W) in [0, 1], 1 = white = dense, any size from 1 × 1. Other values are clipped; NaN counts as black.
         layers: networks to use instead of the app's.
 
     Raises:
-        WeightsError: FRONTAL_CLASSIFIER_DAMAGED where the network's file is missing or damaged.
+        WeightsError: FRONTAL_CLASSIFIER_DAMAGED if the networks' file is missing or damaged.
     """
     thumbnail = reduce(pixels)
     if np.ptp(np.percentile(thumbnail, (1, 99))) < _BLANK_RANGE:
@@ -83,16 +83,21 @@ def classify(pixels: NDArray[np.floating], layers: Layers | None = None) -> Appe
 
 
 def reduce(pixels: NDArray[np.floating]) -> Floats:
-    """The picture stretched to a thumbnail, (SIDE, SIDE) float32 in [0, 1]. `pixels` as for `classify`."""
-    small = cv2.resize(np.ascontiguousarray(pixels, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    """The picture stretched to a thumbnail, (THUMBNAIL_SIDE, THUMBNAIL_SIDE) float32 in [0, 1].
+
+    `pixels` as in `classify`.
+    """
+    small = cv2.resize(
+        np.ascontiguousarray(pixels, np.float32), (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA
+    )
     return np.clip(np.nan_to_num(small, nan=0.0), 0, 1).astype(np.float32)
 
 
 def logits(layers: Layers, thumbnails: Floats) -> Floats:
-    """How much thumbnails (n, SIDE, SIDE) look like an upright film: (n,), from 0 on they are taken for one.
+    """Logits (n,) for thumbnails (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE): from 0 up, a thumbnail counts as an upright film.
 
-    Where 0 lies was set on films that the networks had not learned from: 0.3 % of those are below it. A picture and
-    its mirror image get the same: both are looked at.
+    The zero point was set on films not used for training: 0.3 % of them have a logit below 0. Each logit is the mean
+    of a picture and its mirror image, so both get the same.
     """
     answers = _forward(layers, features(thumbnails)) + _forward(layers, features(thumbnails[:, :, ::-1]))
     return answers / np.float32(2)
@@ -108,20 +113,21 @@ def _forward(layers: Layers, values: Floats) -> Floats:
 
 
 def features(thumbnails: Floats) -> Floats:
-    """Coarse greys and histograms of signed gradients of thumbnails (n, SIDE, SIDE): (n, FEATURES), near [-1, 1].
+    """Features (n, FEATURES), near [-1, 1], of thumbnails (n, THUMBNAIL_SIDE, THUMBNAIL_SIDE).
 
-    The greys are first stretched from the 1st to the 99th percentile: exposure and window do not count. Each cell's
-    histogram is divided by the strength of the gradients around it, as far as they stand out from the picture's.
+    They are coarse greys and histograms of signed gradients. The greys are first stretched from the 1st to the 99th
+    percentile, to remove the effect of exposure and window. Each cell's histogram is divided by the mean gradient
+    strength of the cell and its neighbours, plus a small share of the whole picture's.
     """
     low, high = np.percentile(thumbnails, (1, 99), axis=(1, 2), keepdims=True).astype(np.float32)
     grey = np.clip((thumbnails - low) / np.maximum(high - low, np.float32(1e-6)), 0, 1)
-    coarse = _pooled(grey, _COARSE) / (SIDE // _COARSE) ** 2
+    coarse = _pooled(grey, _COARSE) / (THUMBNAIL_SIDE // _COARSE) ** 2
     down, right = np.zeros_like(grey), np.zeros_like(grey)
     down[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
     right[:, :, 1:-1] = grey[:, :, 2:] - grey[:, :, :-2]
     strength = np.hypot(down, right)
     direction = (np.arctan2(down, right) * np.float32(_DIRECTIONS / (2 * np.pi))) % _DIRECTIONS
-    # Each gradient is shared between the two directions that it lies between.
+    # Each gradient is split between the two nearest directions.
     apart = np.abs(direction[..., None] - np.arange(_DIRECTIONS, dtype=np.float32))
     shares = np.maximum(1 - np.minimum(apart, _DIRECTIONS - apart), 0) * strength[..., None]
     histograms = np.stack([_pooled(shares[..., index], _CELLS) for index in range(_DIRECTIONS)], axis=-1)
@@ -136,7 +142,7 @@ def features(thumbnails: Floats) -> Floats:
 
 
 def _pooled(maps: Floats, cells: int) -> Floats:
-    side = SIDE // cells
+    side = THUMBNAIL_SIDE // cells
     sums: Floats = maps.reshape(-1, cells, side, cells, side).sum((2, 4))
     return sums
 
@@ -158,6 +164,6 @@ def load_layers(path: Path) -> Layers:
         _forward(layers, np.zeros((1, FEATURES), np.float32))
     except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
         raise WeightsError(
-            "FRONTAL_CLASSIFIER_DAMAGED", "The check for chest films is not installed rightly. Install the app anew."
+            "FRONTAL_CLASSIFIER_DAMAGED", "A file of the film check is missing or damaged. Reinstall the app."
         ) from error
     return layers

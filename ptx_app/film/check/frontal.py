@@ -1,25 +1,25 @@
-"""Is it a frontal chest film? Header first, then the picture."""
+"""Is it a frontal chest film? Checks the header first, then the picture."""
 
 from ptx_app.film.check.classifier import classify
 from ptx_app.film.radiograph import FilmNote, Radiograph
 
 _BLANK = FilmNote(
-    "BLANK_PICTURE", "The picture is blank, or nearly so. Export the film again, with a window that shows it."
+    "BLANK_PICTURE", "The picture is blank or nearly blank. Export the film again with a suitable window."
 )
 _NOT_A_CHEST_FILM = FilmNote(
-    "NOT_A_CHEST_FILM", "This does not look like a frontal chest film. The model knows nothing else: open such a film."
+    "NOT_A_CHEST_FILM", "This does not look like a frontal chest film. Open a frontal chest film."
 )
 _INVERTED = FilmNote(
     "INVERTED_FILM",
-    "This film looks inverted: black and white are exchanged. Export it with white bones and open it again.",
+    "This film looks inverted: black and white are swapped. Export it with white bones and open it again.",
 )
 _TURNED = {90: "90 degrees clockwise", 180: "180 degrees", 270: "90 degrees anticlockwise"}
 
 
 def check(radiograph: Radiograph) -> tuple[FilmNote, ...]:
-    """Why this is no frontal chest film that can be judged; empty where it is one.
+    """Why this is not an upright frontal chest film; empty if it is one.
 
-    The header's rejections come first, then those to the picture: BLANK_PICTURE, NOT_A_CHEST_FILM, INVERTED_FILM,
+    The header's rejections come first, then those of the picture: BLANK_PICTURE, NOT_A_CHEST_FILM, INVERTED_FILM,
     TURNED_FILM.
     """
     known = {rejection.code for rejection in radiograph.rejections}
@@ -39,6 +39,6 @@ def _picture_rejections(radiograph: Radiograph) -> list[FilmNote]:
     if appearance.turned:
         by = _TURNED[appearance.turned]
         rejections.append(
-            FilmNote("TURNED_FILM", f"This film looks turned by {by}. Turn it upright and open it again.")
+            FilmNote("TURNED_FILM", f"This film looks rotated by {by}. Rotate it upright and open it again.")
         )
     return rejections

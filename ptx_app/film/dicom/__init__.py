@@ -1,1 +1,1 @@
-"""DICOM files: header, stored pixels, presentation, and whether the header speaks of a frontal chest film."""
+"""DICOM files: header, stored pixels, presentation, and whether the header describes a frontal chest film."""

@@ -1,4 +1,4 @@
-"""How the header says that the pixels are stored, checked for sense and against the limits."""
+"""Reads from the header how the pixels are stored, and checks it for errors and against the limits."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420")
 _BITS_CONTRADICTORY = FilmNote(
     "BITS_CONTRADICTORY",
-    "The header contradicts itself on which bits hold the greys. All bits were read; check that the film looks right.",
+    "The header contradicts itself about the bits per pixel. All bits were read. Check that the film looks right.",
 )
 
 
 @dataclass(frozen=True)
 class StoredForm:
-    """How the pixels are stored; bits per sample, `shift` bits unused below them."""
+    """How the pixels are stored. Bits are per sample; `shift` is the number of unused bits below them."""
 
     rows: int
     columns: int
@@ -32,36 +32,40 @@ class StoredForm:
 
     @property
     def bytes(self) -> int:
-        """Length of one uncompressed picture."""
+        """Bytes of one uncompressed picture."""
         samples = 2 if self.photometric == "YBR_FULL_422" else self.samples
         return self.rows * self.columns * samples * self.bits_allocated // 8
 
 
 def stored_form(dataset: Dataset, limits: Limits) -> tuple[StoredForm, list[FilmNote]]:
-    """Read and check the elements that describe the pixels; what may be left out has its default.
+    """Read and check the elements that describe the pixels. Missing optional elements get their defaults.
 
     Returns:
-        The form, and what was odd about it: BITS_CONTRADICTORY.
+        The form, and a warning if there is one: BITS_CONTRADICTORY.
 
     Raises:
-        FilmError: an element is missing or senseless, or the picture is larger than the limits.
-        NotAFilmError: a picture of a kind that no film is: many frames, too small, one bit, 32 bit.
+        FilmError: an element is missing or invalid, or the picture is larger than the limits.
+        NotAFilmError: the picture cannot be a film: several frames, too small, 1 bit or 32 bit.
     """
     rows, columns = _size(dataset, limits)
     _check_frames(dataset, limits)
     if min(rows, columns) < limits.smallest_side:
-        raise NotAFilmError("TOO_SMALL", f"This picture is {columns} × {rows} px, too small for a chest film.")
+        raise NotAFilmError(
+            "TOO_SMALL", f"This picture is too small: {columns} × {rows} px. Export the film at full size."
+        )
     allocated, photometric = _required(dataset, "BitsAllocated"), code(dataset, "PhotometricInterpretation")
     if not photometric:
         raise _lacking("PhotometricInterpretation")
     samples = integer(dataset, "SamplesPerPixel") or (3 if photometric in _COLOUR else 1)
     if allocated not in (8, 16) or samples not in (1, 3):
         raise NotAFilmError(
-            "PIXEL_FORM", f"This picture has {samples} × {allocated} bits a pixel; a film has 1 × 8 or 1 × 16."
+            "PIXEL_FORM",
+            f"This picture has {samples} × {allocated} bits per pixel, which is not supported. "
+            "Export the film with 8 or 16 bits of grey.",
         )
     if photometric not in _GREY + _COLOUR or (samples == 3 and allocated != 8):
         raise NotAFilmError(
-            "PIXEL_FORM", "This picture's pixels are of a kind that is not read here. Export it in shades of grey."
+            "PIXEL_FORM", "This picture's pixel format is not supported. Export the film in shades of grey."
         )
     if (samples == 1) != (photometric in _GREY):
         raise FilmError("HEADER_INVALID", "This DICOM file's header contradicts itself. Export the film again.")
@@ -73,10 +77,10 @@ def stored_form(dataset: Dataset, limits: Limits) -> tuple[StoredForm, list[Film
 def _size(dataset: Dataset, limits: Limits) -> tuple[int, int]:
     rows, columns = _required(dataset, "Rows"), _required(dataset, "Columns")
     if rows < 1 or columns < 1:
-        raise FilmError("HEADER_INVALID", "This DICOM file's header makes no sense. Export the film again.")
+        raise FilmError("HEADER_INVALID", "This DICOM file's header has an invalid size. Export the film again.")
     if rows * columns > limits.pixels or max(rows, columns) > limits.side:
         raise FilmError(
-            "TOO_LARGE", f"This film states {columns} × {rows} px, more than any detector gives. It was not read."
+            "TOO_LARGE", f"The header states {columns} × {rows} px, which is too large. Export the film smaller."
         )
     return rows, columns
 
@@ -84,13 +88,13 @@ def _size(dataset: Dataset, limits: Limits) -> tuple[int, int]:
 def _check_frames(dataset: Dataset, limits: Limits) -> None:
     frames = integer(dataset, "NumberOfFrames") or 1
     if frames > limits.frames or frames < 0:
-        raise FilmError("TOO_MANY_FRAMES", f"This file states {frames} frames. It was not read.")
+        raise FilmError("TOO_MANY_FRAMES", f"The header states {frames} frames. Export the film as a single picture.")
     if frames > 1:
-        raise NotAFilmError("MULTI_FRAME", f"This file holds {frames} frames; a chest film has one.")
+        raise NotAFilmError("MULTI_FRAME", f"This file contains {frames} frames. Choose a file with a single film.")
 
 
 def _bits(dataset: Dataset, allocated: int) -> tuple[int, int, list[FilmNote]]:
-    """BitsStored, how far above the lowest bit they lie, and what was odd about either."""
+    """BitsStored, the number of unused bits below them, and warnings."""
     stored, high = integer(dataset, "BitsStored"), integer(dataset, "HighBit")
     if stored is None:
         return allocated, 0, []
@@ -108,4 +112,4 @@ def _required(dataset: Dataset, keyword: str) -> int:
 
 
 def _lacking(keyword: str) -> FilmError:
-    return FilmError("HEADER_INCOMPLETE", f"This DICOM file's header lacks {keyword}. Export the film again.")
+    return FilmError("HEADER_INCOMPLETE", f"This DICOM file's header has no {keyword}. Export the film again.")

@@ -1,6 +1,6 @@
-"""The few elements of a DICOM header that the reader needs, and how their values are asked for.
+"""The few DICOM header elements that the reader needs, and access to their values.
 
-Only elements on the list below are ever parsed: names, identifiers, dates and private elements never leave the bytes.
+Only elements on the list below are parsed. Names, identifiers, dates and private elements are never read.
 """
 
 import math
@@ -52,7 +52,7 @@ _KEYWORDS = [
     "WindowWidth",
     "VOILUTFunction",
     "PresentationLUTShape",
-    # which part of the picture is to be shown
+    # which part of the picture to show
     "ShutterShape",
     "ShutterLeftVerticalEdge",
     "ShutterRightVerticalEdge",
@@ -74,12 +74,12 @@ _TEXT_VRS = frozenset({"AS", "CS", "DS", "IS", "LO", "SH", "UI"})
 
 
 def texts(dataset: Dataset, keyword: str) -> list[str]:
-    """Values of an element as stripped texts; empty where it is missing or unreadable."""
+    """Values of an element as stripped texts; empty if it is missing or unreadable."""
     try:
         value = dataset.get(keyword)
     except MemoryError:
         raise
-    except Exception:  # one damaged value makes pydicom raise for the whole list
+    except Exception:  # pydicom raises for the whole list if one value is damaged
         return _raw_texts(dataset, keyword)
     if value is None or isinstance(value, bytes):
         return []
@@ -97,17 +97,17 @@ def _raw_texts(dataset: Dataset, keyword: str) -> list[str]:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """First value of an element as text, or an empty one."""
+    """First value of an element as text, or "" if there is none."""
     return next(iter(texts(dataset, keyword)), "")
 
 
 def code(dataset: Dataset, keyword: str) -> str:
-    """First value of a coded string in upper case, or an empty one."""
+    """First value of a coded string in upper case, or "" if there is none."""
     return text(dataset, keyword).upper()
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float | None]:
-    """Values of an element as finite numbers, each in its place; None where one is no number."""
+    """Values of an element as finite numbers, in order; None for each value that is not a number."""
     return [_finite(t) for t in texts(dataset, keyword)]
 
 
@@ -120,11 +120,11 @@ def _finite(said: str) -> float | None:
 
 
 def number(dataset: Dataset, keyword: str) -> float | None:
-    """First value of an element as a finite number."""
+    """First value of an element as a finite number, or None."""
     return next(iter(numbers(dataset, keyword)), None)
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """First value of an element as a whole number; None beyond 32 bits, as errors repeat it and must stay short."""
+    """First value of an element as a whole number, or None. None beyond 2**32, to keep error messages short."""
     value = number(dataset, keyword)
     return int(value) if value is not None and value.is_integer() and abs(value) <= 2**32 else None

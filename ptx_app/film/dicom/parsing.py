@@ -1,4 +1,4 @@
-"""From the bytes of a DICOM file to the listed elements and the pixels' bytes, however the file ends."""
+"""Parses a DICOM file into the listed elements and the bytes of the pixels, even if the file is cut short."""
 
 import struct
 import zlib
@@ -24,15 +24,15 @@ ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 
 @dataclass(frozen=True)
 class Parsed:
-    """What was read of a file.
+    """The parsed parts of a file.
 
     Attributes:
         dataset: the listed elements that were found.
         syntax: transfer syntax of the pixels.
-        pixels: the bytes of the pixel data element, empty where there is none: as they are, or items from the offset
-            table on where `encapsulated`.
-        encapsulated: the pixel data element has no length of its own, as only compressed pictures do.
-        whole: the file did not end before the pixel data element did.
+        pixels: the bytes of the pixel data element, empty if there is none. If `encapsulated`, these are its items,
+            the offset table first.
+        encapsulated: the pixel data element has an undefined length, as compressed pictures have.
+        whole: the file is not cut short, up to the end of the pixel data element.
     """
 
     dataset: Dataset
@@ -43,12 +43,12 @@ class Parsed:
 
 
 def has_mark(data: bytes) -> bool:
-    """Whether the file carries the DICM mark behind a preamble."""
+    """Whether the file has the DICM mark after a preamble."""
     return data[_MARK_AT:_META_AT] == b"DICM"
 
 
 def is_bare(data: bytes) -> bool:
-    """Whether the file plausibly is DICOM without a preamble: it starts with an element of group 2 or 8."""
+    """Whether the file looks like DICOM without a preamble: it starts with an element of group 2 or 8."""
     if len(data) < 16 or data[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
         return False
     big = data[:2] == b"\x00\x08"
@@ -59,21 +59,21 @@ def is_bare(data: bytes) -> bool:
 
 
 def damaged() -> FilmError:
-    """The error for a file that claims to be DICOM and is not."""
+    """The error for a DICOM file that cannot be parsed."""
     return FilmError("DICOM_BROKEN", "This DICOM file is damaged and cannot be read. Export the film again.")
 
 
 def cut_short() -> FilmError:
-    """The error for a file that ends before its picture does."""
-    return FilmError("TRUNCATED", "This file is cut short. Copy or export it again.")
+    """The error for a file that is cut short within its picture."""
+    return FilmError("TRUNCATED", "This file is incomplete. Copy or export the film again.")
 
 
 def parse(data: bytes, limits: Limits) -> Parsed:
-    """Parse the listed elements up to the pixels, and no further. What was read before a file's end is kept.
+    """Parse the listed elements up to and including the pixels. If the file is cut short, the elements found are kept.
 
     Raises:
         FilmError: larger than the limits once inflated.
-        Exception: whatever pydicom raises on a damaged file; elements raise it when they are asked for, too.
+        Exception: any error of pydicom on a damaged file. Access to an element later can raise one too.
     """
     if not has_mark(data) and data[:2] == b"\x00\x08":
         return _parse(data, ExplicitVRBigEndian, True)
@@ -92,7 +92,7 @@ def parse(data: bytes, limits: Limits) -> Parsed:
 
 def _parse(data: bytes, syntax: UID, whole: bool) -> Parsed:
     little = syntax != ExplicitVRBigEndian
-    # Some writers use the other kind of VR than they state.
+    # Some writers state explicit VR and write implicit VR, or the reverse.
     implicit = syntax == ImplicitVRLittleEndian if len(data) < 6 else not all(0x40 < byte < 0x5B for byte in data[4:6])
     stream, elements = BytesIO(data), dict[BaseTag, RawDataElement | DataElement]()
     pixels_at, length = len(data), 0
@@ -108,7 +108,7 @@ def _parse(data: bytes, syntax: UID, whole: bool) -> Parsed:
         for element in data_element_generator(stream, implicit, little, stop_when=at_pixels, specific_tags=ELEMENTS):
             elements[element.tag] = element
             whole = whole and not _short(element)
-    except (EOFError, OSError, struct.error):  # where an element is longer than what is left of the file
+    except (EOFError, OSError, struct.error):  # an element is longer than the rest of the file
         whole = False
     dataset = Dataset(elements)
     dataset.set_original_encoding(implicit, little)
@@ -122,19 +122,19 @@ def _parse(data: bytes, syntax: UID, whole: bool) -> Parsed:
 
 
 def _short(element: RawDataElement | DataElement) -> bool:
-    """Whether the file ended within this element's value."""
+    """Whether the file ended inside this element's value."""
     return isinstance(element, RawDataElement) and 0 < len(element.value or b"") < element.length < _UNDEFINED
 
 
 def _items_end(data: bytes, at: int) -> tuple[int, bool]:
-    """Where the items from `at` on end, and whether what marks their end is there."""
+    """Where the items that start at `at` end, and whether their end marker is there."""
     while data[at : at + 4] == ITEM:
         at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
     return min(at, len(data)), data[at : at + 4] == _SEQUENCE_END
 
 
 def fragments(pixels: bytes) -> bytes:
-    """What the items of encapsulated pixels hold, joined, without the offset table that comes first."""
+    """The joined contents of the items of encapsulated pixels, without the offset table at their start."""
     joined, at = [], 8 + int.from_bytes(pixels[4:8], "little")
     while pixels[at : at + 4] == ITEM:
         end = at + 8 + int.from_bytes(pixels[at + 4 : at + 8], "little")
@@ -144,11 +144,11 @@ def fragments(pixels: bytes) -> bytes:
 
 
 def _inflate(deflated: bytes, limit: int) -> tuple[bytes, bool]:
-    """The unpacked bytes, and whether they are all there."""
+    """The unpacked bytes, and whether they are complete."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     inflated = inflater.decompress(deflated, limit)
     if inflater.unconsumed_tail:
         raise FilmError(
-            "TOO_LARGE", f"This DICOM file unpacks to more than {limit >> 20} MB, which no film does. It was not read."
+            "TOO_LARGE", f"This DICOM file unpacks to more than {limit >> 20} MB. Export the film as a smaller file."
         )
     return inflated, inflater.eof

@@ -1,4 +1,4 @@
-"""What a DICOM header says of how its stored values are to be shown."""
+"""Reads from the DICOM header how stored values should be shown."""
 
 from typing import Literal
 
@@ -18,26 +18,26 @@ _VOI_LUT_IGNORED = FilmNote(
     "VOI_LUT_IGNORED", "The header's VOI LUT is damaged. The film is shown over its own range of greys."
 )
 _VOI_LUT_SHORT = FilmNote(
-    "VOI_LUT_SHORT", "The header's VOI LUT ends before it should. What is missing is shown as its last grey."
+    "VOI_LUT_SHORT", "The header's VOI LUT is incomplete. Values after its end are shown with its last grey."
 )
-_RESCALE_IGNORED = FilmNote("RESCALE_IGNORED", "The header's rescale slope makes no sense and was left out.")
+_RESCALE_IGNORED = FilmNote("RESCALE_IGNORED", "The header's rescale values are invalid and were ignored.")
 _MOST_MISSING = 0.1  # share of a LUT's entries
-# No unit of a film spans more; beyond, floating point no longer tells one stored value from the next.
+# Real films stay far within these bounds. Beyond them, floating point can no longer separate neighbouring values.
 _LARGEST, _SMALLEST = 1e9, 1e-9
 _POLARITY_UNCLEAR = FilmNote(
     "POLARITY_UNCLEAR",
-    "The header contradicts itself on whether low values are black or white. Check that bones are white.",
+    "The header contradicts itself about whether low values are black or white. Check that bones are white.",
 )
 
 
 def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[FilmNote]]:
-    """Collect everything that turns stored values into shades.
+    """Collect everything that turns stored values into shades, and warnings.
 
     Raises:
-        FilmError: a modality LUT that cannot be read; without it the values have no meaning.
+        FilmError: the modality LUT cannot be read; without it the values have no meaning.
     """
     warnings: list[FilmNote] = []
-    # Colour was turned into 8-bit grey already; no LUT of a grey picture applies to it.
+    # Colour is already converted to 8-bit grey. LUTs for grey pictures do not apply to it.
     if form.photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return GreyScale(bits_stored=8), warnings
 
@@ -63,7 +63,7 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Film
 
     inverted = form.photometric == "MONOCHROME1"
     shape = code(dataset, "PresentationLUTShape")
-    # The shape repeats what the photometric interpretation says (PS3.3 C.8.11.3.1.2); it does not turn the film again.
+    # The shape repeats the photometric interpretation (PS3.3 C.8.11.3.1.2). It does not invert the film a second time.
     if shape in ("IDENTITY", "INVERSE") and inverted != (shape == "INVERSE"):
         warnings.append(_POLARITY_UNCLEAR)
     scale = GreyScale(
@@ -82,7 +82,7 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Film
 
 
 def _rescale(dataset: Dataset, form: StoredForm) -> tuple[float, float] | None:
-    """Slope and intercept, 1 and 0 where not stated; None where they make no sense."""
+    """Slope and intercept, by default 1 and 0; None if they are invalid."""
     slope, intercept = number(dataset, "RescaleSlope"), number(dataset, "RescaleIntercept")
     unreadable = (slope is None and text(dataset, "RescaleSlope")) or (
         intercept is None and text(dataset, "RescaleIntercept")
@@ -95,7 +95,7 @@ def _rescale(dataset: Dataset, form: StoredForm) -> tuple[float, float] | None:
 
 
 def _window(dataset: Dataset) -> Window | None:
-    """The first of the header's windows that can be used; each of several is an alternative."""
+    """The first usable window of the header. If there are several, they are alternatives."""
     pairs = zip(numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth"), strict=False)
     usable = (
         (centre, width)
@@ -110,13 +110,13 @@ def _window(dataset: Dataset) -> Window | None:
 
 
 def _lut(dataset: Dataset, keyword: str, signed: bool) -> Lut | None:
-    """First item of a LUT sequence (PS3.3 C.11.1.1.1) that can be used, or None."""
+    """First usable item of a LUT sequence (PS3.3 C.11.1.1.1), or None."""
     for index in range(_length(dataset, keyword)):
         try:
             lut = _lut_of(dataset[keyword].value[index], signed)
         except (MemoryError, RecursionError):
             raise
-        except Exception:  # a damaged header raises whatever it likes
+        except Exception:  # a damaged header can raise any error
             lut = None
         if lut is not None:
             return lut
@@ -127,7 +127,7 @@ def _lut_of(item: Dataset, signed: bool) -> Lut | None:
     count, first, bits = _words(item, "LUTDescriptor")
     count = count or 65536
     data = item["LUTData"].value
-    # Entries of 8 bits may be packed, one a byte; a table of more bits that is too short has entries missing.
+    # 8-bit entries may be packed, one per byte. If a table of more bits is too short, entries are missing.
     if isinstance(data, bytes) and bits <= 8 and len(data) <= count + 1:
         entries = np.frombuffer(data, np.uint8)[:count].astype(np.uint16)
     else:
@@ -140,7 +140,7 @@ def _lut_of(item: Dataset, signed: bool) -> Lut | None:
 
 
 def _words(dataset: Dataset, keyword: str) -> list[int]:
-    """Values of a 16-bit element as unsigned, whatever the header calls them: US, SS, OW or undecided."""
+    """Values of a 16-bit element as unsigned numbers, whether its VR is US, SS, OW or ambiguous."""
     value = dataset[keyword].value
     if isinstance(value, bytes):
         order = "<" if dataset.original_encoding[1] else ">"

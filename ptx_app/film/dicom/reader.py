@@ -1,4 +1,4 @@
-"""A DICOM file as a film: header, pixels, shades, and what the header says of it."""
+"""Reads a DICOM file as a film: header, pixels, shades, warnings and rejections."""
 
 from dataclasses import replace
 
@@ -10,28 +10,26 @@ from ptx_app.film.dicom.shutter import hidden_by_shutter
 from ptx_app.film.dicom.stored_pixels import decode
 from ptx_app.film.dicom.suitability import class_name, header_rejections, header_warnings, is_film_class, view_of
 from ptx_app.film.dicom.tags import shown_tags, spacing_of, syntax_in_words
-from ptx_app.film.grey import show
+from ptx_app.film.grey import shades_of
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import FilmNote, Radiograph
 
 _FOREIGN_PREAMBLE = FilmNote(
     "FOREIGN_PREAMBLE",
-    "This file can also be opened as a program or an archive. It was read as DICOM; do not start or unpack it.",
+    "This DICOM file can also be run as a program or unpacked as an archive. Open it only in DICOM viewers.",
 )
-_CUT_SHORT = FilmNote(
-    "CUT_SHORT", "This file ends before it should. The picture in it is whole, or so it seems: check that it is."
-)
+_CUT_SHORT = FilmNote("CUT_SHORT", "This file ends too early, but its picture seems to be complete. Check that it is.")
 _DANGEROUS_STARTS = (b"MZ", b"PK", b"\x7fELF", b"#!", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"%PDF", b"<", b"Rar!")
 
 
 def read_dicom(data: bytes, limits: Limits) -> Radiograph:
     """Read a DICOM file as a film.
 
-    A single-frame picture that the header calls something else is read too, with rejections.
+    If the header describes a single picture that is not a chest film, it is read too, with rejections.
 
     Raises:
-        NotAFilmError: no picture within, or many, or one that no film could be.
-        FilmError: broken, cut short, or larger than the limits.
+        NotAFilmError: it contains no picture, several, or one that cannot be a film.
+        FilmError: damaged, cut short, or larger than the limits.
     """
     try:
         return _read(data, limits)
@@ -39,9 +37,9 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
         raise
     except RecursionError:
         raise FilmError(
-            "DICOM_NESTED_TOO_DEEP", "This DICOM file is nested too deep to be a film. Export the film again."
+            "DICOM_NESTED_TOO_DEEP", "This DICOM file's header is nested too deeply. Export the film again."
         ) from None
-    except Exception:  # a damaged file makes pydicom raise whatever it likes, when it is parsed or when it is asked
+    except Exception:  # pydicom can raise any error on a damaged file, when parsing it or when reading a value
         raise damaged() from None
 
 
@@ -53,7 +51,9 @@ def _read(data: bytes, limits: Limits) -> Radiograph:
     if not parsed.pixels and not parsed.whole:
         raise cut_short()
     if not parsed.pixels and not is_film_class(dataset):
-        raise NotAFilmError("NO_PICTURE", f"This DICOM file holds no film: it is a {class_name(dataset)}.")
+        raise NotAFilmError(
+            "NO_PICTURE", f"This DICOM file contains no picture (type: {class_name(dataset)}). Choose a chest film."
+        )
     try:
         film = _film(parsed, limits)
     except FilmError as error:
@@ -70,7 +70,7 @@ def _film(parsed: Parsed, limits: Limits) -> Radiograph:
     form, form_warnings = stored_form(dataset, limits)
     decoded = decode(parsed, form)
     scale, scale_warnings = grey_scale(dataset, form)
-    picture, grey_warnings = show(decoded.pixels, scale, hidden_by_shutter(dataset, form.rows, form.columns))
+    picture, grey_warnings = shades_of(decoded.pixels, scale, hidden_by_shutter(dataset, form.rows, form.columns))
     view, spacing = view_of(dataset), spacing_of(dataset, form)
     warnings = [*header_warnings(dataset), *form_warnings, *decoded.warnings, *scale_warnings, *grey_warnings]
     return Radiograph(

@@ -1,4 +1,4 @@
-"""The display shutter: which part of the picture the header wants to be shown (PS3.3 C.7.6.11)."""
+"""The display shutter: the part of the picture that the header wants to show (PS3.3 C.7.6.11)."""
 
 import cv2
 import numpy as np
@@ -7,11 +7,11 @@ from pydicom.dataset import Dataset
 
 from ptx_app.film.dicom.header import integer, numbers, texts
 
-_LEAST_OPEN = 0.05  # share of the picture; a shutter that hides more is a mistake
+_LEAST_OPEN = 0.05  # share of the picture; a shutter with a smaller opening is taken for an error
 
 
 def hidden_by_shutter(dataset: Dataset, rows: int, columns: int) -> NDArray[np.bool_] | None:
-    """(rows, columns), True where no shutter of the header is open; None where there is none that makes sense."""
+    """(rows, columns), True for pixels that the header's shutters hide; None if there is no valid shutter."""
     opened = np.ones((rows, columns), np.uint8)
     for shape in (word.upper() for word in texts(dataset, "ShutterShape")):
         if shape in _SHAPES:
@@ -29,7 +29,10 @@ def _rectangle(dataset: Dataset, rows: int, columns: int) -> NDArray[np.uint8]:
 
 
 def _edges(dataset: Dataset, first: str, last: str, lines: int) -> tuple[int, int]:
-    """Where the open lines begin and end. The edges count from 1 and lie on the shutter, but for the picture's own."""
+    """First open line, and the line after the last open one.
+
+    The header counts from 1, and its edges are part of the shutter, except at the picture's own edges.
+    """
     begin, end = integer(dataset, first), integer(dataset, last)
     return (
         0 if begin is None or begin <= 1 else begin,
@@ -50,7 +53,9 @@ def _polygon(dataset: Dataset, rows: int, columns: int) -> NDArray[np.uint8]:
     values = numbers(dataset, "VerticesOfThePolygonalShutter")
     if len(values) < 6 or len(values) % 2 or None in values:
         return np.ones((rows, columns), np.uint8)
-    points = np.asarray(values, np.float64).reshape(-1, 2)[:, ::-1] - 1  # row before column, from 1 on
+    points = (
+        np.asarray(values, np.float64).reshape(-1, 2)[:, ::-1] - 1
+    )  # the header has row before column, counted from 1
     opened = np.zeros((rows, columns), np.uint8)
     cv2.fillPoly(opened, [np.clip(points, -32768, 32767).astype(np.int32)], 1)
     return opened

@@ -1,4 +1,4 @@
-"""From the pixels' bytes to the stored pixel values, everything checked before anything is decoded."""
+"""Decodes the bytes of the pixels into stored values. Everything is checked before decoding."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from ptx_app.film.radiograph import FilmNote
 _Coding = Literal["JPEG", "JPEG-LS", "JPEG 2000", "RLE"]
 _CODINGS: dict[str, _Coding] = {
     uid.RLELossless: "RLE",
-    # 4.53 and 4.55 are retired: spectral selection and full progression
+    # 4.53 (spectral selection) and 4.55 (full progression) are retired
     **dict.fromkeys((f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 53, 55, 57, 70)), "JPEG"),
     **dict.fromkeys(uid.JPEGLSTransferSyntaxes, "JPEG-LS"),
     **dict.fromkeys((uid.JPEG2000Lossless, uid.JPEG2000), "JPEG 2000"),
@@ -35,20 +35,20 @@ _UNCOMPRESSED = frozenset(
         uid.DeflatedExplicitVRLittleEndian,
     }
 )
-# pydicom would else shift out the bits above BitsStored, and by the wrong way where HighBit lies elsewhere.
+# Otherwise pydicom would shift out the bits above BitsStored, and wrongly so if HighBit is not BitsStored - 1.
 _AS_STORED: dict[str, Any] = {"raw": True, "index": 0, "correct_unused_bits": False}
 
 _SYNTAX_WRONG = FilmNote(
-    "SYNTAX_WRONG", "The header names another compression than the picture has. The picture was read as it is."
+    "SYNTAX_WRONG", "The header names the wrong compression. The picture's actual compression was used."
 )
 _SAMPLES_WRONG = FilmNote(
     "SAMPLES_WRONG",
-    "The header and the picture within differ on the number of colours. The picture was read as it is.",
+    "The header and the picture disagree about whether it is in colour. The picture's own data were used.",
 )
 _SIGN_WRONG = FilmNote(
     "SIGN_WRONG",
-    "The header and the picture within differ on whether values may lie below 0. The header was followed; check that "
-    "the film looks right.",
+    "The header and the picture disagree about whether values can be negative. The header was used. Check that the "
+    "film looks right.",
 )
 
 
@@ -57,10 +57,10 @@ class Decoded:
     """The one frame.
 
     Attributes:
-        pixels: (H, W) uint8 or uint16 as stored: signed values in two's complement, bits above BitsStored untouched.
-            Colour comes as 8-bit grey: YBR's luminance, else weighted as ITU-R BT.601 does.
-        coloured: whether the picture had colours, not merely three samples of one grey.
-        warnings: where picture and header differ and the picture was read all the same: SYNTAX_WRONG, SAMPLES_WRONG,
+        pixels: (H, W) uint8 or uint16 as stored: signed values in two's complement, bits above BitsStored unchanged.
+            Colour is converted to 8-bit grey: YBR's luminance, else ITU-R BT.601.
+        coloured: whether the picture was in colour, not just three equal samples per pixel.
+        warnings: differences between header and picture that did not prevent reading: SYNTAX_WRONG, SAMPLES_WRONG,
             SIGN_WRONG.
     """
 
@@ -73,15 +73,15 @@ def decode(parsed: Parsed, form: StoredForm) -> Decoded:
     """Decode the one frame.
 
     Raises:
-        FilmError: cut short, damaged, not what the header says, or in an unknown transfer syntax.
+        FilmError: cut short, damaged, different from the header, or in an unknown transfer syntax.
     """
     if parsed.syntax not in _UNCOMPRESSED and parsed.syntax not in _CODINGS:
         raise FilmError(
             "TRANSFER_SYNTAX_UNKNOWN",
-            "This DICOM file is packed in a way that is not read here. Export it uncompressed.",
+            "This DICOM file's compression is not supported. Export the film uncompressed.",
         )
     if not parsed.pixels:
-        raise FilmError("NO_PIXELS", "This DICOM file is cut short or holds a header alone. Export the film again.")
+        raise FilmError("NO_PIXELS", "This DICOM file contains no picture. Export the film again.")
     items = parsed.encapsulated or (parsed.pixels.startswith(ITEM) and len(parsed.pixels) < form.bytes)
     plain = parsed.syntax in _UNCOMPRESSED and not items
     warnings: list[FilmNote] = []
@@ -90,7 +90,7 @@ def decode(parsed: Parsed, form: StoredForm) -> Decoded:
             pixels = _decode_plain(parsed, form)
         else:
             pixels, warnings = _decode_items(parsed, form)
-        # The other decoders turn YBR into RGB.
+        # The other decoders convert YBR to RGB.
         as_stored = plain or parsed.syntax == uid.RLELossless
         return Decoded(*_as_grey(pixels, parsed.dataset, form, as_stored), warnings)
     except (FilmError, MemoryError):
@@ -106,7 +106,7 @@ def _decode_plain(parsed: Parsed, form: StoredForm) -> NDArray[Any]:
 
 
 def _by_pydicom(parsed: Parsed, form: StoredForm, pixels: bytes) -> NDArray[Any]:
-    """Hands on what was made of the header, defaults with it: pydicom wants each element to be there."""
+    """Decode with pydicom. It requires every element to be present, so the checked values and defaults are set."""
     dataset = Dataset(parsed.dataset)
     dataset.set_original_encoding(*parsed.dataset.original_encoding)
     dataset.SamplesPerPixel, dataset.NumberOfFrames = form.samples, 1
@@ -125,11 +125,11 @@ def _decode_items(parsed: Parsed, form: StoredForm) -> tuple[NDArray[Any], list[
     coding = _coding(stream) or stated
     warnings = [] if coding == stated else [_SYNTAX_WRONG]
     if coding == "RLE":
-        # A run of two bytes stands for up to 128, a literal run adds one byte to 128: longer than this is no picture.
+        # RLE at most doubles the size of a picture. A longer stream is not valid.
         if len(stream) > form.bytes * 2 + 64:
             raise broken()
         return _by_pydicom(parsed, form, parsed.pixels), warnings
-    import imagecodecs  # heavy, and most films do not need it
+    import imagecodecs  # slow to import, and most films do not need it
 
     pixels: NDArray[Any]
     if coding == "JPEG":
@@ -149,28 +149,27 @@ def _decode_items(parsed: Parsed, form: StoredForm) -> tuple[NDArray[Any], list[
 
 
 def _coding(stream: bytes) -> _Coding | None:
-    """What the stream itself is, by its first bytes; RLE cannot be told."""
+    """The stream's coding by its first bytes, or None. RLE cannot be recognised."""
     if stream.startswith(b"\xff\xd8\xff"):
         return "JPEG-LS" if b"\xff\xf7\x00" in stream[:4096] else "JPEG"
     return "JPEG 2000" if stream.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")) else None
 
 
 def _compare(facts: StreamFacts, form: StoredForm) -> list[FilmNote]:
-    """What the stream and the header differ on and may; raise where the header cannot be of this picture."""
+    """Warnings where stream and header differ. Raises FilmError if the header cannot belong to this picture."""
     if (facts.rows, facts.columns) != (form.rows, form.columns):
         raise FilmError(
             "HEADER_CONTRADICTS_PIXELS",
-            f"The header states {form.columns} × {form.rows} px, the picture within has "
-            f"{facts.columns} × {facts.rows}. Export the film again.",
+            f"The header states {form.columns} × {form.rows} px, but the picture has "
+            f"{facts.columns} × {facts.rows} px. Export the film again.",
         )
     if facts.bits > form.bits_allocated:
         raise FilmError(
             "HEADER_CONTRADICTS_PIXELS",
-            f"The header states {form.bits_allocated} bits, the picture within has {facts.bits}. "
-            "Export the film again.",
+            f"The header states {form.bits_allocated} bits, but the picture has {facts.bits}. Export the film again.",
         )
     warnings = [] if facts.samples == form.samples else [_SAMPLES_WRONG]
-    # The bits are the same either way; they mean what the header says, as other readers have it.
+    # The bits are the same either way. The header decides their meaning, as in other readers.
     return warnings if facts.signed in (None, form.signed) else [*warnings, _SIGN_WRONG]
 
 
@@ -182,7 +181,7 @@ def _as_grey(
         raise broken()
     if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > size:
         raise broken()
-    # A narrow signed stream is widened with its sign before its bits are looked at as they are.
+    # Narrow signed values are sign-extended before they are viewed as unsigned.
     stored = np.ascontiguousarray(pixels, dtype=f"={pixels.dtype.kind}{size}").view(f"=u{size}")
     if form.photometric == "PALETTE COLOR":
         stored = apply_color_lut(stored, dataset)

@@ -1,4 +1,4 @@
-"""Whether a DICOM header speaks of a frontal chest film, and what else in it the reader of the film should know."""
+"""Does a DICOM header describe a frontal chest film, and what else in it should the user know?"""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from pydicom.uid import UID
 from ptx_app.film.dicom.header import code, text, texts
 from ptx_app.film.radiograph import FilmNote, View
 
-# DR is no term of the standard, yet written by many.
+# DR is not a term of the standard, but many devices write it.
 FILM_MODALITIES = ("CR", "DX", "RG", "DR")
 _MODALITIES = {
     "BMD": "bone densitometry",
@@ -53,9 +53,9 @@ _FILM_CLASSES = frozenset(
         "1.2.840.10008.5.1.4.1.1.7.3",  # multi-frame secondary capture, 16 bit
     }
 )
-# What begins the chest's name in the languages that body parts come in, whatever it is run together with.
+# Parts of words for "chest" in the languages used for body parts. They are found inside compound words too.
 _CHEST = re.compile("CHEST|THORAX|TORAX|TORACE|TORAKS|LUNG|PULMO|POUMON|PULMAO|PULMON|CXR|胸|肺")
-# Defined terms of PS3.16 annex L that films are taken of; anything else is not repeated, for it may be free text.
+# Defined terms of PS3.16 annex L for parts that are X-rayed. Other words are not shown, as they may be free text.
 _BODY_PARTS = frozenset(
     {
         "ABDOMEN", "ANKLE", "ARM", "BREAST", "CLAVICLE", "COCCYX", "CSPINE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER",
@@ -69,7 +69,7 @@ _FRONTAL = {
     View.AP: re.compile("ANTEROPOSTERIOR|AP(CHEST|ERECT|UPRIGHT|SUPINE|SEMI\\w*|SITTING|PORT\\w*)?"),
 }
 _LATERAL = re.compile("LL|RL|[LR]?LAT(ERAL\\w*)?|PROFIL\\w*")
-# Oblique, decubitus, of the breast or the apex, across the table: whatever else the view says.
+# Oblique, decubitus, mammographic, apical, cross-table and other special views. They override any frontal view named.
 _NOT_FRONTAL = re.compile(
     "[LR]LO|[LR][AP]O|OBL\\w*|[LR]LD\\w*|\\w*DECUB\\w*|CC|MLO|AXIAL|APICAL|LORDO\\w*|SWIM\\w*|X?TABLE|CROSS\\w*|TANG\\w*"
 )
@@ -86,54 +86,52 @@ _VIEW_CODES = {
     "399067008": View.LATERAL,
 }
 
-_LATERAL_VIEW = FilmNote("LATERAL_VIEW", "The header says that this is a lateral film. Only frontal films are read.")
+_LATERAL_VIEW = FilmNote("LATERAL_VIEW", "The header says that this is a lateral film. Open a frontal film.")
 _NOT_FRONTAL_VIEW = FilmNote(
-    "NOT_FRONTAL_VIEW", "The header names an oblique, decubitus or other special view. Only frontal films are read."
+    "NOT_FRONTAL_VIEW", "The header names an oblique, decubitus or other special view. Open a frontal film."
 )
 _VIEW_UNKNOWN = FilmNote("VIEW_UNKNOWN", "The header does not say whether the film is frontal. Check that it is.")
-_MODALITY_UNKNOWN = FilmNote(
-    "MODALITY_UNKNOWN", "The header names no modality that is known here. Check that this is a radiograph."
-)
+_MODALITY_UNKNOWN = FilmNote("MODALITY_UNKNOWN", "The header names no known modality. Check that this is a radiograph.")
 _BODY_PART_UNKNOWN = FilmNote(
     "BODY_PART_UNKNOWN",
-    "The header names a part of the body by a word that is not known here. Check that this is a chest film.",
+    "The header names an unknown body part. Check that this is a chest film.",
 )
 _BURNED_IN = FilmNote(
     "BURNED_IN_ANNOTATION",
-    "The header says that text is burned into this picture. It may say who the patient is: look first.",
+    "The header says that text is burned into this picture. Check that it does not identify the patient.",
 )
 _SECONDARY_CAPTURE = FilmNote(
     "SECONDARY_CAPTURE",
-    "The header calls this picture a scan, drawing or video copy of a film. Read the result with care.",
+    "The header says that this picture is a scan, drawing or video capture. Interpret the result with care.",
 )
 _UNPROCESSED = FilmNote(
-    "UNPROCESSED", "The header says that this is the detector's raw picture. The model knows processed films only."
+    "UNPROCESSED", "The header says that this is an unprocessed detector image. Export the processed film if possible."
 )
 _MIRRORED = FilmNote(
     "MIRRORED",
-    "The header says that the patient's left is at the left of the picture, so this film is mirrored and the sides "
-    "named would be exchanged. Turn it over and open it again.",
+    "The header says that this film is mirrored: the patient's left is on the left of the picture. Left and right "
+    "would be swapped in the result. Flip the film and open it again.",
 )
-_TURNED = FilmNote("TURNED", "The header says that the patient does not stand upright in this picture.")
-_COLOUR = FilmNote("COLOUR_PICTURE", "This is a colour picture. A chest film has shades of grey.")
+_TURNED = FilmNote("TURNED", "The header says that the patient is not upright in this picture. Check its orientation.")
+_COLOUR = FilmNote("COLOUR_PICTURE", "This picture is in colour. Export the film in shades of grey.")
 
 
 def class_name(dataset: Dataset) -> str:
-    """The SOP class as the standard names it, without its last word; a general name for one it does not know."""
+    """The standard's name of the SOP class without "Storage", or "unknown"."""
     uid = UID(text(dataset, "SOPClassUID"))
     name = uid.name if uid and uid.name != uid and not uid.is_private else ""
-    return name.removesuffix(" Storage") or "file of an unknown kind"
+    return name.removesuffix(" Storage") or "unknown"
 
 
 def is_film_class(dataset: Dataset) -> bool:
-    """Whether the SOP class is one that chest films come in; a missing one is given the benefit of the doubt."""
+    """Whether chest films can have this SOP class. A missing class is accepted."""
     return text(dataset, "SOPClassUID") in _FILM_CLASSES or not text(dataset, "SOPClassUID")
 
 
 def view_of(dataset: Dataset) -> View:
-    """View position; some collections (NIH ChestX-ray14) write it into the patient position.
+    """View position. Some collections (NIH ChestX-ray14) write it into the patient position.
 
-    UNKNOWN where the words say nothing, or both frontal and lateral.
+    UNKNOWN if no view is named, or several.
     """
     for keyword in ("ViewPosition", "PatientPosition"):
         if view := _view_in(text(dataset, keyword)):
@@ -152,7 +150,7 @@ def view_of(dataset: Dataset) -> View:
 
 
 def _view_in(said: str) -> View | None:
-    """The view that words name, or None where they name none."""
+    """The view that a text names, UNKNOWN if it names several, or None if it names none."""
     words = _words(said)
     named = [view for view, pattern in _FRONTAL.items() if any(pattern.fullmatch(word) for word in words)]
     if any(_LATERAL.fullmatch(word) for word in words):
@@ -161,27 +159,30 @@ def _view_in(said: str) -> View | None:
 
 
 def _words(said: str) -> list[str]:
-    """The words of a text in upper case, without accents; what a hyphen joins is one word."""
+    """The words of a text in upper case, without accents. Hyphenated words are joined into one."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", said.upper()) if not unicodedata.combining(c))
     return re.findall(r"[^\W\d_]+", plain.replace("-", ""))
 
 
 def header_rejections(dataset: Dataset, *, coloured: bool) -> list[FilmNote]:
-    """Why the header says that this is no frontal chest film; `coloured` is what the pixels say.
+    """Reasons from the header why this is not a frontal chest film. `coloured`: whether the pixels are in colour.
 
-    Words that are not known reject nothing: what they name is left to the picture's check.
+    Unknown words do not lead to a rejection. The check of the picture decides then.
     """
     rejections: list[FilmNote] = []
     modality = code(dataset, "Modality")
     if modality in _MODALITIES:
-        stated = f"names the modality {modality} ({_MODALITIES[modality]})"
-        rejections.append(FilmNote("WRONG_MODALITY", f"The header {stated}. A chest film is CR or DX."))
+        stated = f"names the modality {modality} ({_MODALITIES[modality]}), not CR or DX"
+        rejections.append(FilmNote("WRONG_MODALITY", f"The header {stated}. Open a chest film."))
     if not is_film_class(dataset):
         rejections.append(
-            FilmNote("WRONG_SOP_CLASS", f"The header calls this a {class_name(dataset)}, not a radiograph.")
+            FilmNote(
+                "WRONG_SOP_CLASS",
+                f"The header says that this is not a radiograph (type: {class_name(dataset)}). Open a chest film.",
+            )
         )
     if named := _other_body_part(dataset):
-        rejections.append(FilmNote("WRONG_BODY_PART", f"The header names {named}, not the chest."))
+        rejections.append(FilmNote("WRONG_BODY_PART", f"The header names the body part {named}. Open a chest film."))
     if view_of(dataset) == View.LATERAL:
         rejections.append(_LATERAL_VIEW)
     elif any(_NOT_FRONTAL.fullmatch(word) for word in _words(text(dataset, "ViewPosition"))):
@@ -198,7 +199,7 @@ def _names_chest(dataset: Dataset) -> bool:
 
 
 def _other_body_part(dataset: Dataset) -> str | None:
-    """The part of the body that the header names, where that is a known one and not the chest."""
+    """The body part in the header, if it is a known one other than the chest; else None."""
     if _names_chest(dataset):
         return None
     words = _words(text(dataset, "BodyPartExamined"))
@@ -206,11 +207,11 @@ def _other_body_part(dataset: Dataset) -> str | None:
 
 
 def header_warnings(dataset: Dataset) -> list[FilmNote]:
-    """What else the reader of the film should know. Rare enough to be read: ordinary films get none."""
+    """Warnings from the header. They are rare, so that users read them: ordinary films get none."""
     warnings: list[FilmNote] = []
     if code(dataset, "BurnedInAnnotation") == "YES":
         warnings.append(_BURNED_IN)
-    # Workstations and research collections write WSD or nothing on films that are as good as the original.
+    # WSD or no value is no cause for a warning: workstations and research collections write it on good films.
     if code(dataset, "ConversionType") in ("DV", "DI", "DF", "DRW", "SI", "SYN"):
         warnings.append(_SECONDARY_CAPTURE)
     if code(dataset, "PresentationIntentType") == "FOR PROCESSING" or text(dataset, "SOPClassUID").endswith(
@@ -230,7 +231,7 @@ def header_warnings(dataset: Dataset) -> list[FilmNote]:
 
 
 def _directions(dataset: Dataset) -> tuple[str, str]:
-    """Where the patient's rows and columns lead, by the first letter; empty where it is not said."""
+    """The patient direction in which rows and columns run, as the first letter of each; empty if not stated."""
     orientation = [word.upper() for word in texts(dataset, "PatientOrientation")]
     if len(orientation) != 2 or not all(orientation):
         return "", ""

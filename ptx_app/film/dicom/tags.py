@@ -1,4 +1,4 @@
-"""The technical header values that may be shown: numbers, and words of the standard's own lists. Never free text."""
+"""The technical header values that may be shown: numbers, and words from the standard's lists. Never free text."""
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -9,8 +9,8 @@ from ptx_app.film.dicom.suitability import FILM_MODALITIES
 from ptx_app.film.grey import GreyScale, Lut, Window
 from ptx_app.film.radiograph import PixelSpacing, View
 
-# From the smallest cassette (18 × 24 cm) to the largest detector (43 cm), with room for cropping, mm. Collections of
-# reduced films often kept the full-size film's spacing and so state chests of 15 to 20 cm.
+# In mm: from the smallest cassette (18 × 24 cm) to the largest detector (43 cm), with room for cropping. Collections of
+# downscaled films often kept the original spacing, so that they state chests of 15 to 20 cm.
 _SHORT_SIDE_MM, _LONG_SIDE_MM, _LARGEST_MM = 150, 220, 500
 
 _SYNTAXES = {
@@ -36,12 +36,12 @@ _SYNTAXES = {
 
 
 def syntax_in_words(syntax: UID) -> str:
-    """How the pixels were packed, in words."""
+    """The name of the compression."""
     return _SYNTAXES.get(syntax, "unknown compression")
 
 
 def spacing_of(dataset: Dataset, form: StoredForm) -> PixelSpacing | None:
-    """Pixel spacing in mm, at the patient where stated, else at the detector; None where neither is above 0."""
+    """Pixel spacing in mm: PixelSpacing, else at the detector (ImagerPixelSpacing); None if neither is valid."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         spacing = [value for value in numbers(dataset, keyword) if value is not None]
         if len(spacing) == 2 and 0 < min(spacing) <= max(spacing) < 1000:
@@ -56,7 +56,7 @@ def spacing_of(dataset: Dataset, form: StoredForm) -> PixelSpacing | None:
 def shown_tags(
     dataset: Dataset, syntax: UID, form: StoredForm, scale: GreyScale, view: View, spacing: PixelSpacing | None
 ) -> dict[str, str]:
-    """The list of what may be shown, label to text, in the order to show it."""
+    """The values that may be shown, as label and text, in display order."""
     tags = {"Modality": code(dataset, "Modality") if code(dataset, "Modality") in FILM_MODALITIES else "other"}
     if view != View.UNKNOWN:
         tags["View"] = view.value
@@ -73,7 +73,7 @@ def shown_tags(
         case None:
             pass
     if spacing:
-        doubt = "" if spacing.believable else " (stated, not believable)"
+        doubt = "" if spacing.believable else " (stated in the header, but not plausible)"
         tags["Pixel spacing"] = f"{spacing.row_mm:.3g} × {spacing.column_mm:.3g} mm{doubt}"
     _add(tags, dataset, "KVP", "Tube voltage", "kV", 20, 200)
     _add(tags, dataset, "Exposure", "Exposure", "mAs", 0.01, 1000)

@@ -1,1 +1,1 @@
-"""Films of strangers are read in child processes, under limits of memory and time."""
+"""Reads untrusted files in child processes with memory and time limits."""

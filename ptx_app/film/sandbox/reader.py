@@ -1,7 +1,7 @@
-"""Reads files of strangers in child processes, under a limit of memory and of time.
+"""Reads untrusted files in child processes with memory and time limits.
 
-A file that makes a decoder crash, hang or take all memory costs its child process, never the app. Workers are started
-when they are first needed and stay warm; a lost one is replaced for the next film.
+If a file makes a decoder crash, hang or use too much memory, only its child process is lost, never the app. Workers
+start when they are first needed and are reused. A lost worker is replaced for the next film.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ from ptx_app.film.sandbox.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, R
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 _WORKER = ("-m", "ptx_app.film.sandbox.worker")
-_START_SECONDS = 120.0  # a busy machine may take long to load what the worker needs; no film waits for that in vain
+_START_SECONDS = 120.0  # long, because loading the worker's modules can be slow on a busy machine
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class SandboxedReader:
-    """A pool of reading processes. May be used by many threads at once; those that find no worker free wait."""
+    """A pool of reading processes. Many threads may use it at once; they wait if no worker is free."""
 
     def __init__(self, workers: int = 2, seconds: float = 10.0, memory_bytes: int = 768 << 20) -> None:
-        """Nothing is started yet.
+        """Create the pool. No process is started yet.
 
         Args:
-            workers: how many files are read at the same time.
-            seconds: how long one file may take, from when its process is ready for it.
-            memory_bytes: what one file may take beside the worker itself (on Linux).
+            workers: number of files to read at the same time.
+            seconds: time limit per file, from when its process is ready.
+            memory_bytes: memory limit per file, on top of the worker's own memory (on Linux only).
         """
         self._seconds, self._memory_bytes = seconds, memory_bytes
         self._fair_queue = FairQueue(workers)
@@ -45,15 +45,15 @@ class SandboxedReader:
             self._idle.put(None)
 
     def read(self, data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
-        """Read a film from the bytes of a file, as `read_film` does, with its errors; first come, first served.
+        """Read a film from the bytes of a file, like `read_film` and with its errors. First come, first served.
 
         Args:
             data: the file's bytes.
-            on_wait: told again and again, while all workers are busy, how many films are to be done before this one.
+            on_wait: called repeatedly while all workers are busy, with the number of films ahead of this one.
 
         Raises:
-            FilmError: also TOO_SLOW and READER_LOST, where the limits or a crash ended the reading, and
-                READER_NOT_STARTED, where no process could be had.
+            FilmError: as `read_film`; also TOO_SLOW or READER_LOST if a limit or a crash ended the reading, and
+                READER_NOT_STARTED if no process could be started.
         """
         with self._fair_queue.turn(on_wait):
             return self._read(data)
@@ -66,7 +66,7 @@ class SandboxedReader:
             outcome = self._ask(process, data)
             answered = process
         finally:
-            # One that has not answered in full may yet do so, and the next film would be taken for this one.
+            # A process that has not answered in full must not be reused: its late answer would go to the next film.
             try:
                 if answered is None:
                     _ended(process)
@@ -77,14 +77,14 @@ class SandboxedReader:
         return outcome
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """A process that is ready for a file."""
+        """Start a process and wait until it is ready for a file."""
         process = subprocess.Popen(  # noqa: S603  (our own module)
             [sys.executable, *_WORKER, str(self._memory_bytes), str(self._seconds)],
             cwd=_ROOT,
             env=os.environ | _ONE_THREAD,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # a decoder's complaint may quote the header
+            stderr=subprocess.DEVNULL,  # decoder messages may quote the header
         )
         watch = threading.Timer(_START_SECONDS, process.kill)
         watch.start()
@@ -97,14 +97,14 @@ class SandboxedReader:
             watch.cancel()
         if not ready:
             _ended(process)
-            raise FilmError("READER_NOT_STARTED", "The reader of films could not be started. Open the film again.")
+            raise FilmError("READER_NOT_STARTED", "The film reader could not be started. Open the film again.")
         return process
 
     def _ask(self, process: subprocess.Popen[bytes], data: bytes) -> Radiograph | FilmError:
-        """The film, or why the process says that it is none.
+        """The film, or the error that the process reports.
 
         Raises:
-            FilmError: TOO_SLOW or READER_LOST, where there was no answer.
+            FilmError: TOO_SLOW or READER_LOST if there was no valid answer.
         """
         late = threading.Event()
 
@@ -115,7 +115,7 @@ class SandboxedReader:
         watch = threading.Timer(self._seconds, stop)
         watch.start()
         try:
-            # One byte more than may be read is enough to be told so.
+            # Of a file that is too large, one byte more than the limit is enough for the right error.
             send(cast(BinaryIO, process.stdin), memoryview(data)[:MOST_REQUEST])
             answer = cast(BinaryIO, process.stdout)
             facts = json.loads(receive(answer, MOST_FACTS))
@@ -125,16 +125,16 @@ class SandboxedReader:
         except (EOFError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             if late.is_set():
                 raise FilmError(
-                    "TOO_SLOW", f"Reading this file took longer than {self._seconds:g} seconds. It was not read."
+                    "TOO_SLOW", f"Reading this file took longer than {self._seconds:g} seconds. Export the film again."
                 ) from error
             raise FilmError(
-                "READER_LOST", "This file made the reader fail, so it is damaged or hostile. It was not read."
+                "READER_LOST", "The film reader failed on this file. It may be damaged. Export the film again."
             ) from error
         finally:
             watch.cancel()
 
     def close(self) -> None:
-        """End the workers that are idle; those at work end with their film."""
+        """End all idle workers. Busy workers are not stopped."""
         idle = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -160,6 +160,6 @@ def _ended(process: subprocess.Popen[bytes] | None) -> None:
         if pipe is not None:
             try:
                 pipe.close()
-            except OSError:  # what was still to be written has nowhere to go
+            except OSError:  # data was still to be written, but the process is gone
                 continue
     process.wait()

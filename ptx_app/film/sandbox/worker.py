@@ -1,8 +1,8 @@
-"""The child process that reads films, started by `SandboxedReader` and spoken to over its pipes.
+"""The child process that reads films. `SandboxedReader` starts it and talks to it over pipes.
 
-First READY out, once all is loaded. Then one message in: eight bytes of length, the file. One message out: eight bytes
-of length, JSON, and behind it the pixels where the file was read. Nothing is pickled, and nothing is written anywhere
-else.
+When all modules are loaded, it sends READY. For each file it receives one part, and answers with two: the facts as JSON
+and the pixels, which are empty if the file could not be read. Each part follows its length in eight bytes. Nothing is
+pickled or written anywhere else.
 """
 
 import json
@@ -23,7 +23,7 @@ from ptx_app.process import begin
 
 READY = b"\x06"
 LENGTH = struct.Struct("!Q")
-# The longest part each side takes: a length that a damaged process sends is no reason to set memory aside.
+# The longest part that each side accepts, so that a wrong length from a damaged process does not allocate memory.
 MOST_REQUEST = Limits().file_bytes + 1
 MOST_FACTS = 1 << 20
 MOST_PIXELS = Limits().pixels * 4
@@ -32,26 +32,26 @@ _ERRORS = {kind.__name__: kind for kind in (FilmError, NotAFilmError)}
 
 
 def too_much_memory() -> FilmError:
-    """The error for a file whose reading needs more memory than any film does."""
-    return FilmError("TOO_MUCH_MEMORY", "Reading this file takes more memory than any film needs. It was not read.")
+    """The error for a file that needs too much memory to read."""
+    return FilmError("TOO_MUCH_MEMORY", "This file needs too much memory to read. Export the film again, smaller.")
 
 
 def limit_memory(more_bytes: int) -> None:
-    """Let this process take so many bytes more than it has now, where the system can be asked to see to that."""
+    """Limit this process to `more_bytes` more memory than it has now, if the system supports it."""
     try:
         import resource
 
-        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123  (no file of ours)
+        with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123  (not a file of ours)
             taken = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         wanted = taken + more_bytes
         resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard < 0 else min(wanted, hard), hard))
     except (ImportError, OSError, StopIteration):
-        return  # not Linux: the time limit and the checks before decoding remain
+        return  # not Linux: only the time limit and the checks before decoding apply
 
 
 def keep_off_the_disk() -> None:
-    """Let this process write into no file, nor leave its memory in one where a decoder crashes, on Linux and macOS."""
+    """Prevent this process from writing files, and core files after a crash, on Linux and macOS."""
     try:
         import resource
     except ImportError:
@@ -61,7 +61,7 @@ def keep_off_the_disk() -> None:
 
 
 def answer(data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
-    """Read a file; the facts as JSON can hold them, and the pixels' bytes."""
+    """Read a file. Returns the facts, ready for JSON, and the bytes of the pixels."""
     try:
         film = read_film(data)
     except MemoryError:
@@ -86,7 +86,7 @@ def _refusal(error: FilmError) -> dict[str, Any]:
 
 
 def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
-    """The Radiograph, or the error raised, that `answer` put into a message."""
+    """The Radiograph that `answer` put into a message. Raises the error if it contains one."""
     if "error" in facts:
         raise _ERRORS[facts["error"]](facts["code"], facts["message"])
     spacing, field = facts["spacing"], facts["field"]
@@ -103,7 +103,7 @@ def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
 
 
 def send(pipe: BinaryIO, *parts: bytes | memoryview) -> None:
-    """Write each part behind its length."""
+    """Write each part after its length."""
     for part in parts:
         pipe.write(LENGTH.pack(len(part)))
         pipe.write(part)
@@ -111,7 +111,7 @@ def send(pipe: BinaryIO, *parts: bytes | memoryview) -> None:
 
 
 def receive(pipe: BinaryIO, most: int) -> bytearray:
-    """Read one part. Raises EOFError where the other end is gone or announces more than `most` bytes."""
+    """Read one part. Raises EOFError if the other end is gone or announces more than `most` bytes."""
     (length,) = LENGTH.unpack(_exactly(pipe, LENGTH.size))
     if length > most:
         raise EOFError
@@ -130,17 +130,17 @@ def _exactly(pipe: BinaryIO, length: int) -> bytearray:
 
 
 def limit_time(seconds: float) -> None:
-    """End this process by itself that much later, where the system can; 0 takes it back.
+    """Make this process end itself after that many seconds, if the system supports it. 0 cancels this.
 
-    The other end ends it sooner; this is for when that end died first.
+    Normally the parent process ends it earlier. This is for the case that the parent died.
     """
     if hasattr(signal, "alarm"):
         signal.alarm(math.ceil(seconds))
 
 
 def main(more_bytes: int, seconds: float) -> None:
-    """Answer until the other end is gone, each file within about so many seconds."""
-    import imagecodecs  # noqa: F401  (what a film may need is loaded before the limit stands and before one waits)
+    """Answer until the other end is gone. Each file may take about `seconds`."""
+    import imagecodecs  # noqa: F401  (loaded here, before the memory limit is set and before a film waits)
 
     import ptx_app.film.dicom.reader
     import ptx_app.film.picture  # noqa: F401
@@ -148,7 +148,7 @@ def main(more_bytes: int, seconds: float) -> None:
     begin()
     keep_off_the_disk()
     limit_memory(more_bytes)
-    # What a decoder prints must not come between the answers.
+    # Output of decoders must not get mixed into the answers.
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     outgoing.write(READY)
