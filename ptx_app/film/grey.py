@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ptx_app.film.codestream import broken
 from ptx_app.film.radiograph import FilmNote
-from ptx_app.film.shades import Rendered, Stored, Values, full_range, histogram, own_range, percentiles, render
+from ptx_app.film.shades import Rendered, Stored, Values, full_range, histogram, percentile_range, percentiles, render
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def shades_of(
             shades = None
     if shades is None:
         deep = scale.bits_stored > 8 or _BITS_STORED_WRONG in warnings
-        shades = own_range(real, counts) if deep else full_range(real)
+        shades = percentile_range(real, counts) if deep else full_range(real)
     if not np.isfinite(shades).all():
         raise broken()
     return render(stored, 1 - shades if scale.inverted else shades, padding, hidden), warnings

@@ -25,7 +25,7 @@ _TOO_FEW_GREYS = FilmNote(
 _BLANK = FilmNote("BLANK_PICTURE", "The picture is blank: all pixels have the same grey. Export the film again.")
 # Without a window, one pixel in 200 may be clipped at either end, such as letters and edges.
 _CLIPPED = 0.005
-_NEARLY_ALL = 0.9
+_NEARLY_ALL = 0.9  # none is clipped if the others span this much of the range anyway
 # Of the 1,392 films we have, the one with the lowest contrast spans 0.38 of the grey range, 1st to 99th percentile.
 _INNER = 0.01
 _LEAST_RANGE = 1 / 3
@@ -98,29 +98,21 @@ def full_range(real: Values) -> Values:
     return np.asarray((real - real.min()) / max(np.ptp(real), 1e-9))
 
 
-def own_range(real: Values, counts: Values) -> Values:
-    """Shades for a film of over 8 bits without a window: unchanged if it spans nearly all greys, else stretched."""
-    shades = full_range(real)
-    if not counts.any():
-        return shades
-    low, high = percentiles(shades, counts, _CLIPPED)
-    return shades if high - low >= _NEARLY_ALL else percentile_range(real, counts)
-
-
 def percentile_range(real: Values, counts: Values) -> Values:
-    """Shades over the film's own range of greys. A small share of pixels is clipped at either end."""
+    """Shades over the film's own range of greys. A small share of pixels is clipped at either end if that helps."""
     if not counts.any():
         return np.zeros_like(real)
     low, high = percentiles(real, counts, _CLIPPED)
-    if high <= low:
-        present = real[counts > 0]
-        low, high = present.min(), present.max()
+    lowest, highest = percentiles(real, counts, 0)
+    if high - low >= _NEARLY_ALL * (highest - lowest) or high <= low:
+        low, high = lowest, highest
     return np.asarray(np.clip((real - low) / max(high - low, 1e-9), 0, 1))
 
 
 def percentiles(real: Values, counts: Values, share: float) -> tuple[float, float]:
     """The values with this share of pixels below and above. `counts` must not be all zero."""
-    order = np.argsort(real, kind="stable")
+    present = np.flatnonzero(counts)
+    order = present[np.argsort(real[present], kind="stable")]
     below = np.cumsum(counts[order])
     low, high = real[order[np.searchsorted(below, np.array([share, 1 - share]) * below[-1])]]
     return float(low), float(high)

@@ -61,7 +61,7 @@ _BODY_PARTS = frozenset(
         "ABDOMEN", "ANKLE", "ARM", "BREAST", "CLAVICLE", "COCCYX", "CSPINE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER",
         "FOOT", "FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "LSPINE", "NECK", "PATELLA",
         "PELVIS", "RIBCAGE", "RIBS", "SCAPULA", "SHOULDER", "SKULL", "SPINE", "STERNUM", "TIBIA", "TOE", "TSPINE",
-        "WRIST",
+        "WHOLEBODY", "WRIST",
     }
 )  # fmt: skip
 _FRONTAL = {
