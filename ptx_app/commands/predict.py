@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from ptx_app.unexpected import unexpected
 from ptx_app.weights.fetch import resolve
 
 RESULT_COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
-_MASK, _OVERLAY, _PROBABILITY = "_mask.png", "_overlay.png", "_probability.npy"
+_ENDINGS = _MASK, _OVERLAY, _PROBABILITY = "_mask.png", "_overlay.png", "_probability.npy"
 _STEM_BYTES = 200  # file systems allow 255 for the whole name, including number and ending
 
 
@@ -94,8 +95,7 @@ def stems(files: Sequence[Path]) -> list[str]:
     names = []
     for file in files:
         stem = file.name if file.suffix.lower() not in (".dcm", ".dicom", ".png", ".jpg", ".jpeg") else file.stem
-        while len(os.fsencode(stem)) > _STEM_BYTES:
-            stem = stem[:-1]  # a character, which may be several bytes
+        stem = _first_bytes(stem, _STEM_BYTES)
         name, number = stem, 1
         while name in taken:
             number += 1
@@ -105,13 +105,21 @@ def stems(files: Sequence[Path]) -> list[str]:
     return names
 
 
+def _first_bytes(name: str, most: int) -> str:
+    """As many whole characters from the start of a file's name as fit into so many bytes."""
+    if len(os.fsencode(name)) <= most:
+        return name
+    sizes = accumulate(len(os.fsencode(character)) for character in name)
+    return name[: sum(size <= most for size in sizes)]
+
+
 def require_apart(places: Iterable[Path], files: Sequence[Path], output: Path) -> None:
     """Raise SettingsError OUTPUT_IS_INPUT if results would be written into an input folder or over an input file."""
     walked = {_identity(place) for place in places if place.is_dir()}
     home = output.resolve()
     within = any(_identity(folder) in walked for folder in (home, *home.parents) if folder.exists())
     read = {_identity(file) for file in files if file.exists()}
-    names = ["results.csv", *(stem + ending for stem in stems(files) for ending in (_MASK, _OVERLAY, _PROBABILITY))]
+    names = ["results.csv", *(stem + ending for stem in stems(files) for ending in _ENDINGS)]
     if within or any(_identity(home / name) in read for name in names if (home / name).exists()):
         raise SettingsError(
             "OUTPUT_IS_INPUT", "The results would be written into a folder of films. Choose another with --output."
@@ -132,8 +140,8 @@ def _write_all(files: Sequence[Path], output: Path, job: _Job) -> int:
         writer.writeheader()
         for file, stem in zip(tqdm(files, unit="film"), stems(files), strict=True):
             started = time.perf_counter()
-            row, pictures = _outcome(file, job)
-            for ending, content in pictures.items():
+            row, outputs = _outcome(file, job)
+            for ending, content in outputs.items():
                 (output / f"{stem}{ending}").write_bytes(content)
             failed += row["status"] == "failed"
             writer.writerow(row | {"file": _cell(file), "seconds": f"{time.perf_counter() - started:.3f}"})
@@ -147,10 +155,10 @@ def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]
         examination = job.detector.examine(job.detector.read(_bytes_of(file)), overrule=job.overrule)
         prediction, radiograph = required_prediction(examination), examination.radiograph
         finding = job.detector.decide(prediction, radiograph.shape, job.thresholds)
-        pictures = _pictures(grey_picture(radiograph.pixels), finding)
+        outputs = _pictures(grey_picture(radiograph.pixels), finding)
         if job.probability:
-            pictures[_PROBABILITY] = _half_precision(prediction.over_picture(radiograph.shape))
-        return {"status": "ok"} | _facts(finding), pictures
+            outputs[_PROBABILITY] = _half_precision(prediction.over_picture(radiograph.shape))
+        return {"status": "ok"} | _facts(finding), outputs
     except Exception as error:  # anything but a PtxError is a bug here or in a decoder
         known = error if isinstance(error, PtxError) else unexpected(error)
         return {"status": "refused" if isinstance(known, NotAFilmError) else "failed", "error_code": known.code}, {}

@@ -1,5 +1,7 @@
 """Losses and metrics against values computed by hand or by others, and thresholds chosen on held-out films."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,7 @@ from ptx_app.film.radiograph import View
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import UNCALIBRATED
 from ptx_app.training import losses
+from ptx_app.training.configuration import LossSection
 from ptx_app.training.losses import MASK_LOSSES, total_loss
 
 SURE = 20.0  # a logit
@@ -33,6 +36,10 @@ def square(side: int = 8) -> torch.Tensor:
     truth = torch.zeros(1, 1, side, side)
     truth[..., 2:6, 2:6] = 1
     return truth
+
+
+def test_a_configuration_can_name_every_loss_and_no_other():
+    assert set(get_args(LossSection.model_fields["mask"].annotation)) == set(MASK_LOSSES)
 
 
 @pytest.mark.parametrize("name", MASK_LOSSES)
