@@ -1,4 +1,4 @@
-"""The kinds of odd files that readers of DICOM get, made by code: each is read or refused with a true reason."""
+"""Unusual DICOM files, made by code: each is read, or rejected with the right reason."""
 
 import io
 import struct
@@ -25,13 +25,13 @@ LEVEL = 1 / 255
 
 @pytest.fixture(scope="module")
 def twelve_bits() -> NDArray[np.int64]:
-    """Stored values (300, 280) of a real film, 12 bits, from 0 to 4095."""
+    """Stored values (300, 280) of a real film, 12 bit, from 0 to 4095."""
     film = cv2.resize(simulated_film(), (280, 300), interpolation=cv2.INTER_AREA)
     return np.rint((film - film.min()) / np.ptp(film) * 4095).astype(np.int64)
 
 
 def dicom(values: NDArray[np.int64], bits: int = 12, **tags: object) -> bytes:
-    """A film of unsigned stored values, 8 or 16 bits allocated, shown by a window over all its bits."""
+    """A film of unsigned stored values, 8 or 16 bits allocated, with a window over all its bits."""
     allocated = 8 if bits == 8 else 16
     form = {
         "BitsAllocated": allocated,
@@ -45,7 +45,7 @@ def dicom(values: NDArray[np.int64], bits: int = 12, **tags: object) -> bytes:
 
 
 def packed(film: bytes, stream: bytes, syntax: str, **tags: object) -> bytes:
-    """The film with a compressed picture in place of its pixels."""
+    """The film with a compressed picture instead of its pixels."""
     dataset = pydicom.dcmread(io.BytesIO(film))
     dataset.PixelData = encapsulate([stream + b"\0" * (len(stream) % 2)])
     dataset["PixelData"].VR = "OB"
@@ -79,7 +79,7 @@ def code_of(data: bytes) -> str:
 
 
 def differ(first: bytes | Radiograph, second: bytes | Radiograph) -> float:
-    """By how much two films differ, where they differ most."""
+    """The largest difference between two films."""
     pixels = [(film if isinstance(film, Radiograph) else read_film(film)).pixels for film in (first, second)]
     return float(np.abs(pixels[0] - pixels[1]).max())
 
@@ -140,7 +140,7 @@ def test_padding_does_not_count_as_greys(twelve_bits):
     assert film.pixels[:60].max() == 0
 
 
-# --- where a file ends
+# --- incomplete files
 
 
 def jpeg_film(values: NDArray[np.int64]) -> bytes:
@@ -225,7 +225,7 @@ def test_a_second_lut_serves_where_the_first_is_damaged(twelve_bits):
     assert warnings_of(film) == set()
 
 
-# --- bits that mean nothing
+# --- unused bits
 
 
 @pytest.mark.parametrize("kind", ["constant", "random", "letters"])
@@ -256,7 +256,7 @@ def test_bits_that_contradict_themselves_are_remarked(twelve_bits, stored, high)
     assert np.abs(film.pixels - twelve_bits / 4095).max() < 2 * LEVEL
 
 
-# --- words
+# --- unusual words in the header
 
 
 @pytest.mark.parametrize("modality", ["DR", "CR", "DX", "RG"])
@@ -332,7 +332,7 @@ def test_views_are_read_word_by_word(twelve_bits, said):
     assert ("VIEW_UNKNOWN" in warnings_of(film)) == (film.view == View.UNKNOWN)
 
 
-# --- what the label says, and what the pixels are
+# --- headers that do not match the pixels
 
 
 def colour_dicom(pixels: NDArray[np.uint8], photometric: str) -> bytes:
@@ -385,7 +385,7 @@ def test_a_jpeg_under_another_syntax_is_read_by_its_own_start(twelve_bits, synta
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_sign_that_differs_is_followed_as_the_header_has_it(twelve_bits, signed):
     stored = twelve_bits - 2048 if signed else twelve_bits
-    # As an encoder does that is told the other sign: the same twelve bits.
+    # As from an encoder that was set to the other sign: the same twelve bits.
     other = stored % 4096 if signed else (stored + 2048) % 4096 - 2048
     stream = imagecodecs.jpeg2k_encode(
         other.astype(np.uint16 if signed else np.int16), codecformat="j2k", reversible=True, bitspersample=12
@@ -396,7 +396,7 @@ def test_a_sign_that_differs_is_followed_as_the_header_has_it(twelve_bits, signe
     assert np.abs(film.pixels - twelve_bits / 4095).max() < LEVEL
 
 
-# --- elements that are empty, and syntaxes that are unknown
+# --- empty elements and unknown syntaxes
 
 
 @pytest.mark.parametrize("keyword", ["SamplesPerPixel", "PixelRepresentation", "NumberOfFrames", "HighBit"])
@@ -406,7 +406,7 @@ def test_empty_elements_have_their_defaults(twelve_bits, keyword):
 
 
 def emptied(film: bytes, keyword: str) -> bytes:
-    """The film with an element that has no value."""
+    """The film with an empty element."""
     dataset = pydicom.dcmread(io.BytesIO(film))
     setattr(dataset, keyword, None)
     out = io.BytesIO()
@@ -433,11 +433,11 @@ def test_an_unknown_photometric_interpretation_is_no_contradiction(twelve_bits):
     assert code_of(dicom(twelve_bits, PhotometricInterpretation="GREYSCALE")) == "PIXEL_FORM"
 
 
-# --- lists with a bad value
+# --- lists with an invalid value
 
 
 def with_raw(film: bytes, **texts: str) -> bytes:
-    """The film with decimal strings written as they are, though they be no numbers."""
+    """The film with these decimal strings, even if they are not numbers."""
     dataset = pydicom.dcmread(io.BytesIO(film))
     for keyword, said in texts.items():
         tag = pydicom.tag.Tag(keyword)

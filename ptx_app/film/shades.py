@@ -25,7 +25,7 @@ _TOO_FEW_GREYS = FilmNote(
 _BLANK = FilmNote("BLANK_PICTURE", "The picture is blank: all pixels have the same grey. Export the film again.")
 # Without a window, one pixel in 200 may be clipped at either end, such as letters and edges.
 _CLIPPED = 0.005
-_NEARLY_ALL = 0.9  # none is clipped if the others span this much of the range anyway
+_NEARLY_ALL = 0.9  # nothing is clipped if the other pixels span this share of the range
 # Of the 1,392 films we have, the one with the lowest contrast spans 0.38 of the grey range, 1st to 99th percentile.
 _INNER = 0.01
 _LEAST_RANGE = 1 / 3
@@ -99,7 +99,7 @@ def full_range(real: Values) -> Values:
 
 
 def percentile_range(real: Values, counts: Values) -> Values:
-    """Shades over the film's own range of greys. A small share of pixels is clipped at either end if that helps."""
+    """Shades over the film's own range of greys. Outliers are clipped, a small share at either end."""
     if not counts.any():
         return np.zeros_like(real)
     low, high = percentiles(real, counts, _CLIPPED)
