@@ -105,6 +105,9 @@ def test_a_sure_mask_raises_the_score_by_its_weight():
     assert mask_evidence(probability) == pytest.approx(np.log(1e-4), abs=1e-3)
     probability[3, :10] = 0.8  # a thousandth of the film
     assert mask_evidence(probability) == pytest.approx(np.log(4), abs=1e-5)
+    probability[3, 5:10] = 0.4
+    assert mask_evidence(probability) == pytest.approx(np.log(1.5), abs=1e-5), "the mean of ten pixels is 0.6"
+    probability[3, 5:10] = 0.8
     probability[50:, :] = 0.79
     assert mask_evidence(probability) == pytest.approx(np.log(4), abs=1e-5)
     score = calibrated_score(1.0, probability, Calibration(temperature=1.0, bias=0.0, mask_weight=0.5))

@@ -205,6 +205,20 @@ def test_a_voi_luts_first_value_has_a_sign_only_where_values_may_lie_below_zero(
     assert_curved(film_of(RAMP + starts - (intercept or 0), signed, VOILUTSequence=[lut], **rescale))
 
 
+def test_a_falling_rescale_may_lie_below_zero_at_the_highest_stored_value():
+    lut = lut_item(-99, CURVE[::-1] * 65535)
+    film = film_of(RAMP, False, RescaleSlope=-1, RescaleIntercept=0, VOILUTSequence=[lut])
+    assert np.abs(read_film(film).pixels - CURVE[RAMP]).max() < 1e-3
+
+
+def test_signed_values_may_lie_below_zero_in_spite_of_an_intercept_above_it():
+    assert_curved(
+        film_of(
+            RAMP - 1500, True, RescaleSlope=1, RescaleIntercept=1000, VOILUTSequence=[lut_item(-500, CURVE * 65535)]
+        )
+    )
+
+
 @pytest.mark.parametrize(("starts", "signed"), [(40_000, False), (-100, True)])
 def test_a_modality_luts_first_value_has_the_sign_of_the_stored_values(starts, signed):
     lut = lut_item(starts, CURVE * 9999)

@@ -50,7 +50,8 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Film
     slope, intercept = rescale or (1.0, 0.0)
 
     lowest = -(1 << form.bits_stored - 1) if form.signed else 0
-    reaches_below_zero = modality_lut is None and min(lowest * slope, 0) + intercept < 0
+    highest = lowest + (1 << form.bits_stored) - 1
+    reaches_below_zero = modality_lut is None and min(lowest * slope, highest * slope) + intercept < 0
     voi: Lut | Window | None = _lut(dataset, "VOILUTSequence", reaches_below_zero)
     if voi is None:
         if _length(dataset, "VOILUTSequence"):
