@@ -1,7 +1,7 @@
 """Turns stored pixel levels into shades of grey and a picture. Used for DICOM and for pictures."""
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from ptx_app.film.field import find_field
 from ptx_app.film.radiograph import Box, FilmNote
 
 Values: TypeAlias = NDArray[np.float64]
+Within: TypeAlias = tuple[slice, slice]
 Stored: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 _STRETCHED = FilmNote(
@@ -30,6 +31,8 @@ _NEARLY_ALL = 0.9  # nothing is clipped if the other pixels span this share of t
 _INNER = 0.01
 _LEAST_RANGE = 1 / 3
 _FEWEST_GREYS = 8
+_COARSE = 128  # greys; the eye tells fewer from each other
+_NEAR = 0.6  # px
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,11 @@ def render(
     padding = np.zeros(len(shades), np.bool_) if padding is None else padding
     pixels = _looked_up(stored, shades, padding, hidden)
     field = find_field(pixels)
-    within: Any = slice(None) if field is None else (slice(field.top, field.bottom), slice(field.left, field.right))
+    within: Within = (
+        (slice(None), slice(None))
+        if field is None
+        else (slice(field.top, field.bottom), slice(field.left, field.right))
+    )
     counts = histogram(stored[within], None if hidden is None else hidden[within])
     counts[padding] = 0
     warnings = (_MARGINS,) if field else ()
@@ -69,10 +76,28 @@ def render(
     low, high = percentiles(shades, counts, _INNER)
     if high - low >= _LEAST_RANGE:
         return Rendered(pixels, field, warnings, ())
-    if np.count_nonzero(counts[(shades >= low) & (shades <= high)]) < _FEWEST_GREYS:
+    greys = np.unique(shades[(counts > 0) & (shades >= low) & (shades <= high)])
+    if len(greys) < _FEWEST_GREYS:
         return Rendered(pixels, field, warnings, (_TOO_FEW_GREYS,))
-    wide = percentile_range(shades, counts)
-    return Rendered(_looked_up(stored, wide, padding, hidden), field, (*warnings, _STRETCHED), ())
+    if len(greys) < _COARSE:
+        black = padding[stored] if hidden is None else padding[stored] | hidden
+        wide = _refined(pixels, float(np.median(np.diff(greys))), black, within)
+    else:
+        wide = _looked_up(stored, percentile_range(shades, counts), padding, hidden)
+    return Rendered(wide, field, (*warnings, _STRETCHED), ())
+
+
+def _refined(pixels: NDArray[np.float32], step: float, black: NDArray[np.bool_], within: Within) -> NDArray[np.float32]:
+    """A film of few greys stretched: each pixel is moved towards its neighbours by at most half a step of the greys.
+
+    Stretched steps alone would look like edges.
+    """
+    near = cv2.GaussianBlur(pixels, (0, 0), _NEAR)
+    refined = pixels + np.clip(near - pixels, -step / 2, step / 2)
+    low, high = np.percentile(refined[within][~black[within]], (100 * _INNER, 100 - 100 * _INNER))
+    refined = np.clip((refined - low) / max(high - low, 1e-9), 0, 1).astype(np.float32)
+    refined[black] = 0
+    return np.asarray(refined)
 
 
 def _looked_up(
