@@ -57,7 +57,7 @@ def downloaded(page, label: str) -> bytes:
 
 def test_a_dropped_dicom_is_outlined_and_the_downloads_are_right(page, film):
     drop(page, ("film.dcm", film))
-    page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
     page.locator("img.film").wait_for()
     assert page.locator("img.film").evaluate("film => [film.naturalWidth, film.naturalHeight]") == [1000, 1062]
     before = contour(page)
@@ -85,7 +85,7 @@ def test_a_dropped_dicom_is_outlined_and_the_downloads_are_right(page, film):
 def test_keys_turn_the_overlay_and_the_greys(page, film):
     drop(page, ("film.dcm", film))
     layer = page.locator("img.layer").last
-    layer.wait_for(timeout=60_000)
+    layer.wait_for()
     page.locator(".stage").focus()
     page.keyboard.press("o")
     assert layer.evaluate("layer => getComputedStyle(layer).visibility") == "hidden"
@@ -98,7 +98,7 @@ def test_keys_turn_the_overlay_and_the_greys(page, film):
 def test_many_files_are_a_strip_and_a_bad_one_is_a_sentence(page, film):
     drop(page, ("film.dcm", film), ("broken.dcm", broken_dicom()), ("note.txt", b"a shopping list"))
     items = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    items.nth(2).wait_for(timeout=60_000)
+    items.nth(2).wait_for()
     items.nth(1).click()
     page.get_by_role("alert").wait_for()
     assert "Traceback" not in page.content()
@@ -113,7 +113,7 @@ def test_many_files_are_a_strip_and_a_bad_one_is_a_sentence(page, film):
 
 def test_an_example_is_one_click_away_and_fits_a_laptop_without_scrolling(page):
     page.get_by_role("button", name="Simulated pneumothorax").click()
-    page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
     page.locator("img.film").wait_for()
     for scroller in ("document.scrollingElement", "document.querySelector('[data-testid=stMain]')"):
         assert page.evaluate(f"{scroller}.scrollHeight") <= 800

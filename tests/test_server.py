@@ -63,10 +63,10 @@ def films_in_memory(server, browser) -> Callable[[], int]:
     def count() -> int:
         page.get_by_role("button", name="Look").click()
         said = page.get_by_text(f"look {next(looks)}:")
-        said.wait_for(timeout=20_000)
+        said.wait_for()
         return int(said.inner_text().split()[2])
 
-    page.get_by_text("look 0:").wait_for(timeout=20_000)
+    page.get_by_text("look 0:").wait_for()
     return count
 
 
@@ -184,9 +184,9 @@ def test_everything_a_visit_loads_has_the_security_headers_uploads_included(serv
     page = browser.new_context().new_page()
     page.on("response", lambda answer: answers.append(answer))
     page.goto(server.address)
-    page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
+    page.get_by_test_id("stFileUploaderDropzone").wait_for()
     drop(page, ("one.dcm", dicom_of(_film(400))))
-    page.get_by_role("group", name="Films of this visit").get_by_role("button").first.wait_for(timeout=60_000)
+    page.get_by_role("group", name="Films of this visit").get_by_role("button").first.wait_for()
     fetched = {(answer.request.method, urlsplit(answer.url).path, answer.status): answer.headers for answer in answers
                if answer.url.startswith(server.address)}  # fmt: skip
     assert ("GET", "/", 200) in fetched
@@ -287,7 +287,7 @@ def test_films_are_deleted_by_the_button_and_with_the_page(server, browser, film
     page = open_page(browser, server.address)
     drop(page, ("one.dcm", dicom_of(_film(400))), ("two.dcm", dicom_of(_film(420))))
     strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    strip.nth(1).wait_for(timeout=60_000)
+    strip.nth(1).wait_for()
     assert server.held()["uploaded"] == 0
     assert films_in_memory() == 2
     page.get_by_role("button", name="Clear all films").click()
@@ -295,7 +295,7 @@ def test_films_are_deleted_by_the_button_and_with_the_page(server, browser, film
     assert films_in_memory() == 0
 
     drop(page, ("one.dcm", dicom_of(_film(400))))
-    strip.first.wait_for(timeout=60_000)
+    strip.first.wait_for()
     page.context.close()
     until(lambda: server.held()["sessions"] == 1, 5)
     time.sleep(_KEPT_SECONDS)
@@ -312,10 +312,10 @@ def test_a_page_that_lost_its_connection_finds_its_films_again(server, browser, 
     page = browser.new_context().new_page()
     page.route_web_socket(re.compile("_stcore/stream"), pass_on)
     page.goto(server.address)
-    page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
+    page.get_by_test_id("stFileUploaderDropzone").wait_for()
     drop(page, ("one.dcm", dicom_of(_film(400))))
     strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    strip.first.wait_for(timeout=60_000)
+    strip.first.wait_for()
     for end in connections[-1]:
         end.close()
     page.wait_for_timeout((_KEPT_SECONDS + 1) * 1000)

@@ -133,8 +133,9 @@ def running_browser() -> Iterator[Any]:
 def open_page(browser: Any, address: str) -> Any:
     """Open a page in its own context, like another user's browser, and wait for the drop zone."""
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.set_default_timeout(180_000)  # long enough for a busy machine; a test that fails waits in vain
     page.goto(address)
-    page.get_by_test_id("stFileUploaderDropzone").wait_for(timeout=60_000)
+    page.get_by_test_id("stFileUploaderDropzone").wait_for()
     return page
 
 
