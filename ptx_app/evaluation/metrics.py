@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 WANTED_SPECIFICITY = 0.92  # specificity at which sensitivities are compared
+BOOTSTRAP_DRAWS = 1000
 
 
 def dice(predicted: Bools, truth: Bools) -> float:
@@ -28,17 +29,11 @@ def iou(predicted: Bools, truth: Bools) -> float:
 def auc(score: Floats, positive: Bools) -> float:
     """Area under the ROC curve: the share of correctly ranked pairs; ties count half. NaN if a class is missing.
 
-    Computed from ranks because the bootstrap needs it a thousand times: scikit-learn's `roc_auc_score` gives the same
-    result but takes fifty times as long.
-
     Args:
         score: (N,), higher for a more likely pneumothorax.
         positive: (N,), the truth.
     """
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if not positives or not negatives:
-        return float("nan")
-    return float((rankdata(score)[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(roc_auc_score(positive, score)) if positive.any() and not positive.all() else float("nan")
 
 
 def sensitivity(score: Floats, positive: Bools, threshold: float) -> float:
@@ -65,7 +60,7 @@ def sensitivity_at_specificity(score: Floats, positive: Bools, wanted: float = W
 
 def brier(score: Floats, positive: Bools) -> float:
     """Mean squared difference between score and truth, (N,) each (Brier 1950), in [0, 1]. NaN without films."""
-    return _mean((score - positive) ** 2)
+    return float(brier_score_loss(positive, score)) if len(score) else float("nan")
 
 
 def calibration_error(score: Floats, positive: Bools, bins: int = 10) -> float:
@@ -83,14 +78,15 @@ def _mean(values: NDArray[np.generic]) -> float:
 
 
 def bootstrap(
-    statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str], draws: int = 1000, seed: int = 1
+    statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str], draws: int | None = None, seed: int = 1
 ) -> tuple[float, float]:
     """95 % interval of a statistic by a percentile bootstrap that draws patients with all their films.
 
     Args:
         statistic: function of the indices of the drawn films, which may repeat. Draws that give NaN are ignored.
         groups: the patient of each film.
-        draws, seed: of the bootstrap.
+        draws: how many; None for BOOTSTRAP_DRAWS.
+        seed: of the draws.
 
     Returns:
         (low, high); NaN if every draw gave NaN.
@@ -99,7 +95,7 @@ def bootstrap(
     films = [np.flatnonzero(inverse == group) for group in range(int(inverse.max()) + 1)]
     chance = np.random.default_rng(seed)
     values = []
-    for _ in range(draws):
+    for _ in range(BOOTSTRAP_DRAWS if draws is None else draws):
         chosen = chance.integers(0, len(films), len(films))
         values.append(statistic(np.concatenate([films[group] for group in chosen])))
     known = np.asarray([value for value in values if not np.isnan(value)])

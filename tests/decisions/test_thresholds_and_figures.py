@@ -165,3 +165,9 @@ def test_an_interval_is_of_patients_with_all_their_films():
     deviation = of_pairs.std() / np.sqrt(50)  # fifty patients, not a hundred films
     assert low / deviation == pytest.approx(-1.96, abs=0.12)
     assert high / deviation == pytest.approx(1.96, abs=0.12)
+
+
+def test_an_interval_is_of_a_thousand_draws():
+    drawn = []
+    bootstrap(lambda chosen: float(len(drawn.append(chosen) or chosen)), ["a", "b"])
+    assert len(drawn) == 1000
