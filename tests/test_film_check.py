@@ -44,7 +44,7 @@ def slice_of_a_body():
     return picture
 
 
-NO_FILMS = {
+OTHER_PICTURES = {
     "noise": np.random.default_rng(0).random((300, 300)),
     "ramp": np.linspace(0, 1, 400)[None].repeat(300, 0),
     "spot": np.hypot(*np.mgrid[-1:1:200j, -1:1:200j]) / 1.5,
@@ -59,25 +59,25 @@ def test_the_examples_are_films(example):
     assert check(example.load(read_film)) == ()
 
 
-@pytest.mark.parametrize("name", NO_FILMS)
+@pytest.mark.parametrize("name", OTHER_PICTURES)
 def test_what_is_no_film_is_refused(name):
-    assert codes(NO_FILMS[name]) == ["NOT_A_CHEST_FILM"]
+    assert codes(OTHER_PICTURES[name]) == ["NOT_A_CHEST_FILM"]
 
 
 @pytest.mark.parametrize(
     ("quarters", "words"), [(-1, "90 degrees clockwise"), (2, "180 degrees"), (1, "90 degrees anticlockwise")]
 )
-def test_a_turned_film_is_told_how_it_lies(film, quarters, words):
+def test_a_rotated_film_gets_its_rotation_in_the_message(film, quarters, words):
     (rejection,) = check(Radiograph(np.rot90(film.pixels, quarters)))
     assert rejection.code == "TURNED_FILM"
     assert words in rejection.message
 
 
-def test_an_inverted_film_is_told_so(film):
+def test_an_inverted_film_is_rejected_as_inverted(film):
     assert codes(1 - film.pixels) == ["INVERTED_FILM"]
 
 
-def test_an_inverted_and_turned_film_is_told_both(film):
+def test_an_inverted_and_rotated_film_is_rejected_for_both(film):
     assert codes(np.rot90(1 - film.pixels, 2)) == ["INVERTED_FILM", "TURNED_FILM"]
 
 
@@ -192,7 +192,7 @@ def test_dicom_films_are_taken(data_dir):
     assert {case.name: check(read_film(case.read_bytes())) for case in cases} == {case.name: () for case in cases}
 
 
-def test_the_turned_dicom_film_is_told_how_it_lies(data_dir):
+def test_the_rotated_dicom_film_gets_its_rotation_in_the_message(data_dir):
     film = read_film((data_dir / "dicom-cases/trap_rotated90_clockwise.dcm").read_bytes())
     (rejection,) = check(film)
     assert rejection.code == "TURNED_FILM"

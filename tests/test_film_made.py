@@ -115,7 +115,7 @@ def smooth_values(bits: int, signed: bool, seed: int = 1) -> np.ndarray:
 
 @given(st.integers(8, 16), st.booleans(), st.integers(1, 7), st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_bits_stated_too_low_are_remarked_and_all_of_them_read(bits, signed, missing, run_length):
+def test_bits_stated_too_low_give_a_warning_and_all_of_them_are_read(bits, signed, missing, run_length):
     values = smooth_values(bits, signed)
     stated = bits - missing
     centre = round(float(values.mean()))
@@ -179,7 +179,7 @@ def test_no_header_number_makes_shades_that_are_none(film, slope, intercept, cen
 @pytest.mark.parametrize(
     ("slope", "intercept"), [("1e308", "0"), ("1", "-1e300"), ("nan", "0"), ("1", "inf"), ("0", "5")]
 )
-def test_a_rescale_without_sense_is_left_out_and_remarked(slope, intercept):
+def test_a_senseless_rescale_is_ignored_with_a_warning(slope, intercept):
     values = np.random.default_rng(3).integers(0, 4096, (96, 80))
     data = written(values, 12, False, WindowCenter=2048, WindowWidth=4096)
     film = read_film(with_texts(data, RescaleSlope=slope, RescaleIntercept=intercept))
@@ -462,7 +462,7 @@ def test_jpegs_of_more_scans_than_a_film_has_are_refused():
 
 
 @pytest.mark.parametrize("negative", [False, True])
-def test_a_sign_in_the_codestream_alone_is_remarked_and_the_header_followed(negative):
+def test_a_sign_in_the_codestream_alone_gives_a_warning_and_the_header_is_followed(negative):
     values = np.random.default_rng(5).integers(0, 4096, (96, 80))
     kind = np.int16 if negative else np.uint16
     stream = imagecodecs.jpeg2k_encode(values.astype(kind), codecformat="j2k", reversible=True)
@@ -499,7 +499,7 @@ def test_long_header_numbers_are_not_repeated():
         (["F", "R"], set(), {"TURNED"}),
     ],
 )
-def test_mirrored_films_are_objected_to_and_turned_ones_remarked(orientation, rejections, warnings):
+def test_mirrored_films_are_rejected_and_rotated_ones_get_a_warning(orientation, rejections, warnings):
     film = read_film(dicom_of(np.random.default_rng(6).random((96, 80), np.float32), PatientOrientation=orientation))
     assert {rejection.code for rejection in film.rejections} == rejections
     assert {warning.code for warning in film.warnings} == warnings

@@ -251,7 +251,7 @@ def test_a_high_bit_that_the_pixels_belie_is_not_followed(twelve_bits):
 
 
 @pytest.mark.parametrize(("stored", "high"), [(0, 11), (17, 16), (12, 5), (12, 16)])
-def test_bits_that_contradict_themselves_are_remarked(twelve_bits, stored, high):
+def test_bits_that_contradict_themselves_give_a_warning(twelve_bits, stored, high):
     film = read_film(dicom(twelve_bits, BitsStored=stored, HighBit=high))
     assert "BITS_CONTRADICTORY" in warnings_of(film)
     assert np.abs(film.pixels - twelve_bits / 4095).max() < 2 * LEVEL
@@ -295,7 +295,7 @@ def test_known_modalities_that_are_others_reject(twelve_bits, modality):
         ("WHOLE BODY", False, True),
     ],
 )
-def test_parts_of_the_body_are_told_by_known_words_alone(twelve_bits, said, warned, rejected):
+def test_only_known_words_name_parts_of_the_body(twelve_bits, said, warned, rejected):
     film = read_film(dicom(twelve_bits, BodyPartExamined=said, SpecificCharacterSet="ISO_IR 192"))
     assert ("BODY_PART_UNKNOWN" in warnings_of(film)) == warned
     assert ("WRONG_BODY_PART" in rejections_of(film)) == rejected

@@ -137,7 +137,7 @@ def test_a_header_that_states_a_little_too_much_is_refused(form, columns, rows):
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-def test_a_file_that_is_too_long_is_told_the_limit_in_megabytes(limit):
+def test_the_message_for_a_file_that_is_too_long_names_the_limit_in_megabytes(limit):
     with pytest.raises(FilmError, match=rf"larger than {limit} MB"):
         read_film(b"\0" * (limit * 2**20 + 1), Limits(file_bytes=limit * 2**20))
 
