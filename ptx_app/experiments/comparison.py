@@ -154,6 +154,7 @@ def measured_row(
     row = {
         "title": weights.title,
         "side": weights.input.side,
+        "sha256": weights.sha256,
         "flip_averaging": weights.flip_averaging,
         "training_minutes": float(run.read_log()[-1]["minutes"]),
     }
@@ -162,7 +163,7 @@ def measured_row(
 
 def comparison_table(document: EvaluationDocument) -> str:
     """The comparison as a table, with 95 % intervals by patient."""
-    heads = ["Model", "Side", *_COLUMNS.values(), *_DIFFERENCES.values(), *_COSTS]
+    heads = ["Model", "Side", *_COLUMNS.values(), *_DIFFERENCES.values(), *_COSTS, "Weights, sha256"]
     lines = [
         f"Written by `ptx compare`. Each model saw {document['films_seen']:,} films in training. Figures are from the "
         f"{document['validation_films']} validation films ({document['validation_positives']} positive), thresholds "
@@ -180,6 +181,7 @@ def comparison_table(document: EvaluationDocument) -> str:
         cells += [value(differing[name]) if number else "" for name in _DIFFERENCES]
         cells += [f"{cost['parameters'] / 1e6:.1f} M", f"{cost['multiply_adds'] / 1e9:.1f} G"]
         cells += [f"{cost['seconds']:.2f}", f"{cost['peak_mib']:.0f}", f"{row['training_minutes']:.1f}"]
+        cells.append(f"`{row['sha256'][:16]}…`" if "sha256" in row else "not recorded")  # older tables hold none
         lines.append(f"| {' | '.join(cells)} |")
     for note in document["notes"]:
         lines += ["", note]
