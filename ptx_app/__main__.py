@@ -19,6 +19,7 @@ VERBS = {
     "publish": ("ptx_app.commands.publish", "choose a run's thresholds, measure it and add it to the manifest"),
     "evaluate": ("ptx_app.commands.evaluate", "measure a model on the validation films and write the report"),
     "film-check": ("ptx_app.commands.film_check", "train and measure the film check"),
+    "lung-fields": ("ptx_app.commands.lung_fields", "train, cross-validate and publish the lung network"),
     "compare": (
         "ptx_app.commands.compare",
         "train and measure configurations on the same budget, in one table",

@@ -204,6 +204,34 @@ class Weights(_Record):
         )
 
 
+class LungFigures(_Record):
+    """How well lungs are outlined on films that the network was not trained on: mean Dice with its 95 % interval."""
+
+    films: Count
+    dice: Share
+    dice_interval: Annotated[tuple[Share, Share], Field(strict=False)]
+
+
+class LungFields(_Record):
+    """The weights that outline the lung fields, the lungs beside the heart and above the diaphragm.
+
+    `figures` has the cross-validated figures of each source of films. A pixel belongs to a lung if its probability is
+    at least `mask_threshold`, in [0, 1].
+    """
+
+    name: WeightsName
+    title: Text
+    network: NetworkSpec
+    input: InputSpec
+    mask_threshold: Share
+    bytes: Count
+    sha256: Sha256
+    sources: Annotated[tuple[Annotated[Source, AfterValidator(_of_no_single_machine)], ...], Field(strict=False)]
+    provenance: Text
+    terms: Text
+    figures: dict[str, LungFigures]
+
+
 class FilmCheck(_Record):
     """The weights of the film check: `location` in this project, size, hash and origin.
 
@@ -224,6 +252,7 @@ class Manifest(_Record):
     weights: Annotated[tuple[Weights, ...], Field(min_length=1, strict=False)]
     default: str
     film_check: FilmCheck | None = None
+    lung_fields: LungFields | None = None
 
     @field_validator("weights")
     @classmethod

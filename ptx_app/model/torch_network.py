@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.manifest import NetworkSpec, Weights
+from ptx_app.model.manifest import LungFields, NetworkSpec, Weights
 from ptx_app.model.network import NetworkOutput
 from ptx_app.model.torchvision_ops import declare_missing_operators
 
@@ -57,7 +57,7 @@ def choose_device() -> torch.device:
 class TorchNetwork:
     """A network with its weights loaded, ready to be called."""
 
-    def __init__(self, weights: Weights, path: Path, device: torch.device | None = None) -> None:
+    def __init__(self, weights: Weights | LungFields, path: Path, device: torch.device | None = None) -> None:
         """Load a safetensors file into the network of a manifest entry.
 
         Raises:
