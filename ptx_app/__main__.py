@@ -17,6 +17,7 @@ VERBS = {
     "prepare": ("ptx_app.commands.prepare", "make a training folder from DICOM films and run lengths"),
     "train": ("ptx_app.commands.train", "train a network from a configuration, or resume a run"),
     "publish": ("ptx_app.commands.publish", "choose a run's thresholds, measure it and add it to the manifest"),
+    "export": ("ptx_app.commands.export", "make the ONNX file of weights, for machines without torch"),
     "evaluate": ("ptx_app.commands.evaluate", "measure a model on the validation films and write the report"),
     "film-check": ("ptx_app.commands.film_check", "train and measure the film check"),
     "lung-fields": ("ptx_app.commands.lung_fields", "train, cross-validate and publish the lung network"),
@@ -27,7 +28,17 @@ VERBS = {
 }
 
 # What the extra "train" of pyproject.toml brings, by the names to import.
-_TRAINER = ("albumentations", "matplotlib", "scipy", "sklearn", "tomli_w")
+_TRAINER = (
+    "albumentations",
+    "matplotlib",
+    "onnx",
+    "scipy",
+    "segmentation_models_pytorch",
+    "sklearn",
+    "tomli_w",
+    "torch",
+    "torchvision",
+)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,12 @@ from ptx_app.film.radiograph import Box, FilmNote, Radiograph
 from ptx_app.inference.decide import Finding, Thresholds, decide
 from ptx_app.inference.predict import Prediction, predict
 from ptx_app.inference.prepare import prepare
+from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import Source, Weights, load_manifest
 from ptx_app.model.network import Network
 from ptx_app.weights.download import Progress
-from ptx_app.weights.fetch import resolve
+from ptx_app.weights.fetch import select
+from ptx_app.weights.load import load_network
 
 Read = Callable[[bytes], Radiograph]
 
@@ -63,6 +64,7 @@ class Detector:
         given: Sequence[Source] = (),
         progress: Progress | None = None,
         read: Read = read_film,
+        engine: Engine | None = None,
     ) -> "Detector":
         """Load a detector. Its weights are downloaded if they are not on this machine.
 
@@ -71,18 +73,14 @@ class Detector:
             given: further sources of the file, tried first.
             progress: called with the bytes received and the bytes of the whole file.
             read: see the attribute.
+            engine: None for `choose_engine`'s choice.
 
         Raises:
-            WeightsError: as `resolve` and `TorchNetwork`.
+            SettingsError: as `choose_engine`.
+            WeightsError: as `select` and `load_network`.
         """
-        return cls.of(*resolve(load_manifest(), wanted, given=given, progress=progress), read=read)
-
-    @classmethod
-    def of(cls, weights: Weights, path: Path, read: Read = read_film) -> "Detector":
-        """The detector of a manifest entry whose file is at `path`. Raises WeightsError as `TorchNetwork`."""
-        from ptx_app.model.torch_network import TorchNetwork  # torch takes seconds to import
-
-        return cls(weights, TorchNetwork(weights, path), read)
+        weights, sources = select(load_manifest(), wanted, given)
+        return cls(weights, load_network(weights, given=sources, progress=progress, engine=engine), read)
 
     def detect(self, data: bytes, thresholds: Thresholds | None = None, *, overrule: bool = False) -> Finding:
         """Whether there is a pneumothorax on the film in a file, and where.

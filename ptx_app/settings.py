@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptx_app.errors import SettingsError
+from ptx_app.model.engine import Engine, choose_engine
 from ptx_app.model.manifest import Source
 from ptx_app.weights.fetch import named_sources
 
@@ -18,6 +19,7 @@ class Settings:
         weights_file: PTX_WEIGHTS_FILE, a local file to use for that entry; its hash must be the entry's.
         weights_drive: PTX_WEIGHTS_DRIVE, a Google Drive id to try first.
         weights_url: PTX_WEIGHTS_URL, an address to try first.
+        engine: PTX_ENGINE, what computes the network: openvino, onnxruntime or torch; None to choose by the machine.
         public_host: PTX_PUBLIC_HOST, whether to warn against identifiable films; None to decide by the page's address.
     """
 
@@ -25,6 +27,7 @@ class Settings:
     weights_file: Path | None = None
     weights_drive: str | None = None
     weights_url: str | None = None
+    engine: Engine | None = None
     public_host: bool | None = None
 
     @property
@@ -40,7 +43,7 @@ def read_settings(values: Mapping[str, str]) -> Settings:
     """Make the settings from a mapping of name to text. Missing names keep their default.
 
     Raises:
-        SettingsError: SETTING_INVALID if a text cannot be read.
+        SettingsError: SETTING_INVALID if a text cannot be read, or as `choose_engine`.
     """
     file = values.get("PTX_WEIGHTS_FILE")
     return Settings(
@@ -48,6 +51,7 @@ def read_settings(values: Mapping[str, str]) -> Settings:
         weights_file=Path(file) if file else None,
         weights_drive=values.get("PTX_WEIGHTS_DRIVE") or None,
         weights_url=values.get("PTX_WEIGHTS_URL") or None,
+        engine=choose_engine(values["PTX_ENGINE"]) if values.get("PTX_ENGINE") else None,
         public_host=_truth("PTX_PUBLIC_HOST", values.get("PTX_PUBLIC_HOST", "")),
     )
 

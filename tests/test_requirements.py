@@ -29,7 +29,8 @@ def pinned(file: Path) -> dict[str, Requirement]:
 @pytest.mark.parametrize(
     ("file", "asked"),
     [
-        ("requirements.txt", PROJECT["dependencies"] + EXTRAS["train"]),
+        ("requirements-app.txt", PROJECT["dependencies"]),
+        ("requirements.txt", EXTRAS["train"]),
         ("requirements-dev.txt", EXTRAS["dev"]),
     ],
 )
@@ -39,11 +40,38 @@ def test_every_dependency_is_pinned_within_its_range_and_nothing_else_is(file, a
     for name, pin in pins.items():
         (exact,) = pin.specifier
         assert exact.operator == "==", f"{name} is not pinned"
+        assert pin.marker == ranges[name].marker, f"{name} is for other machines"
         assert exact.version in ranges[name].specifier, f"{name} is pinned outside of its range"
 
 
-def test_the_developers_pins_include_the_others():
-    assert "-r requirements.txt" in (ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize(
+    ("file", "other"), [("requirements-dev.txt", "requirements.txt"), ("requirements.txt", "requirements-app.txt")]
+)
+def test_a_file_of_pins_includes_the_smaller_one(file, other):
+    assert f"-r {other}" in (ROOT / file).read_text(encoding="utf-8").splitlines()
+
+
+MACHINES = [
+    {"sys_platform": system, "platform_machine": machine}
+    for system, machine in (
+        ("linux", "x86_64"), ("linux", "aarch64"), ("linux", "riscv64"), ("darwin", "arm64"), ("darwin", "x86_64"),
+        ("win32", "AMD64"), ("win32", "ARM64"),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: "-".join(machine.values()))
+def test_each_machine_gets_one_engine(machine):
+    pins = pinned(ROOT / "requirements-app.txt")
+    chosen = [name for name in ("openvino", "onnxruntime") if pins[name].marker.evaluate(machine)]
+    supported = {("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64")}
+    assert chosen == (["openvino"] if tuple(machine.values()) in supported else ["onnxruntime"])
+
+
+def test_no_torch_in_what_the_app_needs():
+    assert not {"torch", "torchvision", "segmentation-models-pytorch", "albumentations"} & set(
+        pinned(ROOT / "requirements-app.txt")
+    )
 
 
 def test_what_builds_the_wheel_is_what_the_tests_build_it_with():

@@ -19,7 +19,7 @@ from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import Manifest, Source, Weights, load_manifest
 from ptx_app.weights import fetch
 from ptx_app.weights.download import Patience
-from ptx_app.weights.fetch import cache_folder, cached_path, locate, named_sources, resolve
+from ptx_app.weights.fetch import cache_folder, cached_path, locate, named_sources, select
 from tests.support.weights_server import (
     QUOTA_PAGE,
     SCAN_PAGE,
@@ -489,32 +489,33 @@ def test_drive_id_that_is_invalid(text: str) -> None:
     assert caught.value.code == "WEIGHTS_ADDRESS"
 
 
-def test_resolve_takes_a_name_or_a_file(cache: Path, tmp_path: Path, server: WeightsServer) -> None:
-    manifest = Manifest(default="small", weights=(weights(address(server)),))
+def test_select_takes_a_name_or_a_file(tmp_path: Path) -> None:
+    manifest = Manifest(default="small", weights=(weights(),))
     mine = tmp_path / "mine.safetensors"
     mine.write_bytes(CONTENT)
-    assert resolve(manifest, str(mine)) == (manifest.entry(), mine)
-    assert server.asked == []
-    assert resolve(manifest)[1] == resolve(manifest, "small")[1] == cached_path(manifest.entry())
+    further = named_sources(url="https://example.org/weights")
+    assert select(manifest, None) == select(manifest, "small") == (manifest.entry(), ())
+    assert select(manifest, "small", further) == (manifest.entry(), further)
+    assert select(manifest, str(mine), further) == (manifest.entry(), (*named_sources(file=mine), *further))
 
 
 @pytest.mark.parametrize(
     ("content", "code"),
     [(None, "WEIGHTS_MISSING"), (OTHER, "WEIGHTS_NOT_LISTED"), (b"\x80\x02.", "WEIGHTS_PICKLED")],
 )
-def test_resolve_refuses_a_file_without_an_entry(cache: Path, tmp_path: Path, content: bytes | None, code: str) -> None:
+def test_select_refuses_a_file_without_an_entry(tmp_path: Path, content: bytes | None, code: str) -> None:
     mine = tmp_path / "mine.safetensors"
     if content is not None:
         mine.write_bytes(content)
     with pytest.raises(WeightsError) as caught:
-        resolve(Manifest(default="small", weights=(weights(),)), str(mine))
+        select(Manifest(default="small", weights=(weights(),)), str(mine))
     assert caught.value.code == code
     assert str(tmp_path) not in caught.value.message
 
 
-def test_resolve_of_an_unknown_name_lists_the_known_ones(cache: Path) -> None:
+def test_select_of_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(WeightsError) as caught:
-        resolve(Manifest(default="small", weights=(weights(),)), "large")
+        select(Manifest(default="small", weights=(weights(),)), "large")
     assert caught.value.code == "WEIGHTS_UNKNOWN"
     assert "small" in caught.value.message
 

@@ -72,6 +72,6 @@ def test_a_verb_of_the_trainer_says_what_is_missing(environment, tmp_path):
 
 def test_the_packages_that_may_be_missing_are_those_of_the_extra():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    imported_as = {"scikit-learn": "sklearn"}
+    imported_as = {"scikit-learn": "sklearn", "segmentation-models-pytorch": "segmentation_models_pytorch"}
     asked = [line.partition(">")[0] for line in project["optional-dependencies"]["train"]]
     assert sorted(imported_as.get(name, name) for name in asked) == sorted(_TRAINER)

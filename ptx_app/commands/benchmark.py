@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from ptx_app.model.manifest import ROOT, Weights, load_manifest
 from ptx_app.model.torch_network import build_module
 from ptx_app.output.pictures import coloured_layer, contour, encoded, film_pictures, grey_picture
 from ptx_app.pipeline import Detector, required_prediction
-from ptx_app.weights.fetch import resolve
+from ptx_app.weights.fetch import locate, select
 
 GOAL_SECONDS = 1.5
 
@@ -45,10 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the times of both ways and their ratio, and the memory of the page's process after one film."""
     data = arguments.film.read_bytes() if arguments.film else _film_1024()
-    weights, path = resolve(load_manifest(), arguments.weights)
+    detector = Detector.load(arguments.weights)
+    weights, sources = select(load_manifest(), arguments.weights)
+    path = locate(weights, given=sources)
     module = _plain_module(weights, path)
     with SandboxedReader(workers=1) as reader:
-        detector = Detector.of(weights, path, reader.read)
+        detector = replace(detector, read=reader.read)
         ways = (_app_way(detector, data), _plain_way(weights, module, data))
         app, plain = _timed_in_turns(*ways, arguments.rounds)
         guarded, unguarded = _timed_in_turns(lambda: reader.read(data), lambda: read_film(data), arguments.rounds)

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 from ptx_app.commands.places import add_places, data_folder
-from ptx_app.model.manifest import MANIFEST_PATH, Weights, load_manifest
-from ptx_app.weights.fetch import resolve
+from ptx_app.model.engine import Engine, choose_engine
+from ptx_app.model.manifest import MANIFEST_PATH, load_manifest
+from ptx_app.pipeline import Detector
+from ptx_app.weights.load import load_network
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="average the outputs for the film and its mirror image (default: as in the entry)",
     )
+    parser.add_argument("--engine", choices=list(Engine), help="what computes the network (default: by the machine)")
     parser.add_argument("--hard-cases", type=int, default=60, metavar="N", help="films to degrade (0: none)")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the report (default: docs)")
     parser.add_argument(
@@ -33,10 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and write the report."""
     from ptx_app.evaluation.run import write_evaluation  # slow to import; not for --help
 
-    weights, file = _chosen(arguments)
     report = write_evaluation(
-        weights,
-        file,
+        _chosen(arguments),
         data_folder(arguments),
         arguments.output,
         flip_averaging=arguments.flip_averaging,
@@ -47,10 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(arguments: argparse.Namespace) -> tuple[Weights, Path]:
+def _chosen(arguments: argparse.Namespace) -> Detector:
+    engine = choose_engine(arguments.engine)
     if arguments.draft is None:
-        return resolve(load_manifest(), arguments.weights)
+        return Detector.load(arguments.weights, engine=engine)
     manifest = load_manifest(arguments.draft / MANIFEST_PATH.name)
     drafts = [entry.name for entry in manifest.weights if (arguments.draft / f"{entry.name}.safetensors").exists()]
     weights = manifest.entry(arguments.weights or next(iter(drafts), None))
-    return weights, arguments.draft / f"{weights.name}.safetensors"
+    file = arguments.draft / f"{weights.name}.safetensors"
+    return Detector(weights, load_network(weights, file, engine=engine))

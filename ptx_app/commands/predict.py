@@ -6,7 +6,7 @@ import io
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -18,13 +18,11 @@ from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
 from ptx_app.film.limits import Limits
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Finding, Thresholds
-from ptx_app.model.manifest import load_manifest
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import side_code
 from ptx_app.pipeline import Detector, required_prediction
 from ptx_app.settings import read_settings
 from ptx_app.unexpected import unexpected
-from ptx_app.weights.fetch import resolve
 
 RESULT_COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
 _ENDINGS = _MASK, _OVERLAY, _PROBABILITY = "_mask.png", "_overlay.png", "_probability.npy"
@@ -44,8 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Analyse every film. Returns 1 if any file failed, else 0 (a rejected film has not failed)."""
     settings = read_settings(os.environ)
-    weights, path = resolve(load_manifest(), arguments.weights or settings.weights, given=settings.weights_sources)
-    thresholds = Thresholds.of(weights.operating_point(arguments.operating_point))
+    detector = Detector.load(
+        arguments.weights or settings.weights, given=settings.weights_sources, engine=settings.engine
+    )
+    thresholds = Thresholds.of(detector.weights.operating_point(arguments.operating_point))
     files = list(walk(arguments.films))
     if not files:
         raise SettingsError("NO_FILES", "No files were found. Check the names.")
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         require_apart(arguments.films, files, arguments.output)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with SandboxedReader(workers=1) as reader:
-            job = _Job(Detector.of(weights, path, reader.read), thresholds, arguments.all, arguments.probability)
+            job = _Job(replace(detector, read=reader.read), thresholds, arguments.all, arguments.probability)
             failed = _write_all(files, arguments.output, job)
     except OSError as error:
         raise SettingsError(

@@ -9,7 +9,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.manifest import MANIFEST_PATH, ROOT, Figures, OperatingPoint, Weights, load_manifest, parse_manifest
+from ptx_app.model.manifest import (
+    MANIFEST_PATH,
+    ROOT,
+    Figures,
+    ListedFile,
+    OperatingPoint,
+    load_manifest,
+    parse_manifest,
+)
 from ptx_app.model.manifest_editing import read_document, with_entry, with_identity, with_source, write_document
 from ptx_app.weights.add import BUNDLED, MOST_BYTES, entry_to_add, keep, obtained, try_out
 from ptx_app.weights.download import Progress
@@ -94,17 +102,18 @@ def _verify(arguments: argparse.Namespace) -> int:
     manifest = load_manifest(MANIFEST_PATH)
     status = 0
     for weights in [manifest.entry(arguments.name)] if arguments.name else manifest.weights:
-        files = [(place, path) for place, path in _places(weights) if path.is_file()]
+        listed: list[ListedFile] = [weights, weights.onnx] if weights.onnx else [weights]
+        files = [(entry, place, path) for entry in listed for place, path in _places(entry) if path.is_file()]
         if not files:
             _say(f"{weights.name}: not on this machine")
             status = 1 if arguments.name else status
-        for place, path in files:
+        for entry, place, path in files:
             try:
-                check_file(path, weights)
+                check_file(path, entry)
                 try_out(weights, path)
-                _say(f"{weights.name} ({place}): size and hash correct, loads and runs")
+                _say(f"{entry.name} ({place}): size and hash correct, loads and runs")
             except WeightsError as error:
-                _say(f"{weights.name} ({place}): {error.message} [{error.code}]")
+                _say(f"{entry.name} ({place}): {error.message} [{error.code}]")
                 status = 1
     if manifest.film_check and not arguments.name:
         check_file(ROOT / manifest.film_check.location, manifest.film_check)
@@ -134,7 +143,7 @@ def _add(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _places(weights: Weights) -> list[tuple[str, Path]]:
+def _places(weights: ListedFile) -> list[tuple[str, Path]]:
     """Where the file of an entry may be on this machine: name of each place to its path."""
     bundled = [("bundled", local_path(source)) for source in weights.sources if source.kind == "bundled"]
     return [*bundled, ("cached", cached_path(weights))]

@@ -39,7 +39,7 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
         f"{document['films']} expert-labelled SIIM-ACR validation films of {document['patients']} patients, "
         f"{document['positives']} with a pneumothorax, {flips} flip averaging. "
         "In brackets: 95 % interval, bootstrapped by patient. Weights: "
-        f"sha256 `{document['sha256'][:16]}…`.",
+        f"sha256 `{document['sha256'][:16]}…`. Computed by {document['engine']}.",
         "",
         "## All films",
         "",

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ptx_app.data.index import LabelledFilm, read_index
@@ -14,13 +15,11 @@ from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.plots import draw_figures, draw_films
 from ptx_app.evaluation.report import markdown
 from ptx_app.evaluation.results import evaluate, results_of
-from ptx_app.model.manifest import Weights
 from ptx_app.pipeline import Detector
 
 
 def write_evaluation(
-    weights: Weights,
-    file: Path,
+    detector: Detector,
     data: Path,
     output: Path,
     *,
@@ -31,7 +30,7 @@ def write_evaluation(
     """Measure a model on the validation films and write evaluation.md, evaluation.json and figures.
 
     Args:
-        weights, file: the model.
+        detector: the model.
         data: prepared folder of films.
         output: folder of the report.
         flip_averaging: None for the entry's setting.
@@ -43,15 +42,15 @@ def write_evaluation(
 
     Raises:
         SettingsError: as `read_index` and `validation_films`, or FILM_UNREADABLE.
-        WeightsError: as TorchNetwork.
     """
     if flip_averaging is not None:
-        weights = weights.model_copy(update={"flip_averaging": flip_averaging})
-    detector = Detector.of(weights, file)
+        changed = detector.weights.model_copy(update={"flip_averaging": flip_averaging})
+        detector = replace(detector, weights=changed)
+    weights = detector.weights
     films = validation_films(read_index(data))
     predicted = predict_films(detector, prepared_films(films), len(films), "validation films")
     results = results_of(predicted, weights)
-    document = evaluate(results, weights)
+    document: EvaluationDocument = {"engine": detector.network.engine} | evaluate(results, weights)
     if hard_films:
         document["hard_cases"] = hard_case_rows(detector, drawn(films, hard_films))
     output.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from ptx_app.evaluation.report import value
 from ptx_app.evaluation.results import Results, differences, evaluate, results_of
 from ptx_app.experiments.publishing import DEFAULT_POINT, chosen_and_seen, draft_entry, measured_points
 from ptx_app.model.manifest import InputSpec, NetworkSpec, Weights
+from ptx_app.model.torch_network import TorchNetwork
 from ptx_app.pipeline import Detector
 from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.loop import TrainingRun
@@ -143,7 +144,7 @@ def measured_row(
     """
     draft = draft_entry(run, _STATE, configuration.publishing.flip_averaging)
     draft = draft.model_copy(update={"title": configuration.title})
-    detector = Detector.of(draft, run.weights_path(_STATE))
+    detector = Detector(draft, TorchNetwork(draft, run.weights_path(_STATE)))
     choice, seen = chosen_and_seen(configuration.publishing, detector, held_out, validation)
     weights = draft.model_copy(
         update={"calibration": choice.calibration, "operating_points": measured_points(choice, seen)}

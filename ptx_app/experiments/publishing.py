@@ -11,11 +11,14 @@ from ptx_app.evaluation.known_films import PredictedFilm, dicom_films, predict_f
 from ptx_app.evaluation.manifest_figures import PLACES, manifest_figures, positives_of, scores_of
 from ptx_app.evaluation.metrics import sensitivity, specificity
 from ptx_app.evaluation.thresholds import Choice, PublishingSection, choose
+from ptx_app.experiments.onnx_file import with_onnx
+from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import MANIFEST_PATH, ROOT, UNCALIBRATED, Figures, OperatingPoint, Source, Weights
 from ptx_app.model.manifest_editing import ManifestDocument, read_document, with_entry, write_document
 from ptx_app.pipeline import Detector
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.weights.add import BUNDLED, try_out
+from ptx_app.weights.load import load_network
 from ptx_app.weights.verify import digest
 
 # A radiologist can dismiss a false outline at a glance but cannot see a miss.
@@ -69,8 +72,8 @@ def publish(
     file = run.weights_path(state)
     if not file.exists():
         raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Train it until its first validation.")
-    draft = draft_entry(run, state, flip_averaging)
-    detector = Detector.of(draft, file)
+    draft = with_onnx(draft_entry(run, state, flip_averaging), file, held_out)
+    detector = Detector(draft, load_network(draft, file, engine=Engine.OPENVINO))
     choice, seen = chosen_and_seen(run.configuration().publishing, detector, held_out, validation)
     mask_threshold = choice.points[DEFAULT_POINT].mask_threshold
     figures = {"validation_films": manifest_figures(seen, choice.calibration, mask_threshold)}
@@ -152,10 +155,11 @@ def as_entry(weights: Weights) -> ManifestDocument:
 
 def _write(weights: Weights, file: Path, places: Places, default: bool) -> None:
     places.weights.mkdir(parents=True, exist_ok=True)
-    target = places.weights / f"{weights.name}.safetensors"
-    partial = target.with_suffix(".part")
-    shutil.copyfile(file, partial)
-    try_out(weights, partial)
-    partial.replace(target)
+    for suffix in (".safetensors", ".onnx"):
+        target = places.weights / f"{weights.name}{suffix}"
+        partial = target.with_name(f"part-{target.name}")
+        shutil.copyfile(file.with_suffix(suffix), partial)
+        try_out(weights, partial)
+        partial.replace(target)
     document = with_entry(read_document(places.manifest), as_entry(weights))
     write_document(document | {"default": weights.name} if default else document, places.manifest)

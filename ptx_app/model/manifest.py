@@ -72,7 +72,7 @@ class InputSpec(_Record):
 
 
 class Source(_Record):
-    """Where to get a weights file.
+    """Where to get a file of weights.
 
     kind "bundled": path in this project; "drive": Google Drive id; "url": https address; "file": path on this machine.
     Only an operator can set "file"; a manifest must not contain it.
@@ -155,21 +155,37 @@ def _of_no_single_machine(source: Source) -> Source:
     return source
 
 
-class Weights(_Record):
+class ListedFile(_Record):
+    """A file that the manifest lists: its name, size, hash, and where to get it."""
+
+    name: WeightsName
+    bytes: Count
+    sha256: Sha256
+    # JSON has lists, not tuples, so such fields accept lists. Their contents are strict.
+    sources: Annotated[tuple[Annotated[Source, AfterValidator(_of_no_single_machine)], ...], Field(strict=False)]
+
+
+class OnnxFile(ListedFile):
+    """The same network as an ONNX file with the same fp16 weights, for engines other than torch.
+
+    `decoder_ranges`: the lowest and highest input value of each of the decoder's convolutions, by the convolution's
+    name, on training films; see `ptx_app.model.quantization`. Empty if the decoder is to run in fp32.
+    """
+
+    decoder_ranges: dict[Text, Annotated[tuple[float, float], Field(strict=False)]] = {}
+
+
+class Weights(ListedFile):
     """One entry of the manifest: everything about one weights file.
 
     `figures` has the measured figures for each set of films: "validation_films", "validation_dicoms".
     """
 
-    name: WeightsName
     title: Text
     network: NetworkSpec
     input: InputSpec
+    onnx: OnnxFile | None = None
     flip_averaging: bool
-    bytes: Count
-    sha256: Sha256
-    # JSON has lists, not tuples, so these two fields accept lists. Their contents are strict.
-    sources: Annotated[tuple[Annotated[Source, AfterValidator(_of_no_single_machine)], ...], Field(strict=False)]
     calibration: Calibration
     operating_points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1, strict=False)]
     default_operating_point: str
@@ -212,21 +228,18 @@ class LungFigures(_Record):
     dice_interval: Annotated[tuple[Share, Share], Field(strict=False)]
 
 
-class LungFields(_Record):
+class LungFields(ListedFile):
     """The weights that outline the lung fields, the lungs beside the heart and above the diaphragm.
 
     `figures` has the cross-validated figures of each source of films. A pixel belongs to a lung if its probability is
     at least `mask_threshold`, in [0, 1].
     """
 
-    name: WeightsName
     title: Text
     network: NetworkSpec
     input: InputSpec
+    onnx: OnnxFile | None = None
     mask_threshold: Share
-    bytes: Count
-    sha256: Sha256
-    sources: Annotated[tuple[Annotated[Source, AfterValidator(_of_no_single_machine)], ...], Field(strict=False)]
     provenance: Text
     terms: Text
     figures: dict[str, LungFigures]

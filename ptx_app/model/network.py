@@ -16,7 +16,9 @@ class NetworkOutput:
 
 
 class Network(Protocol):
-    """What inference needs from a network: numpy in, numpy out."""
+    """What inference needs from a network: numpy in, numpy out. `engine` says in words what computes it."""
+
+    engine: str
 
     def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
         """Run (N, channels, S, S) float32 through the network."""

@@ -1,4 +1,4 @@
-"""Networks computed by torch. The app imports torch only here; everything else uses numpy."""
+"""Networks computed by torch, in training and on GPUs. The app imports torch only here."""
 
 from pathlib import Path
 from typing import Any
@@ -79,13 +79,14 @@ class TorchNetwork:
                 "WEIGHTS_MISFIT",
                 f"The weights file of {weights.name} does not fit the network in its entry. Check the entry.",
             ) from error
-        self._module = module.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.module: torch.nn.Module = module.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.engine = f"torch, {self.device.type}"
 
     def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
         """Run (N, channels, S, S) float32 through the network."""
         tensor = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.float16, enabled=self._half):
-            mask, score = self._module(tensor)
+            mask, score = self.module(tensor)
         return NetworkOutput(mask[:, 0].float().cpu().numpy(), score[:, 0].float().cpu().numpy())
 
     @property

@@ -18,7 +18,7 @@ from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import load_manifest
 from ptx_app.model.torch_network import TorchNetwork
 from ptx_app.pipeline import Detector
-from ptx_app.weights.fetch import resolve
+from ptx_app.weights.fetch import locate, select
 
 
 def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -> list[LabelledFilm]:
@@ -30,10 +30,11 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
         cache: folder for the masks, so that a teacher draws each mask only once.
 
     Raises:
-        WeightsError: as `resolve` and TorchNetwork.
+        WeightsError: as `select`, `locate` and TorchNetwork.
         SettingsError: FILM_UNREADABLE.
     """
-    weights, file = resolve(load_manifest(), teacher)
+    weights, sources = select(load_manifest(), teacher)
+    file = locate(weights, given=sources)
     folder = cache / f"masks-of-{weights.name}-{weights.sha256[:16]}"
     bare = [film for film in films if film.mask_kind is MaskKind.IMAGE_LABEL]
     drawn = folder / "confidences.json"

@@ -48,7 +48,9 @@ def engine(progress: Callable[[int, int], None]) -> Engine:
 
 @st.cache_resource(show_spinner=False)
 def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
-    detector = Detector.load(wanted.weights, given=wanted.weights_sources, progress=_progress, read=read)
+    detector = Detector.load(
+        wanted.weights, given=wanted.weights_sources, progress=_progress, read=read, engine=wanted.engine
+    )
     return Engine(detector, FairQueue())
 
 

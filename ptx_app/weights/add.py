@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ptx_app.errors import WeightsError
+from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import ROOT, Source, Weights
 from ptx_app.model.manifest_editing import ManifestDocument, entry_like, read_document
+from ptx_app.model.network import Network
 from ptx_app.weights.download import Progress, download, plain_disk_errors
 from ptx_app.weights.fetch import cache_folder, cached_path, local_path
+from ptx_app.weights.load import network_of_onnx
 from ptx_app.weights.verify import check_head, digest, read_head
 
 BUNDLED = Path("ptx_app/weights/bundled")
@@ -112,12 +115,24 @@ def keep(path: Path, source: Source, weights: Weights) -> None:
 
 
 def try_out(weights: Weights, path: Path) -> None:
-    """Load a file into its network and run it once. Raises WeightsError WEIGHTS_NOT_FINITE or as TorchNetwork."""
-    from ptx_app.model.torch_network import TorchNetwork  # torch takes seconds to import, and `list` does not need it
+    """Load a safetensors or ONNX file of an entry and run it once, with the first engine that can.
 
+    Raises:
+        WeightsError: WEIGHTS_NOT_FINITE, WEIGHTS_NEED_TORCH, or as the networks.
+    """
     spec = weights.input
-    output = TorchNetwork(weights, path)(np.zeros((1, spec.channels, spec.side, spec.side), np.float32))
+    output = _network_of(weights, path)(np.zeros((1, spec.channels, spec.side, spec.side), np.float32))
     if not (np.isfinite(output.mask_logits).all() and np.isfinite(output.score_logits).all()):
         raise WeightsError(
             "WEIGHTS_NOT_FINITE", f"The output of {weights.name} is not finite. Train or export it again."
         )
+
+
+def _network_of(weights: Weights, path: Path) -> Network:
+    if weights.onnx is not None and path.suffix == ".onnx":
+        return network_of_onnx(weights.onnx, path, next(engine for engine in Engine if engine.installed))
+    if not Engine.TORCH.installed:
+        raise WeightsError("WEIGHTS_NEED_TORCH", "A safetensors file cannot be tried without torch. Install it.")
+    from ptx_app.model.torch_network import TorchNetwork  # torch takes seconds to import, and `list` does not need it
+
+    return TorchNetwork(weights, path)

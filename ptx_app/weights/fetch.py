@@ -10,41 +10,34 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.manifest import ROOT, Manifest, Source, Weights
+from ptx_app.model.manifest import ROOT, ListedFile, Manifest, OnnxFile, Source, Weights
 from ptx_app.weights.download import PATIENCE, Patience, Progress, download, plain_disk_errors
 from ptx_app.weights.verify import check_file, check_head, check_identity, digest, read_head
 
 _FAILS_FOR_EVERY_SOURCE = {"WEIGHTS_DISK_FULL", "WEIGHTS_CACHE_UNWRITABLE"}
 
 
-def resolve(
-    manifest: Manifest,
-    wanted: str | None = None,
-    *,
-    given: Sequence[Source] = (),
-    progress: Progress | None = None,
-    offline: bool = False,
-) -> tuple[Weights, Path]:
-    """The requested entry and its verified file.
+def select(manifest: Manifest, wanted: str | None, given: Sequence[Source] = ()) -> tuple[Weights, tuple[Source, ...]]:
+    """The requested entry, and the sources that the operator has set for its file.
 
     Args:
         manifest: which weights there are.
-        wanted: None for the default, an entry's name, or the path of a safetensors file that belongs to an entry.
-        given, progress, offline: as for `locate`.
+        wanted: None for the default, an entry's name, or the path of a safetensors file that belongs to an entry; such
+            a file comes first among the sources.
+        given: further sources set by the operator.
 
     Raises:
-        WeightsError: WEIGHTS_UNKNOWN, WEIGHTS_NOT_LISTED for a file without an entry, and as `locate`.
+        WeightsError: WEIGHTS_UNKNOWN, WEIGHTS_NOT_LISTED for a file without an entry, or as `read_head`.
     """
     named = wanted is None or any(entry.name == wanted for entry in manifest.weights)
     if wanted is None or named or not _looks_like_path(wanted):
-        weights = manifest.entry(wanted)
-        return weights, locate(weights, given=given, progress=progress, offline=offline)
+        return manifest.entry(wanted), tuple(given)
     path = Path(wanted).expanduser()
     check_head(read_head(path))
     sha256 = digest(path)
     for entry in manifest.weights:
         if entry.sha256 == sha256:
-            return entry, path
+            return entry, (Source(kind="file", location=str(path)), *given)
     raise WeightsError(
         "WEIGHTS_NOT_LISTED",
         "This weights file has no entry in the manifest, so its network and input are unknown. "
@@ -53,7 +46,7 @@ def resolve(
 
 
 def locate(
-    weights: Weights,
+    weights: ListedFile,
     *,
     given: Sequence[Source] = (),
     cache: Path | None = None,
@@ -124,9 +117,10 @@ def cache_folder() -> Path:
     return Path(named).expanduser() if named else platformdirs.user_cache_path("ptx_app", appauthor=False)
 
 
-def cached_path(weights: Weights, cache: Path | None = None) -> Path:
+def cached_path(weights: ListedFile, cache: Path | None = None) -> Path:
     """Path of an entry's file in the cache after its download. The name contains the hash."""
-    return (cache or cache_folder()) / f"{weights.name}-{weights.sha256[:12]}.safetensors"
+    suffix = ".onnx" if isinstance(weights, OnnxFile) else ".safetensors"
+    return (cache or cache_folder()) / f"{weights.name.removesuffix(suffix)}-{weights.sha256[:12]}{suffix}"
 
 
 def named_sources(*, file: Path | None = None, drive: str | None = None, url: str | None = None) -> tuple[Source, ...]:
@@ -155,7 +149,7 @@ def _drive_id(text: str) -> str:
     return text
 
 
-def _checked_named_file(source: Source, weights: Weights) -> Path:
+def _checked_named_file(source: Source, weights: ListedFile) -> Path:
     path = local_path(source)
     try:
         check_file(path, weights)
@@ -171,7 +165,7 @@ def _checked_named_file(source: Source, weights: Weights) -> Path:
 
 
 def _download_into(
-    target: Path, source: Source, weights: Weights, progress: Progress | None, patience: Patience
+    target: Path, source: Source, weights: ListedFile, progress: Progress | None, patience: Patience
 ) -> None:
     part = target.with_suffix(".part")
     try:
@@ -200,7 +194,7 @@ def _locked(target: Path, seconds: float) -> Iterator[None]:
         lock.release()
 
 
-def _is_whole(path: Path, weights: Weights) -> bool:
+def _is_whole(path: Path, weights: ListedFile) -> bool:
     try:
         check_file(path, weights)
     except WeightsError:
@@ -213,7 +207,7 @@ def _looks_like_path(wanted: str) -> bool:
     return path.suffix == ".safetensors" or len(path.parts) > 1 or path.exists()
 
 
-def _all_failed(weights: Weights, failures: list[tuple[Source, WeightsError]]) -> WeightsError:
+def _all_failed(weights: ListedFile, failures: list[tuple[Source, WeightsError]]) -> WeightsError:
     if not failures:
         return WeightsError(
             "WEIGHTS_WITHOUT_SOURCE",

@@ -5,10 +5,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from ptx_app.errors import WeightsError
-from ptx_app.model.manifest import FilmCheck, Weights
+from ptx_app.model.manifest import FilmCheck, ListedFile, OnnxFile
 
 HEAD_BYTES = 9
 _LONGEST_HEADER = 100_000_000  # the limit of the safetensors library itself
+_ONNX_HEAD = b"\x08"  # the field of the format's version, which exporters write first
 
 
 def check_head(head: bytes) -> None:
@@ -30,17 +31,19 @@ def check_head(head: bytes) -> None:
     raise WeightsError("WEIGHTS_NOT_SAFETENSORS", "This is not a safetensors file. Save the weights as safetensors.")
 
 
-def check_file(path: Path, weights: Weights | FilmCheck) -> None:
+def check_file(path: Path, weights: ListedFile | FilmCheck) -> None:
     """Compare a file with size and hash of its entry. The hash of an unchanged file is computed once per process.
 
     Raises:
         WeightsError: WEIGHTS_MISSING, WEIGHTS_UNREADABLE, WEIGHTS_WRONG_SIZE, WEIGHTS_WRONG_HASH, or as `check_head`.
     """
-    check_head(read_head(path))
+    head = read_head(path)
+    if not (isinstance(weights, OnnxFile) and head.startswith(_ONNX_HEAD)):
+        check_head(head)
     check_identity(path.stat().st_size, digest(path), weights)
 
 
-def check_identity(size: int, sha256: str, weights: Weights | FilmCheck) -> None:
+def check_identity(size: int, sha256: str, weights: ListedFile | FilmCheck) -> None:
     """Compare a size in bytes and a hash with an entry. Raises WEIGHTS_WRONG_SIZE or WEIGHTS_WRONG_HASH."""
     if size != weights.bytes:
         raise WeightsError(

@@ -81,6 +81,7 @@ def running_server(
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     before: Callable[[], None] | None = None,
+    python: str | Path = sys.executable,
 ) -> Iterator[Server]:
     """Start `streamlit run` with the repository's settings on a free port. It stops when the block ends.
 
@@ -89,13 +90,14 @@ def running_server(
         options: further options of Streamlit.
         environment: variables to add to the current ones.
         before: called in the child process before the server starts.
+        python: the interpreter of the environment to run in.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "streamlit", "run", str(script), "--server.headless=true",
+            str(python), "-m", "streamlit", "run", str(script), "--server.headless=true",
             f"--server.port={port}", "--server.address=127.0.0.1", *options,
         ],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}, preexec_fn=before,

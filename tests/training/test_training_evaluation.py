@@ -16,7 +16,8 @@ from ptx_app.evaluation.run import drawn, write_evaluation
 from ptx_app.film.radiograph import View
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import Calibration, NetworkSpec, OperatingPoint, Weights
-from ptx_app.model.torch_network import build_module
+from ptx_app.model.torch_network import TorchNetwork, build_module
+from ptx_app.pipeline import Detector
 from ptx_app.training.configuration import InputSection
 from ptx_app.training.optimisation import set_batch_norm_momentum
 from tests.support.made_folder import prepared_folder
@@ -193,8 +194,7 @@ def test_one_command_writes_report_json_and_figures(tmp_path, monkeypatch):
     state = {name: tensor.contiguous() for name, tensor in module.state_dict().items()}
     save_file(state, tmp_path / "tiny.safetensors")
     report = write_evaluation(
-        WEIGHTS,
-        tmp_path / "tiny.safetensors",
+        Detector(WEIGHTS, TorchNetwork(WEIGHTS, tmp_path / "tiny.safetensors")),
         data,
         tmp_path / "report",
         flip_averaging=True,
@@ -202,6 +202,7 @@ def test_one_command_writes_report_json_and_figures(tmp_path, monkeypatch):
         pictures=tmp_path / "pictures",
     )
     document = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    assert document["engine"].startswith("torch")
     assert document["flip_averaging"]
     assert (document["films"], document["positives"]) == (8, 4)
     assert len(document["hard_cases"]["cases"]) == 1 + 3 * len(cases)

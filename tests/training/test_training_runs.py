@@ -21,13 +21,14 @@ from ptx_app.evaluation.known_films import prepared_films
 from ptx_app.inference.predict import predict
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import MANIFEST_PATH, load_manifest
-from ptx_app.model.torch_network import TorchNetwork, build_module
+from ptx_app.model.torch_network import build_module
 from ptx_app.training.configuration import NetworkSection, read_configuration, write_configuration
 from ptx_app.training.dataset import training_films
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.starting_weights import build_network, load_exactly
 from ptx_app.training.validation import Validation
+from ptx_app.weights.load import load_network
 from tests.support.films import dicom_of
 from tests.support.made_folder import configuration, film_and_mask, prepared_folder
 
@@ -273,7 +274,7 @@ def test_publishing_writes_a_valid_entry_beside_the_others(published, done):
 
 def test_the_app_reproduces_the_figures_of_the_entry(published, data):
     weights = load_manifest(published / MANIFEST_PATH.name).entry()
-    network = TorchNetwork(weights, published / "tiny.safetensors")
+    network = load_network(weights, published / "tiny.safetensors")
     films = list(prepared_films(validation_films(read_index(data))))
     scores = np.asarray([predict(network, prepare(film.pixels, weights.input), weights).score for film in films])
     positive = np.asarray([film.positive for film in films])

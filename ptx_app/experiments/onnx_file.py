@@ -1,0 +1,45 @@
+"""Makes the ONNX file of weights that have films to take the ranges of the decoder's 8 bits from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ptx_app.data.index import LabelledFilm
+from ptx_app.data.store import as_pixels, read_grey
+from ptx_app.inference.prepare import prepare
+from ptx_app.model.export import export_onnx
+from ptx_app.model.manifest import OnnxFile, Source, Weights
+from ptx_app.model.quantization import decoder_ranges
+from ptx_app.weights.add import BUNDLED
+from ptx_app.weights.verify import digest
+
+RANGE_FILMS = 48
+"""Number of films that the ranges are taken from."""
+
+
+def with_onnx(weights: Weights, file: Path, films: Sequence[LabelledFilm]) -> Weights:
+    """The entry with an ONNX file, written beside the weights' own.
+
+    Args:
+        weights: the entry.
+        file: its safetensors file.
+        films: training films; `RANGE_FILMS` of them are used, positive and negative ones as often as they come.
+
+    Raises:
+        SettingsError: FILM_UNREADABLE.
+        WeightsError: as `export_onnx`.
+    """
+    path = file.with_suffix(".onnx")
+    export_onnx(weights, file, path)
+    ordered = sorted(films, key=lambda film: (film.positive, film.image_id))
+    spread = ordered[:: max(1, len(ordered) // RANGE_FILMS)]
+    prepared = (prepare(as_pixels(read_grey(film.image)), weights.input)[np.newaxis] for film in spread)
+    onnx = OnnxFile(
+        name=f"{weights.name}.onnx",
+        bytes=path.stat().st_size,
+        sha256=digest(path),
+        sources=(Source(kind="bundled", location=(BUNDLED / path.with_stem(weights.name).name).as_posix()),),
+        decoder_ranges=decoder_ranges(path, prepared),
+    )
+    return weights.model_copy(update={"onnx": onnx})
