@@ -67,7 +67,7 @@ def films():
 
 @pytest.fixture(scope="module")
 def document(films):
-    return evaluate(results_of(films, WEIGHTS), WEIGHTS)
+    return {"engine": "torch, cpu"} | evaluate(results_of(films, WEIGHTS), WEIGHTS)
 
 
 def test_overlap_is_of_all_positive_films_flagged_or_not(document):
