@@ -35,11 +35,12 @@ class Thresholds:
     score: float
     mask_threshold: float
     smallest_region: float
+    surest_pixel: float = 0.0
 
     @classmethod
     def of(cls, point: OperatingPoint) -> "Thresholds":
         """The thresholds of an operating point of the manifest."""
-        return cls(point.score, point.mask_threshold, point.smallest_region)
+        return cls(point.score, point.mask_threshold, point.smallest_region, point.surest_pixel)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ class Finding:
 
 
 def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds) -> Finding:
-    """Whether there is a pneumothorax (score threshold), and where it is (mask threshold, smallest region).
+    """Whether there is a pneumothorax (score threshold), and where it is (the other thresholds).
+
+    A region stays if it is large enough and its surest pixel sure enough: hysteresis, Canny, IEEE TPAMI 1986.
 
     Args:
         prediction: the network's output for the film.
@@ -99,8 +102,8 @@ def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Threshold
     mask = np.zeros(shape, dtype=np.bool_)
     if prediction.score < thresholds.score:
         return Finding(False, prediction.score, mask, (), thresholds, area)
-    inner = binary_mask(prediction.probability, (field.height, field.width), thresholds.mask_threshold)
-    field.of(mask)[...], regions = _regions(inner, thresholds.smallest_region, field)
+    full = _stretched(prediction.probability, (field.height, field.width))
+    field.of(mask)[...], regions = _regions(full, thresholds, field)
     return Finding(True, prediction.score, mask, regions, thresholds, area)
 
 
@@ -112,23 +115,32 @@ def binary_mask(probability: NDArray[np.float32], shape: tuple[int, int], mask_t
     >>> binary_mask(np.array([[0.2, 0.8]], np.float32), (1, 4), 0.3).astype(int)
     array([[0, 1, 1, 1]])
     """
-    full = cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
-    return full >= np.float32(mask_threshold)
+    return _stretched(probability, shape) >= np.float32(mask_threshold)
 
 
-def _regions(mask: NDArray[np.bool_], smallest: float, field: Box) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
-    height, width = mask.shape
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+def _stretched(probability: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    return np.asarray(cv2.resize(probability, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _regions(
+    probability: NDArray[np.float32], thresholds: Thresholds, field: Box
+) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
+    height, width = probability.shape
+    mask = (probability >= np.float32(thresholds.mask_threshold)).astype(np.uint8)
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)
     kept = np.zeros(count, dtype=np.bool_)
     regions = []
     for label in range(1, count):
         share = float(stats[label, cv2.CC_STAT_AREA]) / (height * width)
-        if share < smallest:
+        if share < thresholds.smallest_region:
+            continue
+        left, top, across, down = (int(value) for value in stats[label, : cv2.CC_STAT_AREA])
+        own = (slice(top, top + down), slice(left, left + across))
+        if probability[own].max(where=labels[own] == label, initial=0) < np.float32(thresholds.surest_pixel):
             continue
         kept[label] = True
-        left = field.left + int(stats[label, cv2.CC_STAT_LEFT])
-        top = field.top + int(stats[label, cv2.CC_STAT_TOP])
-        right, bottom = left + int(stats[label, cv2.CC_STAT_WIDTH]), top + int(stats[label, cv2.CC_STAT_HEIGHT])
+        left, top = field.left + left, field.top + top
+        right, bottom = left + across, top + down
         regions.append(Region(_side(float(centroids[label, 0]), height, width), share, (left, top, right, bottom)))
     regions.sort(key=lambda region: (-region.share, region.box[1], region.box[0]))
     return kept[labels], tuple(regions)

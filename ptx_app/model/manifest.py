@@ -103,6 +103,7 @@ class OperatingPoint(_Record):
         score: a film is flagged if its calibrated score is at least this, in [0, 1].
         mask_threshold: a pixel belongs to the mask if its probability is at least this, in [0, 1].
         smallest_region: regions smaller than this share of the film are dropped, in [0, 1].
+        surest_pixel: regions whose highest probability is below this are dropped, in [0, 1].
         sensitivity, specificity: measured on `films` films, `positives` of them with a pneumothorax.
         films, positives: numbers of films, see above.
         measured_on: the films, in words. The last five are either all set or all None.
@@ -112,6 +113,7 @@ class OperatingPoint(_Record):
     score: Share
     mask_threshold: Share
     smallest_region: Share
+    surest_pixel: Share = 0.0
     sensitivity: Share | None = None
     specificity: Share | None = None
     films: Count | None = None

@@ -82,3 +82,22 @@ def test_regions_of_equal_area_come_from_top_to_bottom_then_from_left_to_right()
 def test_a_larger_region_comes_first_wherever_it_lies():
     largest = (40, 60, 51, 70)
     assert [region.box for region in found(marked(*EQUAL, largest)).regions] == [largest, *EQUAL]
+
+
+@pytest.mark.parametrize(("surest", "kept"), [(0.0, 2), (0.7, 2), (0.71, 1), (0.9, 1), (0.91, 0)])
+def test_a_region_is_kept_if_its_surest_pixel_is_sure_enough(surest, kept):
+    probability = np.zeros((64, 64), np.float32)
+    probability[10:20, 10:20], probability[15, 15] = 0.5, 0.7
+    probability[10:20, 40:50], probability[12, 48] = 0.5, 0.9
+    finding = decide(Prediction(0.9, probability, 3.0), (64, 64), Thresholds(0.5, 0.4, 0.0, surest))
+    assert len(finding.regions) == kept
+    assert finding.mask.sum() == 100 * kept
+    assert finding.flagged
+
+
+def test_the_surest_pixel_of_a_neighbour_in_the_same_box_does_not_count():
+    probability = np.zeros((64, 64), np.float32)
+    probability[10:30, 10] = probability[29, 10:30] = 0.5  # an L, with a sure speck in its box
+    probability[15, 20] = 0.9
+    finding = decide(Prediction(0.9, probability, 3.0), (64, 64), Thresholds(0.5, 0.4, 0.0, 0.8))
+    assert finding.mask.sum() == 1

@@ -9,7 +9,8 @@ from ptx_app.evaluation.known_films import PredictedFilm
 from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.metrics import bootstrap, dice, iou
 from ptx_app.evaluation.results import results_of
-from ptx_app.evaluation.thresholds import best_mask_threshold, score_thresholds
+from ptx_app.evaluation.thresholds import PublishingSection, best_outline, score_thresholds
+from ptx_app.experiments.publishing import DEFAULT_POINT
 from ptx_app.film.radiograph import View
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
@@ -20,34 +21,45 @@ SCORES = np.asarray(NEGATIVE + POSITIVE)
 TRUTH = np.asarray([False] * 4 + [True] * 4)
 
 
+def chosen(sensitivity: float, balanced: float, specificity: float) -> dict[str, float]:
+    section = PublishingSection(sensitivity=sensitivity, balanced_specificity=balanced, specificity=specificity)
+    return score_thresholds(SCORES, TRUTH, section)
+
+
 @pytest.mark.parametrize(
     ("sensitivity", "threshold"), [(1.0, 0.35), (0.76, 0.35), (0.75, 0.45), (0.5, 0.7), (0.25, 0.85)]
 )
 def test_sensitive_is_the_highest_threshold_that_reaches_its_sensitivity(sensitivity, threshold):
-    assert score_thresholds(SCORES, TRUTH, sensitivity, 0.9)["sensitive"] == pytest.approx(threshold)
+    assert chosen(sensitivity, 0.9, 0.9)["sensitive"] == pytest.approx(threshold)
 
 
 @pytest.mark.parametrize(
     ("specificity", "threshold"), [(1.0, 0.7), (0.76, 0.7), (0.75, 0.35), (0.5, 0.25), (0.25, 0.15)]
 )
 def test_specific_is_the_lowest_threshold_that_reaches_its_specificity(specificity, threshold):
-    assert score_thresholds(SCORES, TRUTH, 0.9, specificity)["specific"] == pytest.approx(threshold)
+    assert chosen(0.9, 0.5, specificity)["specific"] == pytest.approx(threshold)
 
 
 def test_sensitive_flags_not_every_film_and_specific_flags_some():
-    points = score_thresholds(SCORES, TRUTH, 0.95, 0.95)
+    points = chosen(0.95, 0.95, 0.95)
     assert (SCORES[~TRUTH] < points["sensitive"]).mean() == 0.75
     assert (SCORES[TRUTH] >= points["specific"]).mean() == 0.5
 
 
 @pytest.mark.parametrize(
-    ("sensitivity", "specificity", "threshold"),
-    [(1.0, 1.0, 0.35), (0.75, 1.0, 0.45), (1.0, 0.5, 0.35), (0.5, 1.0, 0.7)],
-    ids=["the best sum", "no lower than sensitive", "the best sum at an end", "both the same"],
+    ("sensitivity", "balanced", "specificity", "threshold"),
+    [(1.0, 0.75, 1.0, 0.35), (1.0, 0.76, 1.0, 0.7), (0.75, 0.5, 1.0, 0.45), (1.0, 1.0, 0.75, 0.35)],
+    ids=["the lowest that reaches it", "just not", "no lower than sensitive", "no higher than specific"],
 )
-def test_balanced_has_the_best_sum_of_both_between_the_others(sensitivity, specificity, threshold):
-    # The best sum is 1.75, for thresholds from 0.3 to 0.4.
-    assert score_thresholds(SCORES, TRUTH, sensitivity, specificity)["balanced"] == pytest.approx(threshold)
+def test_balanced_is_the_lowest_threshold_that_reaches_its_specificity_between_the_others(
+    sensitivity, balanced, specificity, threshold
+):
+    assert chosen(sensitivity, balanced, specificity)["balanced"] == pytest.approx(threshold)
+
+
+def test_nine_of_ten_negative_films_pass_at_the_default_point():
+    assert DEFAULT_POINT == "balanced"
+    assert PublishingSection().balanced_specificity == 0.9
 
 
 UNCALIBRATED = Calibration(temperature=1.0, bias=0.0)
@@ -105,9 +117,19 @@ def test_a_pixel_at_the_mask_threshold_counts():
     assert results_of([haloed(1)], at(WHOLE)).dice == pytest.approx(1.0)
 
 
-def test_of_equally_good_mask_thresholds_the_lowest_is_chosen_and_of_smallest_regions_the_largest():
+def test_of_equally_good_values_the_highest_is_chosen():
     # Every threshold above the halo, 0.35, and up to 0.65 gives the correct outline. No region is smaller than 0.005.
-    assert best_mask_threshold([haloed(number) for number in range(2)]) == (0.4, 0.005)
+    assert best_outline([haloed(number) for number in range(2)]) == (0.65, 0.005, 0.6)
+
+
+def test_of_values_about_as_good_the_highest_is_chosen_and_of_worse_ones_none():
+    # One more row at a lower threshold: above 0.6 the Dice is 2 * 25 / 55 if the truth has that row, else 1.
+    film = haloed(1)
+    film.prediction.probability[5, :5] = 0.6
+    film.truth[5, :5] = True
+    assert best_outline([film])[0] == 0.6
+    film.truth[5, 1:5] = False
+    assert best_outline([film])[0] == 0.65
 
 
 def test_overlap_of_unequal_masks_by_hand():

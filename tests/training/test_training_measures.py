@@ -16,7 +16,7 @@ from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.thresholds import (
     MASK_THRESHOLDS,
     PublishingSection,
-    best_mask_threshold,
+    best_outline,
     choose,
     fit_calibration,
     score_thresholds,
@@ -147,12 +147,15 @@ def test_sensitivity_at_a_specificity_against_all_thresholds(pairs, wanted):
     assert metrics.sensitivity_at_specificity(score, positive, wanted) == pytest.approx(best)
 
 
+NINE_OF_TEN = PublishingSection(sensitivity=0.9, balanced_specificity=0.9, specificity=0.9)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=12, unique=True), st.integers(1, 3))
 def test_rounding_moves_no_film_to_the_wrong_side_of_a_threshold(scores, positives):
     score = np.sort(np.asarray(scores))
     positive = np.arange(len(score)) >= len(score) - positives  # the surest ones
-    chosen = score_thresholds(score, positive, 0.9, 0.9)
+    chosen = score_thresholds(score, positive, NINE_OF_TEN)
     assert all(0 <= threshold <= 1 for threshold in chosen.values())
     assert metrics.sensitivity(score, positive, chosen["sensitive"]) == 1
     assert metrics.sensitivity(score, positive, chosen["balanced"]) == 1
@@ -242,7 +245,7 @@ def test_operating_points_reach_their_targets(pairs):
     scores, positive = np.asarray([s / 20 for s, _ in pairs]), np.asarray([p for _, p in pairs])
     if positive.all() or not positive.any():
         return
-    points = score_thresholds(scores, positive, 0.9, 0.9)
+    points = score_thresholds(scores, positive, NINE_OF_TEN)
     assert (scores[positive] >= points["sensitive"]).mean() >= 0.9
     assert (scores[~positive] < points["specific"]).mean() >= 0.9 or (scores == 1).any()
     low, high = sorted((points["sensitive"], points["specific"]))
@@ -262,10 +265,19 @@ def predicted(number: int, positive: bool, logit: float, height: float = 0.7, sp
 
 
 def test_the_mask_threshold_has_the_best_overlap_and_specks_are_dropped():
-    mask_threshold, smallest = best_mask_threshold([predicted(number, True, 2.0, speck=True) for number in range(3)])
+    mask_threshold, smallest, _ = best_outline([predicted(number, True, 2.0, speck=True) for number in range(3)])
     assert mask_threshold in MASK_THRESHOLDS
     assert 0.5 < mask_threshold <= 0.7
     assert smallest > 4 / 64**2
+
+
+def test_faint_regions_are_dropped_if_the_true_ones_have_a_surer_pixel():
+    films = [predicted(number, True, 2.0) for number in range(3)]
+    for film in films:
+        film.prediction.probability[:8, :8] = 0.69  # as large as a true region may be, and nearly as sure
+        film.prediction.probability[25, 25] = 0.95
+    _, _, surest = best_outline(films)
+    assert surest == 0.9
 
 
 def test_everything_is_chosen_together_and_measured_on_other_films():
