@@ -114,8 +114,10 @@ def source_of(facts: dict[str, Any] | None) -> SourceReference | None:
 
 
 def _table_facts(table: Lut | Window | None) -> dict[str, Any] | None:
-    if not isinstance(table, Lut):
-        return table and asdict(table)
+    if table is None:
+        return None
+    if isinstance(table, Window):
+        return asdict(table)
     entries = base64.b64encode(table.entries.astype("<u2").tobytes()).decode()
     return {"first": table.first, "bits": table.bits, "entries": entries, "stated": table.stated}
 

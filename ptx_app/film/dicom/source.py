@@ -54,7 +54,8 @@ def read_dicom_source(data: bytes, limits: Limits) -> SourceReference:
 
 def _read(data: bytes, limits: Limits) -> SourceReference:
     dataset = parse(data, limits, _ELEMENTS).dataset
-    dataset.set_original_encoding(*dataset.original_encoding, convert_encodings(_character_sets(dataset)))
+    implicit, little = dataset.original_encoding
+    dataset.set_original_encoding(implicit, little, convert_encodings(_character_sets(dataset)))
     for keyword in _UIDS:
         if not is_uid(text(dataset, keyword)):
             raise FilmError(

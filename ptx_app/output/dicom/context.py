@@ -119,15 +119,13 @@ def context_of(radiograph: Radiograph, finding: Finding, setting: Setting, sourc
         if name not in _OPTIONAL:
             setattr(film, keyword, None)
     if spacing := believed(radiograph.spacing):
-        film.PixelSpacing = spacing
+        film.PixelSpacing = [DSfloat(value, auto_format=True) for value in spacing]
     return Context(radiograph, finding, setting, source, person, film)
 
 
-def believed(spacing: PixelSpacing | None) -> list[DSfloat] | None:
+def believed(spacing: PixelSpacing | None) -> tuple[float, float] | None:
     """Row and column spacing in mm for a header, or None where it cannot be believed."""
-    if spacing is None or not spacing.believable:
-        return None
-    return [DSfloat(value, auto_format=True) for value in (spacing.row_mm, spacing.column_mm)]
+    return (spacing.row_mm, spacing.column_mm) if spacing and spacing.believable else None
 
 
 def _source_film(source: SourceReference) -> Dataset:

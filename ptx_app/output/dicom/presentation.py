@@ -1,5 +1,7 @@
 """The contour as a Grayscale Softcopy Presentation State over the film."""
 
+from typing import Any
+
 from highdicom import VOILUT, ModalityLUT, ModalityLUTTransformation, PresentationLUTTransformation
 from highdicom.color import CIELabColor
 from highdicom.pr import (
@@ -53,12 +55,12 @@ def presentation_state(context: Context) -> GrayscaleSoftcopyPresentationState:
     return made
 
 
-def _greys(source: SourceReference | None) -> dict[str, object]:
+def _greys(source: SourceReference | None) -> dict[str, Any]:
     """How the film's stored values become greys. The de-identified film's already are."""
     if source is None:
         return {}
     shape = "INVERSE" if source.inverted else "IDENTITY"
-    greys: dict[str, object] = {"presentation_lut_transformation": PresentationLUTTransformation(shape)}
+    greys: dict[str, Any] = {"presentation_lut_transformation": PresentationLUTTransformation(shape)}
     if source.modality_lut:
         meant = ModalityLUT("US", source.modality_lut.first, source.modality_lut.entries)
         greys["modality_lut_transformation"] = ModalityLUTTransformation(modality_lut=meant)

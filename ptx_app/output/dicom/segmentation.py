@@ -45,8 +45,8 @@ def segments_of(finding: Finding) -> list[Segment]:
         return []
     _, labels, stats, _ = cv2.connectedComponentsWithStats(finding.mask.astype(np.uint8), connectivity=8)
     side_of = {region.box: region.side for region in finding.regions}
-    boxes = [(left, top, left + width, top + height) for left, top, width, height in stats[1:, : cv2.CC_STAT_AREA]]
-    sides = [None, *(side_of[tuple(map(int, box))] for box in boxes)]
+    boxes = [(int(x), int(y), int(x + width), int(y + height)) for x, y, width, height, _ in stats[1:]]
+    sides = [None, *(side_of[box] for box in boxes)]
     chosen = {side: np.array([each is side for each in sides]) for side in finding.sides}
     return [Segment(number, side, of[labels]) for number, (side, of) in enumerate(chosen.items(), start=1)]
 
