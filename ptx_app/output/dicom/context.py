@@ -47,7 +47,9 @@ class Context:
         radiograph, finding, setting: the film, what was found, and with what.
         source: the film's own header, or None for de-identified objects.
         person: patient and study: the film's own, or a made-up patient of this one film.
-        film: the reference's data set without pixels: UIDs, class, size, polarity.
+        film: data set of the film that the objects refer to, without pixels: UIDs, size, orientation. Its class is
+            secondary capture here, as highdicom wants more of the header for some classes; `complete` writes the
+            true one.
     """
 
     radiograph: Radiograph
@@ -79,7 +81,7 @@ class Context:
         )
 
     def complete(self, made: Dataset, *, shows_the_film: bool = False) -> None:
-        """Write patient and study into an object, and how it was de-identified.
+        """Write patient, study and the film's class into an object, and how it was de-identified.
 
         highdicom never sees the patient: it logs names that it finds odd.
 
@@ -91,12 +93,23 @@ class Context:
         for name, value in asdict(self.person).items():
             if value or name not in _OPTIONAL:
                 setattr(made, _KEYWORDS[name], value or None)
+        if self.source:
+            _tell_class(made, str(self.film.SOPInstanceUID), self.source.sop_class_uid)
         burned_in = any(warning.code == "BURNED_IN_ANNOTATION" for warning in self.radiograph.warnings)
         if shows_the_film and burned_in:
             made.BurnedInAnnotation = "YES"
         if self.source is None and not shows_the_film:
             made.PatientIdentityRemoved = "YES"
             made.DeidentificationMethod = "ptx_app: header made anew"
+
+
+def _tell_class(dataset: Dataset, instance: str, sop_class: str) -> None:
+    """Write the class wherever the data set or its sequences refer to the instance."""
+    if dataset.get("ReferencedSOPInstanceUID") == instance:
+        dataset.ReferencedSOPClassUID = sop_class
+    for element in dataset:
+        for item in element.value if element.VR == "SQ" else ():
+            _tell_class(item, instance, sop_class)
 
 
 def context_of(radiograph: Radiograph, finding: Finding, setting: Setting, source: SourceReference | None) -> Context:
@@ -114,6 +127,7 @@ def context_of(radiograph: Radiograph, finding: Finding, setting: Setting, sourc
         film, person = _pseudonymous_film(radiograph, fingerprint), _nobody(fingerprint)
     film.Rows, film.Columns = radiograph.shape
     film.SamplesPerPixel = 1
+    film.SOPClassUID = SECONDARY_CAPTURE
     film.SpecificCharacterSet = UTF_8
     for name, keyword in _KEYWORDS.items():
         if name not in _OPTIONAL:
@@ -133,7 +147,6 @@ def _source_film(source: SourceReference) -> Dataset:
     film.StudyInstanceUID = source.study_instance_uid
     film.SeriesInstanceUID = source.series_instance_uid
     film.SOPInstanceUID = source.sop_instance_uid
-    film.SOPClassUID = source.sop_class_uid
     film.Modality = source.modality
     film.PatientOrientation = list(source.orientation) or None
     return film
@@ -144,7 +157,6 @@ def _pseudonymous_film(radiograph: Radiograph, fingerprint: str) -> Dataset:
     film.StudyInstanceUID = _uid(fingerprint, "study")
     film.SeriesInstanceUID = _uid(fingerprint, "series")
     film.SOPInstanceUID = _uid(fingerprint, "film")
-    film.SOPClassUID = SECONDARY_CAPTURE
     film.Modality = modality_of(radiograph)
     # The sides of a finding are those of a frontal film seen from the front.
     film.PatientOrientation = None if radiograph.view == View.LATERAL else ["L", "F"]
