@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 from highdicom import UID, ContributingEquipment
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
@@ -182,4 +183,6 @@ def _fingerprint(radiograph: Radiograph) -> str:
     """The same for the same picture, whatever its header said: from nothing that the exports do not show."""
     spacing = believed(radiograph.spacing)
     shown = f"{_FORM_OF_THE_FILM} {radiograph.shape} {radiograph.view} {modality_of(radiograph)} {spacing}"
-    return hashlib.sha256(shown.encode() + radiograph.pixels.tobytes()).hexdigest()
+    digest = hashlib.sha256(shown.encode())
+    digest.update(np.ascontiguousarray(radiograph.pixels).data)
+    return digest.hexdigest()
