@@ -174,7 +174,8 @@ def run(tmp_path, monkeypatch):
         return genuine(detector, radiograph, **more)
 
     monkeypatch.setattr(Detector, "examine", examine)
-    monkeypatch.setattr(Detector, "of", lambda _weights, _path, read: replace(detector(), read=read))
+    loaded = detector()
+    monkeypatch.setattr(Detector, "of", lambda _weights, _path, read: replace(loaded, read=read))
     monkeypatch.chdir(tmp_path)
     Path("films").mkdir()
     film = cv2.resize(simulated_film(), (300, 320), interpolation=cv2.INTER_AREA)

@@ -1,6 +1,7 @@
 """A finding as DICOM objects: valid, opened by others, on the film's pixels, and with or without the patient."""
 
 import io
+import logging
 import shutil
 import subprocess
 from dataclasses import replace
@@ -31,6 +32,7 @@ from ptx_app.output.dicom.objects import dicom_objects
 from ptx_app.output.dicom.outline import outlines
 from ptx_app.output.pictures import grey_picture, overlay_picture
 from ptx_app.output.setting import Setting
+from ptx_app.privacy import _LOGGERS
 from tests.support.films import dicom_of
 from tests.support.marked_films import marked_dicom, marked_jpeg, marked_png, markers_in
 
@@ -253,6 +255,13 @@ def test_a_film_inside_a_frame_is_segmented_in_the_whole_picture():
     assert (seg.Rows, seg.Columns) == SHAPE
 
 
+def test_a_window_that_would_blank_the_film_is_not_written():
+    data = film(WindowCenter=-5000, WindowWidth=10)
+    assert "WINDOW_IGNORED" in {warning.code for warning in read_film(data).warnings}
+    assert "SoftcopyVOILUTSequence" not in opened(made(data, identified=True))["gsps"]
+    assert "SoftcopyVOILUTSequence" in opened(made(film(), identified=True))["gsps"]
+
+
 def test_each_segment_is_a_side_and_the_report_measures_it():
     data = film()
     each, finding = opened(made(data, identified=True)), found(read_film(data))
@@ -467,6 +476,14 @@ def test_a_film_that_cannot_be_referred_to_is_a_clear_error_and_can_be_exported_
     assert "de-identified" in raised.value.message
     assert "777" not in raised.value.message
     assert "film" in made(data)
+
+
+def test_every_logger_of_highdicom_is_silenced_as_they_quote_uids():
+    made(film())
+    loggers = {name for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)}
+    theirs = {name for name in loggers if name.startswith("highdicom")}
+    assert "highdicom.base" in theirs
+    assert theirs <= set(_LOGGERS)
 
 
 def test_pictures_have_no_source():

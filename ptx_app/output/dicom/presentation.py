@@ -15,7 +15,6 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from ptx_app import __version__
 from ptx_app.film.grey import Window
-from ptx_app.film.source import SourceReference
 from ptx_app.output.dicom.context import Context
 from ptx_app.output.dicom.outline import outlines
 from ptx_app.output.pictures import FINDING_COLOUR
@@ -47,7 +46,7 @@ def presentation_state(context: Context) -> GrayscaleSoftcopyPresentationState:
         graphic_annotations=annotations or None,
         graphic_layers=[layer] if annotations else None,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        **_greys(context.source),
+        **_greys(context),
         **context.maker(),
     )
     made.BodyPartExamined = "CHEST"
@@ -55,8 +54,9 @@ def presentation_state(context: Context) -> GrayscaleSoftcopyPresentationState:
     return made
 
 
-def _greys(source: SourceReference | None) -> dict[str, Any]:
+def _greys(context: Context) -> dict[str, Any]:
     """How the film's stored values become greys. The de-identified film's already are."""
+    source = context.source
     if source is None:
         return {}
     shape = "INVERSE" if source.inverted else "IDENTITY"
@@ -66,6 +66,8 @@ def _greys(source: SourceReference | None) -> dict[str, Any]:
         greys["modality_lut_transformation"] = ModalityLUTTransformation(modality_lut=meant)
     elif (source.slope, source.intercept) != (1, 0):
         greys["modality_lut_transformation"] = ModalityLUTTransformation(source.intercept, source.slope, "US")
+    if any(warning.code == "WINDOW_IGNORED" for warning in context.radiograph.warnings):
+        return greys  # with the header's window the film would be blank
     if isinstance(source.voi, Window):
         voi = SoftcopyVOILUTTransformation(source.voi.centre, source.voi.width, voi_lut_function=source.voi.function)
         greys["voi_lut_transformations"] = [voi]
