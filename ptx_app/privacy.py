@@ -1,4 +1,4 @@
-"""Silences pydicom, highdicom and Pillow: their warnings and logs quote header values and so could identify a patient."""
+"""Silences pydicom, highdicom and Pillow, whose warnings and logs quote header values that identify the patient."""
 
 import logging
 import threading
