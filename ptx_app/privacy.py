@@ -1,4 +1,4 @@
-"""Silences pydicom and Pillow, which quote header values in warnings and logs and so could identify the patient."""
+"""Silences pydicom, highdicom and Pillow, whose warnings and logs quote header values that identify the patient."""
 
 import logging
 import threading
@@ -9,6 +9,23 @@ from contextvars import ContextVar
 
 # Every logger of these packages is listed, as a filter on a logger does not apply to its child loggers.
 _LOGGERS = (
+    "highdicom.base",
+    "highdicom.color",
+    "highdicom.frame",
+    "highdicom.image",
+    "highdicom.io",
+    "highdicom.ko.sop",
+    "highdicom.legacy.sop",
+    "highdicom.pr.content",
+    "highdicom.pr.sop",
+    "highdicom.sc.sop",
+    "highdicom.seg.sop",
+    "highdicom.spatial",
+    "highdicom.sr.coding",
+    "highdicom.sr.content",
+    "highdicom.sr.sop",
+    "highdicom.sr.templates",
+    "highdicom.uid",
     "pydicom",
     "pydicom.pixels.decoders.base",
     "pydicom.pixels.encoders.base",

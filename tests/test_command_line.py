@@ -4,22 +4,27 @@ import csv
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
-from ptx_app.commands.predict import RESULT_COLUMNS, stems, walk
+from ptx_app.commands.film_files import stems, walk
+from ptx_app.commands.results_table import RESULT_COLUMNS
 from ptx_app.errors import SettingsError
 from ptx_app.film.examples import example_bytes
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.manifest import ROOT, load_manifest
-from tests.support.films import broken_dicom, ct_slice
+from ptx_app.output.pictures import encoded
+from ptx_app.pipeline import Detector
+from tests.support.films import broken_dicom, ct_slice, dicom_of, simulated_film
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -36,7 +41,10 @@ def done(tmp_path_factory) -> tuple[int, Path]:
     (films / "broken.dcm").write_bytes(broken_dicom())
     (films / "slice").write_bytes(ct_slice())
     (films / ".hidden").write_bytes(b"not a film")
-    status = main(["predict", str(films), "--output", str(output), "--probability", "--operating-point", "sensitive"])
+    (films / "notes.txt").write_text("No film.")
+    (films / "lies.dcm").write_text("No film, but named as one.")
+    words = ["--output", str(output), "--probability", "--dicom", "--operating-point", "sensitive"]
+    status = main(["predict", str(films), *words])
     return status, output
 
 
@@ -45,7 +53,9 @@ def test_every_file_is_a_row_and_the_exit_status_reports_a_failure(done):
     rows = {Path(row["file"]).name: row for row in table(output)}
     assert status == 1
     assert tuple(table(output)[0]) == RESULT_COLUMNS
-    assert len(table(output)) == 4
+    assert len(table(output)) == 6
+    assert (rows["notes.txt"]["status"], rows["notes.txt"]["error_code"]) == ("refused", "FORMAT_UNKNOWN")
+    assert (rows["lies.dcm"]["status"], rows["lies.dcm"]["error_code"]) == ("failed", "FORMAT_UNKNOWN")
     assert rows["broken.dcm"]["status"] == "failed"
     assert rows["broken.dcm"]["error_code"]
     assert rows["slice"]["status"] == "refused"
@@ -68,6 +78,30 @@ def test_pictures_agree_with_the_table(done):
         probability = np.load(output / f"{stem}_probability.npy")
         assert probability.dtype == np.float16
         assert probability.shape == (load_manifest().entry().input.side,) * 2
+
+
+def test_every_row_says_with_what_it_was_made(done):
+    _, output = done
+    weights = load_manifest().entry()
+    point = weights.operating_point("sensitive")
+    for row in table(output):
+        assert row["operating_point"] == "sensitive"
+        assert (row["weights"], row["weights_sha256"]) == (weights.name, weights.sha256)
+        thresholds = [float(row[name]) for name in ("score_threshold", "mask_threshold", "smallest_region")]
+        assert thresholds == [point.score, point.mask_threshold, point.smallest_region]
+        assert bool(row["mask"]) == (row["status"] == "ok")
+        assert not row["mask"] or (output / row["mask"]).exists()
+
+
+def test_dicom_objects_are_those_of_the_mask(done):
+    _, output = done
+    mask = cv2.imread(str(output / "good_mask.png"), cv2.IMREAD_UNCHANGED) > 0
+    made = {kind: pydicom.dcmread(output / f"good_{kind}.dcm") for kind in ("seg", "sc", "sr", "gsps", "film")}
+    assert mask.any()
+    assert np.array_equal(made["seg"].pixel_array.reshape(-1, *mask.shape).any(axis=0), mask)
+    assert len({dataset.StudyInstanceUID for dataset in made.values()}) == 1
+    assert "operating_point=sensitive" in made["sr"].ContributingEquipmentSequence[0].ContributionDescription
+    assert (output / "good-2_seg.dcm").exists()
 
 
 def test_refused_and_failed_files_leave_no_picture(done):
@@ -110,9 +144,156 @@ def test_strange_files_are_rows_like_any_other(tmp_path, monkeypatch, caplog):
     assert "Doe" not in caplog.text
 
 
-def test_refused_files_have_not_failed(tmp_path):
+def test_refused_files_have_not_failed_unless_strict(tmp_path, capsys):
     (tmp_path / "slice").write_bytes(ct_slice())
-    assert main(["predict", str(tmp_path / "slice"), "--output", str(tmp_path / "out")]) == 0
+    (tmp_path / "notes.txt").write_text("No film.")
+    words = ["predict", str(tmp_path / "slice"), str(tmp_path / "notes.txt"), "--output", str(tmp_path / "out")]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert said == f"2 files: 0 analysed (0 flagged), 2 refused, 0 failed. Table: {tmp_path / 'out' / 'results.csv'}\n"
+    assert main([*words, "--overwrite", "--strict"]) == 1
+    assert main([*words, "--resume"]) == 0
+    assert main([*words, "--resume", "--strict"]) == 1
+
+
+@cache
+def detector() -> Detector:
+    """Loaded once, as many short runs are made."""
+    return Detector.load()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Analyses three films of the folder "films" into "out", and lists the films that ran through the network."""
+    examined: list[str] = []
+    genuine = Detector.examine
+
+    def examine(detector, radiograph, **more):
+        examined.append(radiograph.shape)
+        return genuine(detector, radiograph, **more)
+
+    monkeypatch.setattr(Detector, "examine", examine)
+    loaded = detector()
+    monkeypatch.setattr(Detector, "load", lambda *_, **__: loaded)
+    monkeypatch.chdir(tmp_path)
+    Path("films").mkdir()
+    film = cv2.resize(simulated_film(), (300, 320), interpolation=cv2.INTER_AREA)
+    for name in ("=a.png", "b.png", "c.png"):
+        Path("films", name).write_bytes(encoded((film * 255).astype(np.uint8)))
+
+    def run(*words: str) -> tuple[int, int]:
+        examined.clear()
+        return main(["predict", "films", "--output", "out", *words]), len(examined)
+
+    return run
+
+
+def test_an_earlier_run_is_not_touched_unless_told(run, tmp_path, capsys):
+    assert run() == (0, 3)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert run() == (1, 0)
+    assert "OUTPUT_IN_USE: " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_overwriting_leaves_nothing_of_the_earlier_run(run, tmp_path):
+    run("--probability", "--dicom")
+    (tmp_path / "out" / "my notes").touch()
+    (tmp_path / "films" / "b.png").unlink()
+    assert run("--overwrite") == (0, 2)
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {
+        "results.csv",
+        "my notes",
+        *(f"{stem}_{what}.png" for stem in ("=a", "c") for what in ("mask", "overlay")),
+    }
+
+
+def _comparable(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return sorted(({**row, "seconds": ""} for row in rows), key=lambda row: row["file"])
+
+
+@pytest.mark.parametrize("cut", [0, 2, 40], ids=["between rows", "in a line end", "in a row"])
+def test_an_interrupted_run_is_finished_without_losing_or_doubling_a_row(run, tmp_path, cut, capsys):
+    run()
+    csv_file, whole = tmp_path / "out" / "results.csv", table(tmp_path / "out")
+    lines = csv_file.read_bytes().splitlines(keepends=True)
+    csv_file.write_bytes(b"".join(lines[:3])[: -cut or None])
+    capsys.readouterr()
+    assert run("--resume") == (0, 1 if cut == 0 else 2)
+    assert _comparable(table(tmp_path / "out")) == _comparable(whole)
+    assert f"3 files, {2 if cut == 0 else 1} of them in the earlier run: 3 analysed" in capsys.readouterr().out
+    assert run("--resume") == (0, 0)
+    assert _comparable(table(tmp_path / "out")) == _comparable(whole)
+    assert not (tmp_path / "out" / "results.csv.new").exists()
+
+
+def test_resuming_makes_again_what_was_made_otherwise(run, tmp_path):
+    run()
+    assert run("--resume", "--operating-point", "specific") == (0, 3)
+    assert {row["operating_point"] for row in table(tmp_path / "out")} == {"specific"}
+    assert run("--resume", "--operating-point", "specific") == (0, 0)
+    (tmp_path / "out" / "b_overlay.png").unlink()
+    assert run("--resume", "--operating-point", "specific") == (0, 1)
+    assert run("--resume", "--operating-point", "specific", "--dicom") == (0, 3)
+    assert run("--resume", "--operating-point", "specific", "--dicom") == (0, 0)
+    assert len(table(tmp_path / "out")) == 3
+
+
+def test_resuming_keeps_the_rows_of_other_films_and_never_writes_over_their_results(run, tmp_path):
+    run()
+    before = (tmp_path / "out" / "b_mask.png").read_bytes()
+    (tmp_path / "films" / "b.png").rename(tmp_path / "films" / "b.jpg")
+    assert run("--resume") == (0, 1)
+    rows = {row["file"]: row["mask"] for row in table(tmp_path / "out")}
+    assert rows == {
+        "films/=a.png": "./=a_mask.png",
+        "films/b.png": "b_mask.png",
+        "films/b.jpg": "b-2_mask.png",
+        "films/c.png": "c_mask.png",
+    }
+    assert (tmp_path / "out" / "b_mask.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"file,status\r\na.png,ok\r\n", b"\0\r\n", b"\xff\xfe"])
+def test_a_table_of_another_version_is_not_added_to(run, tmp_path, content, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.csv").write_bytes(content)
+    assert run("--resume") == (1, 0)
+    assert "TABLE_FOREIGN: " in capsys.readouterr().err
+    assert (tmp_path / "out" / "results.csv").read_bytes() == content
+    assert run("--overwrite") == (0, 3)
+
+
+def test_an_edited_table_cannot_delete_other_files(run, tmp_path):
+    run()
+    (tmp_path / "mine_mask.png").write_bytes(b"mine")
+    csv_file = tmp_path / "out" / "results.csv"
+    csv_file.write_bytes(csv_file.read_bytes().replace(b"b_mask.png", b"../mine_mask.png"))
+    assert run("--overwrite") == (0, 3)
+    assert (tmp_path / "mine_mask.png").read_bytes() == b"mine"
+
+
+def test_identified_objects_only_where_asked_and_only_of_dicom(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pixels = cv2.resize(simulated_film(), (300, 320), interpolation=cv2.INTER_AREA)
+    header = {"PatientName": "Doe^Jane", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4"}
+    Path("film.dcm").write_bytes(dicom_of(pixels, **header))
+    Path("picture.png").write_bytes(encoded((pixels * 255).astype(np.uint8)))
+    Path("lost.dcm").write_bytes(dicom_of(pixels, PatientName="Doe^Jane"))
+    words = ["predict", "film.dcm", "picture.png", "lost.dcm", "--output", "out"]
+    assert main([*words, "--identified"]) == 1
+    assert "IDENTIFIED_ALONE: " in capsys.readouterr().err
+    assert main([*words, "--dicom"]) == 0
+    assert not any(b"Doe" in path.read_bytes() for path in Path("out").iterdir())
+    assert main([*words, "--dicom", "--identified", "--resume"]) == 1
+    rows = {row["file"]: (row["status"], row["error_code"]) for row in table(Path("out"))}
+    assert rows == {"film.dcm": ("ok", ""), "picture.png": ("ok", ""), "lost.dcm": ("failed", "SOURCE_UNIDENTIFIED")}
+    made = {path.name for path in Path("out").glob("*.dcm")}
+    kinds = ("seg", "sc", "sr", "gsps")
+    assert made == {*(f"{stem}_{kind}.dcm" for stem in ("film", "picture") for kind in kinds), "picture_film.dcm"}
+    assert str(pydicom.dcmread("out/film_seg.dcm").PatientName) == "Doe^Jane"
+    assert not any(b"Doe" in path.read_bytes() for path in Path("out").glob("picture*"))
 
 
 def test_a_rejected_film_can_be_analysed_anyway(tmp_path):
@@ -150,7 +331,8 @@ def test_errors_are_one_sentence_with_a_code(words, code, tmp_path, capsys):
 def test_results_may_lie_beside_the_film_they_are_of(tmp_path):
     (tmp_path / "slice.dcm").write_bytes(ct_slice())
     words = ["predict", str(tmp_path / "slice.dcm"), "--output", str(tmp_path)]
-    assert [main(words), main(words)] == [0, 0]
+    assert [main(words), main([*words, "--overwrite"])] == [0, 0]
+    assert (tmp_path / "slice.dcm").read_bytes() == ct_slice()
 
 
 def test_walk_goes_in_order_and_says_what_is_missing(tmp_path):

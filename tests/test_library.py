@@ -38,6 +38,11 @@ def test_reading_a_film_loads_no_torch():
     assert printed(code + "read_film(example_bytes()); print(*({'torch', 'streamlit'} & set(sys.modules)))") == ""
 
 
+def test_highdicom_is_loaded_only_for_an_export():
+    code = "import sys, ptx_app.commands.predict, ptx_app.output.dicom.objects; print('highdicom' in sys.modules)"
+    assert printed(code) == "False"
+
+
 def test_everything_promised_is_there_and_nothing_else_is_made_up():
     for name in ptx_app.__all__:
         assert getattr(ptx_app, name) is not None
@@ -60,7 +65,8 @@ def state():
     return dict(os.environ), list(warnings.filters), settings, flags, mpl.rcParams.copy(), kept
 
 # What other packages do when they are imported is theirs.
-import albumentations, cv2, gdown, imagecodecs, matplotlib as mpl, PIL.Image, pydicom, pydicom.pixels, scipy.optimize
+import albumentations, cv2, gdown, highdicom, imagecodecs, matplotlib as mpl, PIL.Image, pydicom, pydicom.pixels
+import scipy.optimize
 import sklearn.linear_model, streamlit.testing.v1, torch, tqdm, safetensors.torch, filelock, platformdirs
 import pydicom.pixels.decoders, pydicom.pixels.utils, matplotlib.figure, torch.utils.flop_counter, torch.utils.data
 import PIL.PngImagePlugin, PIL.JpegImagePlugin, PIL.TiffImagePlugin

@@ -148,7 +148,7 @@ def test_missing_weights_are_reported_and_nothing_else_breaks(page, monkeypatch)
         raise WeightsError("WEIGHTS_UNAVAILABLE", "No source could provide the weights.")
 
     engine._build.clear()
-    monkeypatch.setattr("ptx_app.pipeline.resolve", missing)
+    monkeypatch.setattr("ptx_app.pipeline.load_network", missing)
     page.query_params["example"] = "plain"
     said = words_of(page.run())
     assert "WEIGHTS_UNAVAILABLE" in said

@@ -152,17 +152,36 @@ def test_nothing_of_the_patient_is_in_what_the_command_line_writes(films, tmp_pa
     folder.mkdir()
     for name, film in films.items():
         (folder / name).write_bytes(film)
-    main(["predict", str(folder), "--output", str(output), "--all", "--probability"])
+    main(["predict", str(folder), "--output", str(output), "--all", "--probability", "--dicom"])
 
     with (output / "results.csv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
     assert {Path(row.pop("file")).name for row in rows} == set(films)
+    assert all(row.pop("mask").startswith(FILE_MARK) for row in rows if row["status"] == "ok")  # the user's own name
     assert {row["status"] for row in rows} == {"ok", "failed", "refused"}
     assert not markers_in(str(rows))
     written = [path for path in output.iterdir() if path.name != "results.csv"]
-    assert len(written) == 3 * sum(row["status"] == "ok" for row in rows)
+    assert len(written) == 8 * sum(row["status"] == "ok" for row in rows)
     assert not markers_in(b"\n".join(path.read_bytes() for path in written))
     assert not markers_in(logged())
+
+
+def test_an_identified_export_logs_nothing_of_the_patient_and_names_no_file_after_them(films, tmp_path, logged):
+    name = f"{FILE_MARK}-film.dcm"
+    (tmp_path / name).write_bytes(films[name])
+    main(["predict", str(tmp_path / name), "--output", str(tmp_path / "results"), "--dicom", "--identified"])
+    written = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
+    assert set(written) == {
+        "results.csv",
+        *(
+            f"{FILE_MARK}-film_{what}"
+            for what in ("mask.png", "overlay.png", "seg.dcm", "sc.dcm", "sr.dcm", "gsps.dcm")
+        ),
+    }
+    assert all(markers_in(data) for file, data in written.items() if file.endswith(".dcm"))
+    assert not markers_in(b"".join(data for file, data in written.items() if file.endswith(".png")))
+    assert not markers_in(written["results.csv"].replace(FILE_MARK.encode(), b""))
+    assert not markers_in(logged().replace(FILE_MARK, ""))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from ptx_app.film import Limits, read_film
 from ptx_app.film.examples import example_bytes
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.film.sandbox.worker import LENGTH, send
+from ptx_app.film.sandbox.worker import FILM, LENGTH, send
 from tests.support.films import broken_dicom, ct_slice, dicom_of
 
 
@@ -200,11 +200,11 @@ def test_an_answer_without_sense_is_a_lost_reader(reader, monkeypatch, answer):
 def test_a_worker_ends_itself_where_nobody_else_does():
     code = (
         "import time, ptx_app.film.sandbox.worker as worker;"
-        "worker._GRACE = 0.5; worker.answer = lambda _: time.sleep(60);"
+        "worker._GRACE = 0.5; worker.answer = lambda *_: time.sleep(60);"
         "worker.main(768 << 20, 0.5)"
     )
     worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    send(worker.stdin, b"film")
+    send(worker.stdin, FILM, b"film")
     assert worker.wait(20) == -signal.SIGALRM
 
 
@@ -213,12 +213,12 @@ def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
     target = tmp_path / "written"
     code = (
         "import pathlib, ptx_app.film.sandbox.worker as worker;"
-        f"worker.answer = lambda data: pathlib.Path({str(target)!r}).write_bytes(data); worker.main(768 << 20, 5)"
+        f"worker.answer = lambda _, data: pathlib.Path({str(target)!r}).write_bytes(data); worker.main(768 << 20, 5)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    send(process.stdin, b"film")
+    send(process.stdin, FILM, b"film")
     assert b"OSError" in process.communicate(timeout=20)[1]
     assert target.stat().st_size == 0
 
@@ -231,13 +231,13 @@ def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
 def test_what_a_decoder_prints_does_not_come_between_the_answers():
     code = (
         "import os, ptx_app.film.sandbox.worker as worker; answer = worker.answer;"
-        "worker.answer = lambda data: (os.write(1, b'loud'), print('loud', flush=True), answer(data))[2];"
+        "worker.answer = lambda *asked: (os.write(1, b'loud'), print('loud', flush=True), answer(*asked))[2];"
         "worker.main(768 << 20, 5)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
-    send(process.stdin, b"")
+    send(process.stdin, FILM, b"")
     said, _ = process.communicate(timeout=20)
     assert b"loud" not in said
     assert b"EMPTY_FILE" in said

@@ -1,32 +1,37 @@
 """ptx predict: films in; masks, overlays and one table out. A bad file becomes a row and never stops the run."""
 
 import argparse
-import csv
 import io
 import os
+import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ptx_app.errors import FilmError, NotAFilmError, PtxError, SettingsError
-from ptx_app.film.limits import Limits
+from ptx_app.commands.film_files import bytes_of, is_named_a_film, require_apart, stems, walk
+from ptx_app.commands.results_table import MASK_ENDING, TABLE, Row, cell, earlier_rows, open_table, stem_of
+from ptx_app.errors import NotAFilmError, PtxError, SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Finding, Thresholds
+from ptx_app.output.dicom.objects import KINDS, dicom_objects
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import side_code
+from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector, required_prediction
 from ptx_app.settings import read_settings
 from ptx_app.unexpected import unexpected
 
-RESULT_COLUMNS = ("file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds")
-_ENDINGS = _MASK, _OVERLAY, _PROBABILITY = "_mask.png", "_overlay.png", "_probability.npy"
-_STEM_BYTES = 200  # file systems allow 255 for the whole name, including number and ending
+_OVERLAY, _PROBABILITY = "_overlay.png", "_probability.npy"
+_DICOM = {kind: f"_{kind}.dcm" for kind in KINDS}
+_ENDINGS = (MASK_ENDING, _OVERLAY, _PROBABILITY, *_DICOM.values())
+_OTHER_FORMATS = ("FORMAT_UNKNOWN", "FORMAT_UNSUPPORTED")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,146 +41,212 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="entry of weights_manifest.json, or the file of an entry")
     parser.add_argument("--operating-point", help="operating point of that entry")
     parser.add_argument("--probability", action="store_true", help="also write STEM_probability.npy, float16")
+    parser.add_argument(
+        "--dicom", action="store_true", help="also write STEM_seg.dcm, _sc.dcm, _sr.dcm and _gsps.dcm, de-identified"
+    )
+    parser.add_argument(
+        "--identified",
+        action="store_true",
+        help="with --dicom: keep the patient and the study of DICOM films, and refer to these films",
+    )
     parser.add_argument("--all", action="store_true", help="also analyse pictures that the film check rejects")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 also where a file is no chest film")
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--overwrite", action="store_true", help="delete the results of an earlier run in the folder")
+    earlier.add_argument("--resume", action="store_true", help="finish an earlier run in the folder")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Analyse every film. Returns 1 if any file failed, else 0 (a rejected film has not failed)."""
+    """Analyse every film.
+
+    Returns:
+        1 if any file could not be read, or with --strict if any is no chest film; else 0.
+    """
+    if arguments.identified and not arguments.dicom:
+        raise SettingsError("IDENTIFIED_ALONE", "--identified is about DICOM files. Add --dicom.")
     settings = read_settings(os.environ)
     detector = Detector.load(
         arguments.weights or settings.weights, given=settings.weights_sources, engine=settings.engine
     )
-    thresholds = Thresholds.of(detector.weights.operating_point(arguments.operating_point))
+    point = detector.weights.operating_point(arguments.operating_point)
+    wanted = _Wanted(
+        setting=Setting(detector.weights, point.name, Thresholds.of(point), detector.network.engine),
+        overrule=arguments.all,
+        probability=arguments.probability,
+        dicom=arguments.dicom,
+        identified=arguments.identified,
+    )
     files = list(walk(arguments.films))
     if not files:
         raise SettingsError("NO_FILES", "No files were found. Check the names.")
     try:
-        require_apart(arguments.films, files, arguments.output)
+        plan = _planned(files, arguments, wanted)
+        require_apart(arguments.films, files, arguments.output, plan.names)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with SandboxedReader(workers=1) as reader:
-            job = _Job(replace(detector, read=reader.read), thresholds, arguments.all, arguments.probability)
-            failed = _write_all(files, arguments.output, job)
+            job = _Job(replace(detector, read=reader.read), reader.read_source, wanted)
+            made = _write_all(plan, arguments.output, job)
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE",
             "The output folder cannot be written. Choose another with --output, or free some disk space.",
         ) from error
-    return 1 if failed else 0
+    rows = [*plan.done, *made]
+    sys.stdout.write(_summary(rows, len(plan.done), arguments.output / TABLE))
+    status = Counter(row["status"] for row in rows)
+    return 1 if status["failed"] or (arguments.strict and status["refused"]) else 0
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What to make of every film, and with what. `identified`: keep the patient in DICOM files of DICOM films."""
+
+    setting: Setting
+    overrule: bool
+    probability: bool
+    dicom: bool
+    identified: bool
+
+    def endings(self) -> list[str]:
+        """The files that every analysed film gets."""
+        dicom = [ending for kind, ending in _DICOM.items() if kind != "film" or not self.identified]
+        return [MASK_ENDING, _OVERLAY, *([_PROBABILITY] if self.probability else []), *(dicom if self.dicom else [])]
+
+    def is_met_by(self, row: Row, output: Path) -> bool:
+        """Whether an earlier run's row, and the files beside it, are what this run would make."""
+        if any(row[name] != value for name, value in self.setting.facts().items()):
+            return False
+        if row["status"] != "ok":
+            return not (self.overrule and row["status"] == "refused")
+        stem = stem_of(row)
+        missing = not all((output / f"{stem}{ending}").exists() for ending in self.endings())
+        # Only de-identified objects need a film of their own.
+        return not missing and not (self.identified and (output / f"{stem}{_DICOM['film']}").exists())
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is left to do, and what of an earlier run stays.
+
+    Attributes:
+        kept: rows of an earlier run that stay in the table.
+        done: those of them that are about files of this run.
+        to_do: the other files, each with the stem of its results.
+        stale: stems of results that are deleted first.
+    """
+
+    kept: list[Row]
+    done: list[Row]
+    to_do: list[tuple[Path, str]]
+    stale: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """Every name that may be written or deleted in the output folder."""
+        stems = [*(stem for _, stem in self.to_do), *self.stale]
+        return [TABLE, *(stem + ending for stem in stems for ending in _ENDINGS)]
+
+
+def _planned(files: Sequence[Path], arguments: argparse.Namespace, wanted: _Wanted) -> _Plan:
+    """Compare the files with the table of an earlier run.
+
+    Raises:
+        SettingsError: OUTPUT_IN_USE if there is one and the user did not say what to do with it; TABLE_FOREIGN.
+    """
+    output: Path = arguments.output
+    if not (output / TABLE).exists():
+        return _Plan([], [], list(zip(files, stems(files), strict=True)), [])
+    if not arguments.overwrite and not arguments.resume:
+        raise SettingsError(
+            "OUTPUT_IN_USE",
+            "The output folder holds the results of an earlier run. Choose another folder, finish that run with "
+            "--resume, or delete its results with --overwrite.",
+        )
+    if arguments.overwrite:
+        return _Plan([], [], list(zip(files, stems(files), strict=True)), _stems_in(output / TABLE))
+    rows = earlier_rows(output / TABLE)
+    # Two files can have one name in the table only if bytes of it had to be escaped. Both are analysed again.
+    named, times = Counter(cell(str(file)) for file in files), Counter(row["file"] for row in rows)
+    done = [row for row in rows if named[row["file"]] == times[row["file"]] == 1 and wanted.is_met_by(row, output)]
+    finished = {row["file"] for row in done}
+    kept = [row for row in rows if row["file"] not in named or row["file"] in finished]
+    left = [file for file in files if cell(str(file)) not in finished]
+    named_stems = stems(left, filter(None, map(stem_of, kept)))
+    stale = [stem_of(row) for row in rows if row["file"] in named and row["file"] not in finished]
+    return _Plan(list(kept), list(done), list(zip(left, named_stems, strict=True)), list(filter(None, stale)))
+
+
+def _stems_in(table: Path) -> list[str]:
+    """The stems of the results that a table names; none if it is not one that this version writes."""
+    try:
+        return list(filter(None, map(stem_of, earlier_rows(table))))
+    except SettingsError:
+        return []
 
 
 @dataclass(frozen=True)
 class _Job:
-    """How to treat every file: detector, thresholds, whether to overrule rejections and to write the probability."""
+    """How to treat every file."""
 
     detector: Detector
-    thresholds: Thresholds
-    overrule: bool
-    probability: bool
+    read_source: Callable[[bytes], SourceReference | None]
+    wanted: _Wanted
 
 
-def walk(places: Iterable[Path]) -> Iterator[Path]:
-    """The given files and those in the given folders, in order. Hidden files in folders are skipped.
-
-    Raises:
-        SettingsError: FILES_NOT_FOUND if a place does not exist.
-    """
-    for place in places:
-        if place.is_dir():
-            inside = (path for path in sorted(place.rglob("*")) if path.is_file())
-            yield from (path for path in inside if not any(p.startswith(".") for p in path.relative_to(place).parts))
-        elif place.exists():
-            yield place
-        else:
-            raise SettingsError("FILES_NOT_FOUND", "One of the files or folders does not exist. Check the names.")
-
-
-def stems(files: Sequence[Path]) -> list[str]:
-    """A unique name for each file's results: its stem, cut to 200 bytes, with a number if two files share it."""
-    taken: set[str] = set()
-    names = []
-    for file in files:
-        stem = file.name if file.suffix.lower() not in (".dcm", ".dicom", ".png", ".jpg", ".jpeg") else file.stem
-        stem = _first_bytes(stem, _STEM_BYTES)
-        name, number = stem, 1
-        while name in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def _first_bytes(name: str, most: int) -> str:
-    """As many whole characters from the start of a file's name as fit into so many bytes."""
-    if len(os.fsencode(name)) <= most:
-        return name
-    sizes = accumulate(len(os.fsencode(character)) for character in name)
-    return name[: sum(size <= most for size in sizes)]
-
-
-def require_apart(places: Iterable[Path], files: Sequence[Path], output: Path) -> None:
-    """Raise SettingsError OUTPUT_IS_INPUT if results would be written into an input folder or over an input file."""
-    walked = {_identity(place) for place in places if place.is_dir()}
-    home = output.resolve()
-    within = any(_identity(folder) in walked for folder in (home, *home.parents) if folder.exists())
-    read = {_identity(file) for file in files if file.exists()}
-    names = ["results.csv", *(stem + ending for stem in stems(files) for ending in _ENDINGS)]
-    if within or any(_identity(home / name) in read for name in names if (home / name).exists()):
-        raise SettingsError(
-            "OUTPUT_IS_INPUT", "The results would be written into a folder of films. Choose another with --output."
-        )
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """The same value for the same file or folder, whatever name, link or case is used for it."""
-    facts = path.stat()
-    return facts.st_dev, facts.st_ino
-
-
-def _write_all(files: Sequence[Path], output: Path, job: _Job) -> int:
-    failed = 0
-    # File names may not be UTF-8.
-    with (output / "results.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as table:
-        writer = csv.DictWriter(table, RESULT_COLUMNS)
-        writer.writeheader()
-        for file, stem in zip(tqdm(files, unit="film"), stems(files), strict=True):
+def _write_all(plan: _Plan, output: Path, job: _Job) -> list[Row]:
+    """Delete what is stale, then write the results and the row of every file. Returns the rows."""
+    for stem in plan.stale:
+        for ending in _ENDINGS:
+            (output / f"{stem}{ending}").unlink(missing_ok=True)
+    rows: list[Row] = []
+    with open_table(output / TABLE, plan.kept) as add:
+        for file, stem in tqdm(plan.to_do, unit="film"):
             started = time.perf_counter()
-            row, outputs = _outcome(file, job)
+            facts, outputs = _outcome(file, job)
             for ending, content in outputs.items():
                 (output / f"{stem}{ending}").write_bytes(content)
-            failed += row["status"] == "failed"
-            writer.writerow(row | {"file": _cell(file), "seconds": f"{time.perf_counter() - started:.3f}"})
-            table.flush()
-    return failed
+            mask = f"{stem}{MASK_ENDING}" if MASK_ENDING in outputs else ""
+            seconds = f"{time.perf_counter() - started:.3f}"
+            names = {"file": cell(str(file)), "mask": cell(mask)}
+            row = facts | job.wanted.setting.facts() | names | {"seconds": seconds}
+            add(row)
+            rows.append(row)
+    return rows
+
+
+def _summary(rows: Sequence[Row], earlier: int, table: Path) -> str:
+    """The counts and the table's place, as a line for the user."""
+    status = Counter(row["status"] for row in rows)
+    flagged = sum(str(row.get("flagged", "")) == "1" for row in rows)
+    files = f"{len(rows)} file{'' if len(rows) == 1 else 's'}"
+    before = f", {earlier} of them in the earlier run" if earlier else ""
+    counts = f"{status['ok']} analysed ({flagged} flagged), {status['refused']} refused, {status['failed']} failed"
+    return f"{files}{before}: {counts}. Table: {cell(str(table))}\n"
 
 
 def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]]:
     """The table row of a file, and the files to write for it, by their endings."""
     try:
-        examination = job.detector.examine(job.detector.read(_bytes_of(file)), overrule=job.overrule)
+        data = bytes_of(file)
+        examination = job.detector.examine(job.detector.read(data), overrule=job.wanted.overrule)
         prediction, radiograph = required_prediction(examination), examination.radiograph
-        finding = job.detector.decide(prediction, radiograph.shape, job.thresholds)
+        finding = job.detector.decide(prediction, radiograph.shape, job.wanted.setting.thresholds)
         outputs = _pictures(grey_picture(radiograph.pixels), finding)
-        if job.probability:
+        if job.wanted.probability:
             outputs[_PROBABILITY] = _half_precision(prediction.over_picture(radiograph.shape))
+        if job.wanted.dicom:
+            source = job.read_source(data) if job.wanted.identified else None
+            objects = dicom_objects(radiograph, finding, job.wanted.setting, source)
+            outputs |= {_DICOM[kind]: content for kind, content in objects.items()}
         return {"status": "ok"} | _facts(finding), outputs
     except Exception as error:  # anything but a PtxError is a bug here or in a decoder
         known = error if isinstance(error, PtxError) else unexpected(error)
-        return {"status": "refused" if isinstance(known, NotAFilmError) else "failed", "error_code": known.code}, {}
+        return {"status": "refused" if _is_no_film(known, file) else "failed", "error_code": known.code}, {}
 
 
-def _bytes_of(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(Limits().file_bytes + 1)  # one byte over the limit is rejected; a device never ends
-    except OSError as error:
-        raise FilmError("FILE_UNREADABLE", "This file cannot be opened. Check that you may read it.") from error
-
-
-def _cell(file: Path) -> str:
-    """The path, written so that no spreadsheet takes it for a formula."""
-    text = str(file)
-    return f"./{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _is_no_film(error: PtxError, file: Path) -> bool:
+    """Whether the file is merely something else. A file named as a film that is none has failed."""
+    return isinstance(error, NotAFilmError) or (error.code in _OTHER_FORMATS and not is_named_a_film(file))
 
 
 def _facts(finding: Finding) -> dict[str, object]:
@@ -189,7 +260,7 @@ def _facts(finding: Finding) -> dict[str, object]:
 
 
 def _pictures(grey: NDArray[np.uint8], finding: Finding) -> dict[str, bytes]:
-    return {_MASK: encoded(mask_picture(finding)), _OVERLAY: encoded(overlay_picture(grey, finding))}
+    return {MASK_ENDING: encoded(mask_picture(finding)), _OVERLAY: encoded(overlay_picture(grey, finding))}
 
 
 def _half_precision(probability: NDArray[np.float32]) -> bytes:

@@ -4,6 +4,7 @@ from ptx_app.errors import FilmError
 from ptx_app.film.dicom.parsing import has_mark, is_bare
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import Radiograph
+from ptx_app.film.source import SourceReference
 from ptx_app.privacy import private_reading
 
 _OTHER_FORMATS = (
@@ -50,9 +51,7 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
     if not data:
         raise FilmError("EMPTY_FILE", "This file is empty. Choose a DICOM, PNG or JPEG file.")
     if len(data) > limits.file_bytes:
-        raise FilmError(
-            "TOO_LARGE", f"This file is larger than {limits.file_bytes >> 20} MB. Export the film as a smaller file."
-        )
+        raise _too_large(limits)
     with private_reading():
         # DICOM first, as its preamble may look like a TIFF, a program or an archive.
         if has_mark(data) or is_bare(data):
@@ -67,3 +66,31 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
         if data.startswith(start):
             raise FilmError("FORMAT_UNSUPPORTED", f"This is {name}. Choose a DICOM, PNG or JPEG file.")
     raise FilmError("FORMAT_UNKNOWN", "This is not a DICOM, PNG or JPEG file. Choose one of these.")
+
+
+def read_source(data: bytes, limits: Limits = Limits()) -> SourceReference | None:  # noqa: B008  frozen
+    """What a film's own header says about patient, study and picture; None for a file that is not DICOM.
+
+    For exports that belong to the patient's study. Call it only where the user asks for these.
+
+    Args:
+        data: the bytes of a file that `read_film` reads.
+        limits: the largest file and picture to read.
+
+    Raises:
+        FilmError: damaged, or the header does not say enough to refer to the film; see `read_dicom_source`.
+    """
+    if not (has_mark(data) or is_bare(data)):
+        return None
+    if len(data) > limits.file_bytes:
+        raise _too_large(limits)
+    with private_reading():
+        from ptx_app.film.dicom.source import read_dicom_source
+
+        return read_dicom_source(data, limits)
+
+
+def _too_large(limits: Limits) -> FilmError:
+    return FilmError(
+        "TOO_LARGE", f"This file is larger than {limits.file_bytes >> 20} MB. Export the film as a smaller file."
+    )

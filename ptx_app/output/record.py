@@ -56,6 +56,7 @@ def finding_json(
             "score": finding.thresholds.score,
             "mask_threshold": finding.thresholds.mask_threshold,
             "smallest_region": finding.thresholds.smallest_region,
+            "surest_pixel": finding.thresholds.surest_pixel,
         },
         "flagged": finding.flagged,
         "score": round(finding.score, 6),

@@ -4,6 +4,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -68,7 +69,7 @@ def cut_short() -> FilmError:
     return FilmError("TRUNCATED", "This file is incomplete. Copy or export the film again.")
 
 
-def parse(data: bytes, limits: Limits) -> Parsed:
+def parse(data: bytes, limits: Limits, listed: list[Any] = ELEMENTS) -> Parsed:
     """Parse the listed elements up to and including the pixels. If the file is cut short, the elements found are kept.
 
     Raises:
@@ -76,7 +77,7 @@ def parse(data: bytes, limits: Limits) -> Parsed:
         Exception: any error of pydicom on a damaged file. Access to an element later can raise one too.
     """
     if not has_mark(data) and data[:2] == b"\x00\x08":
-        return _parse(data, ExplicitVRBigEndian, True)
+        return _parse(data, ExplicitVRBigEndian, True, listed)
     stream = BytesIO(data)
     stream.seek(_META_AT if has_mark(data) else 0)
     meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
@@ -84,13 +85,13 @@ def parse(data: bytes, limits: Limits) -> Parsed:
     main, whole = data[stream.tell() :], True
     if syntax == DeflatedExplicitVRLittleEndian:
         main, whole = _inflate(main, limits.inflated_bytes)
-    parsed = _parse(main, syntax, whole)
+    parsed = _parse(main, syntax, whole, listed)
     if "SOPClassUID" not in parsed.dataset and "MediaStorageSOPClassUID" in meta:
         parsed.dataset.SOPClassUID = UID(text(meta, "MediaStorageSOPClassUID"))
     return parsed
 
 
-def _parse(data: bytes, syntax: UID, whole: bool) -> Parsed:
+def _parse(data: bytes, syntax: UID, whole: bool, listed: list[Any]) -> Parsed:
     little = syntax != ExplicitVRBigEndian
     # Some writers state explicit VR and write implicit VR, or the reverse.
     implicit = syntax == ImplicitVRLittleEndian if len(data) < 6 else not all(0x40 < byte < 0x5B for byte in data[4:6])
@@ -105,7 +106,9 @@ def _parse(data: bytes, syntax: UID, whole: bool) -> Parsed:
         return True
 
     try:
-        for element in data_element_generator(stream, implicit, little, stop_when=at_pixels, specific_tags=ELEMENTS):
+        for element in data_element_generator(
+            stream, implicit, little, stop_when=at_pixels, specific_tags=list(listed)
+        ):
             elements[element.tag] = element
             whole = whole and not _short(element)
     except (EOFError, OSError, struct.error):  # an element is longer than the rest of the file

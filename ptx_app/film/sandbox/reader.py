@@ -14,13 +14,26 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from ptx_app.errors import FilmError
 from ptx_app.fair_queue import FairQueue
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.sandbox.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, READY, receive, send, understood
+from ptx_app.film.sandbox.worker import (
+    FILM,
+    MOST_FACTS,
+    MOST_PIXELS,
+    MOST_REQUEST,
+    READY,
+    SOURCE,
+    receive,
+    send,
+    understood,
+    understood_source,
+)
+from ptx_app.film.source import SourceReference
 
+Answer = TypeVar("Answer", Radiograph, SourceReference | None)
 _ROOT = str(Path(__file__).resolve().parents[3])
 _WORKER = ("-m", "ptx_app.film.sandbox.worker")
 _START_SECONDS = 120.0  # long, because loading the worker's modules can be slow on a busy machine
@@ -56,14 +69,22 @@ class SandboxedReader:
                 READER_NOT_STARTED if no process could be started.
         """
         with self._fair_queue.turn(on_wait):
-            return self._read(data)
+            return self._read(FILM, data, understood)
 
-    def _read(self, data: bytes) -> Radiograph:
+    def read_source(self, data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> SourceReference | None:
+        """Read what a film's own header says about the patient, like `ptx_app.film.reading.read_source`.
+
+        Only for exports for which the user asked. Arguments and errors as in `read`.
+        """
+        with self._fair_queue.turn(on_wait):
+            return self._read(SOURCE, data, understood_source)
+
+    def _read(self, wanted: bytes, data: bytes, understood: Callable[[dict[str, Any], bytearray], Answer]) -> Answer:
         process, answered = self._idle.get(), None
         try:
             if process is None or process.poll() is not None:
                 process = self._start()
-            outcome = self._ask(process, data)
+            outcome = self._ask(process, wanted, data, understood)
             answered = process
         finally:
             # A process that has not answered in full must not be reused: its late answer would go to the next film.
@@ -100,8 +121,14 @@ class SandboxedReader:
             raise FilmError("READER_NOT_STARTED", "The film reader could not be started. Open the film again.")
         return process
 
-    def _ask(self, process: subprocess.Popen[bytes], data: bytes) -> Radiograph | FilmError:
-        """The film, or the error that the process reports.
+    def _ask(
+        self,
+        process: subprocess.Popen[bytes],
+        wanted: bytes,
+        data: bytes,
+        understood: Callable[[dict[str, Any], bytearray], Answer],
+    ) -> Answer | FilmError:
+        """What was wanted, or the error that the process reports.
 
         Raises:
             FilmError: TOO_SLOW or READER_LOST if there was no valid answer.
@@ -116,7 +143,7 @@ class SandboxedReader:
         watch.start()
         try:
             # Of a file that is too large, one byte more than the limit is enough for the right error.
-            send(cast(BinaryIO, process.stdin), memoryview(data)[:MOST_REQUEST])
+            send(cast(BinaryIO, process.stdin), wanted, memoryview(data)[:MOST_REQUEST])
             answer = cast(BinaryIO, process.stdout)
             facts = json.loads(receive(answer, MOST_FACTS))
             return understood(facts, receive(answer, MOST_PIXELS))

@@ -1,8 +1,8 @@
 """The child process that reads films. `SandboxedReader` starts it and talks to it over pipes.
 
-When all modules are loaded, it sends READY. For each file it receives one part, and answers with two: the facts as JSON
-and the pixels, which are empty if the file could not be read. Each part follows its length in eight bytes. Nothing is
-pickled or written anywhere else.
+When all modules are loaded, it sends READY. For each file it receives two parts: FILM or SOURCE, for what to read of
+it, and its bytes. It answers with two: the facts as JSON and the pixels, which are empty if there are none. Each part
+follows its length in eight bytes. Nothing is pickled or written anywhere else.
 """
 
 import json
@@ -19,9 +19,12 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import read_film
 from ptx_app.film.limits import Limits
 from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
+from ptx_app.film.reading import read_source
+from ptx_app.film.source import SourceReference, facts_of, source_of
 from ptx_app.process import begin
 
 READY = b"\x06"
+FILM, SOURCE = b"film", b"source"
 LENGTH = struct.Struct("!Q")
 # The longest part that each side accepts, so that a wrong length from a damaged process does not allocate memory.
 MOST_REQUEST = Limits().file_bytes + 1
@@ -60,9 +63,11 @@ def keep_off_the_disk() -> None:
         resource.setrlimit(limit, (0, 0))
 
 
-def answer(data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
-    """Read a file. Returns the facts, ready for JSON, and the bytes of the pixels."""
+def answer(wanted: bytes, data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
+    """Read a file: FILM or SOURCE. Returns the facts, ready for JSON, and the bytes of the pixels."""
     try:
+        if wanted == SOURCE:
+            return {"source": facts_of(read_source(data))}, b""
         film = read_film(data)
     except MemoryError:
         return _refusal(too_much_memory()), b""
@@ -87,8 +92,7 @@ def _refusal(error: FilmError) -> dict[str, Any]:
 
 def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
     """The Radiograph that `answer` put into a message. Raises the error if it contains one."""
-    if "error" in facts:
-        raise _ERRORS[facts["error"]](facts["code"], facts["message"])
+    _raise_refusal(facts)
     spacing, field = facts["spacing"], facts["field"]
     return Radiograph(
         pixels=np.frombuffer(pixels, np.float32).reshape(facts["shape"]),
@@ -100,6 +104,17 @@ def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
         rejections=tuple(FilmNote(*warning) for warning in facts["rejections"]),
         field=Box(*field) if field else None,
     )
+
+
+def understood_source(facts: dict[str, Any], _pixels: bytearray) -> SourceReference | None:
+    """The reference that `answer` put into a message. Raises the error if it contains one."""
+    _raise_refusal(facts)
+    return source_of(facts["source"])
+
+
+def _raise_refusal(facts: dict[str, Any]) -> None:
+    if "error" in facts:
+        raise _ERRORS[facts["error"]](facts["code"], facts["message"])
 
 
 def send(pipe: BinaryIO, *parts: bytes | memoryview) -> None:
@@ -143,6 +158,7 @@ def main(more_bytes: int, seconds: float) -> None:
     import imagecodecs  # noqa: F401  (loaded here, before the memory limit is set and before a film waits)
 
     import ptx_app.film.dicom.reader
+    import ptx_app.film.dicom.source
     import ptx_app.film.picture  # noqa: F401
 
     begin()
@@ -155,11 +171,12 @@ def main(more_bytes: int, seconds: float) -> None:
     outgoing.flush()
     while True:
         try:
+            wanted = receive(incoming, len(SOURCE))
             data = receive(incoming, MOST_REQUEST)
         except EOFError:
             return
         limit_time(seconds + _GRACE)
-        facts, pixels = answer(bytes(data))
+        facts, pixels = answer(bytes(wanted), bytes(data))
         limit_time(0)
         send(outgoing, json.dumps(facts).encode(), pixels)
 

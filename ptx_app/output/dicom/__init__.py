@@ -1,0 +1,1 @@
+"""A finding as DICOM objects: segmentation, secondary capture, presentation state and structured report."""
