@@ -9,7 +9,13 @@ from ptx_app.commands.places import add_dicoms, add_places, data_folder, dicom_f
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run, such as runs/ptx-b3-384")
+    parser.add_argument(
+        "run",
+        type=Path,
+        metavar="RUN",
+        help="folder of the run, such as runs/ptx-b3-384; or its configuration, to choose and measure again what the "
+        "manifest has",
+    )
     parser.add_argument("--state", choices=("best", "last"), default="best", help="which of the run's weights")
     parser.add_argument(
         "--flip-averaging",
@@ -26,28 +32,35 @@ def run(arguments: argparse.Namespace) -> int:
     """Publish a run and print what was measured."""
     from ptx_app.data.index import read_index  # slow to import; not for --help
     from ptx_app.data.split import validation_films
-    from ptx_app.experiments.publishing import Places, publish
+    from ptx_app.experiments.publishing import Places, publish, publish_again
+    from ptx_app.training.configuration import read_configuration
     from ptx_app.training.run_folder import RunFolder
 
-    folder, data = RunFolder(arguments.run), data_folder(arguments)
-    films = read_index(data)
-    weights = publish(
-        folder,
-        folder.held_out(films),
-        validation_films(films),
-        dicom_folder(arguments),
-        Places.draft(arguments.draft) if arguments.draft else Places(),
-        state=arguments.state,
-        flip_averaging=arguments.flip_averaging,
-        default=arguments.default,
-    )
+    data = data_folder(arguments)
+    films, dicoms = validation_films(read_index(data)), dicom_folder(arguments)
+    places = Places.draft(arguments.draft) if arguments.draft else Places()
+    if arguments.run.is_file():
+        weights = publish_again(read_configuration(arguments.run), data, films, dicoms, places)
+    else:
+        folder = RunFolder(arguments.run)
+        weights = publish(
+            folder,
+            folder.held_out(read_index(data)),
+            films,
+            dicoms,
+            places,
+            state=arguments.state,
+            flip_averaging=arguments.flip_averaging,
+            default=arguments.default,
+        )
     _say(f"{weights.name}: {weights.bytes:,} bytes, sha256 {weights.sha256}")
     fitted = weights.calibration
     _say(f"score = sigmoid(logit / {fitted.temperature} + {fitted.mask_weight} * mask's evidence + {fitted.bias})")
     for point in weights.operating_points:
         _say(
             f"{point.name}: score {point.score}, mask threshold {point.mask_threshold}, "
-            f"smallest region {point.smallest_region}: sensitivity {point.sensitivity}, specificity {point.specificity}"
+            f"smallest region {point.smallest_region}, surest pixel {point.surest_pixel}: "
+            f"sensitivity {point.sensitivity}, specificity {point.specificity}"
         )
     for measured_on, figures in weights.figures.items():
         _say(f"{measured_on} ({figures.films} films): AUC {figures.auc}, Dice on positives {figures.dice_positive}")

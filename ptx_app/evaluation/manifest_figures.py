@@ -1,6 +1,7 @@
 """A model's figures in the manifest, from films that neither its weights nor its thresholds were fitted to."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptx_app.evaluation.known_films import PredictedFilm
 from ptx_app.evaluation.metrics import auc, bootstrap, dice
-from ptx_app.inference.decide import binary_mask
+from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.model.manifest import Calibration
 
 PLACES = 4  # of measured values
@@ -24,14 +25,20 @@ def positives_of(films: Sequence[PredictedFilm]) -> NDArray[np.bool_]:
     return np.asarray([film.positive for film in films], np.bool_)
 
 
-def manifest_figures(films: Sequence[PredictedFilm], calibration: Calibration, mask_threshold: float) -> dict[str, Any]:
+def manifest_figures(
+    films: Sequence[PredictedFilm], calibration: Calibration, thresholds: Thresholds
+) -> dict[str, Any]:
     """The manifest's figures for a set of films: AUC, and mean Dice on all positives, flagged or not.
 
     Each has its 95 % interval by patient.
     """
     scores, positive = scores_of(films, calibration), positives_of(films)
-    overlap = np.asarray([ungated_dice(film, mask_threshold) if film.positive else np.nan for film in films])
-    figures: dict[str, Any] = {"films": len(films), "positives": int(positive.sum()), "mask_threshold": mask_threshold}
+    overlap = np.asarray([dice(outline(film, thresholds), film.truth) if film.positive else np.nan for film in films])
+    figures: dict[str, Any] = {
+        "films": len(films),
+        "positives": int(positive.sum()),
+        "mask_threshold": thresholds.mask_threshold,
+    }
     measured: dict[str, Callable[[NDArray[np.intp]], float]] = {
         "auc": lambda chosen: auc(scores[chosen], positive[chosen]),
         "dice_positive": lambda chosen: mean_known(overlap[chosen]),
@@ -43,9 +50,9 @@ def manifest_figures(films: Sequence[PredictedFilm], calibration: Calibration, m
     return figures
 
 
-def ungated_dice(film: PredictedFilm, mask_threshold: float) -> float:
-    """Dice of a film at the size of its truth, whatever its score, with regions of any size."""
-    return dice(binary_mask(film.prediction.probability, film.shape, mask_threshold), film.truth)
+def outline(film: PredictedFilm, thresholds: Thresholds) -> NDArray[np.bool_]:
+    """The mask that a film would be shown with if it were flagged, at the size of its truth (H, W)."""
+    return decide(film.prediction, film.shape, replace(thresholds, score=0.0)).mask
 
 
 def mean_known(values: NDArray[np.float64]) -> float:

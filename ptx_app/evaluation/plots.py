@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
+from ptx_app.evaluation.manifest_figures import outline
 from ptx_app.evaluation.results import Results
-from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import Weights
 
 _BINS = 10
@@ -86,8 +87,8 @@ def draw_films(
         for line, row in zip(axes, rows, strict=False):
             height, width = films[row].pixels.shape
             prediction = predicted[row].prediction.calibrated(weights.calibration)
-            thresholds = Thresholds(0.0, weights.operating_point().mask_threshold, 0.0)
-            masks = (None, predicted[row].truth, decide(prediction, predicted[row].shape, thresholds).mask)
+            thresholds = Thresholds.of(weights.operating_point())
+            masks = (None, predicted[row].truth, outline(predicted[row], thresholds))
             for axis, mask in zip(line, masks, strict=True):
                 axis.imshow(films[row].pixels, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
                 if mask is not None:

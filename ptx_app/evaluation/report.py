@@ -1,7 +1,10 @@
 """The evaluation as Markdown, from the same document as the JSON report."""
 
+from collections.abc import Callable
+
 from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.metrics import WANTED_SPECIFICITY
+from ptx_app.evaluation.results import PREVALENCES
 
 _NAMES = {
     "auc": "AUC",
@@ -12,6 +15,11 @@ _NAMES = {
     "sensitivity_at_specificity": f"Sensitivity at a specificity of {WANTED_SPECIFICITY}, from these films' ROC",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
+    **{f"worth_at_{prevalence}": f"Value of a flag at {prevalence} %" for prevalence in PREVALENCES},
+    "outlined_negatives": "Negative films with an outline",
+    "other_side": "One-sided films with an outline on the other side",
+    "region_recall": "Regions found",
+    "region_precision": "Regions right",
     "challenge_dice": "Challenge's mean Dice",
     "dice_positive": "Dice on positives, as shown",
     "pixel_accuracy": "Pixel accuracy",
@@ -22,6 +30,8 @@ _NAMES = {
     "error_before": "Calibration error before calibration",
     "error_after": "Calibration error",
 }
+
+_VERDICTS = ("sensitivity", "specificity", *(f"worth_at_{prevalence}" for prevalence in PREVALENCES))
 
 
 def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
@@ -43,8 +53,8 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
         "",
         "## All films",
         "",
-        "Dice and IoU are over all positive films, flagged or not, at a mask threshold of "
-        f"{document['mask_threshold']}.",
+        "Dice and IoU are over all positive films, flagged or not, of the outline at the default operating point "
+        f"(mask threshold {document['mask_threshold']}).",
         "",
         *_list(document["overall"]),
         "",
@@ -57,9 +67,13 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
         "## Operating points",
         "",
         "Masks are as the app shows them: a film that is not flagged has none. In the challenge's mean Dice, a "
-        "negative film counts 1 with an empty mask and 0 with any other. Pixel figures pool the pixels of all films.",
+        "negative film counts 1 with an empty mask and 0 with any other. Pixel figures pool the pixels of all films, "
+        "region figures all regions: a region is found if the mask touches it, and right if it touches the truth. The "
+        "value of a flag is the share of flagged films that have a pneumothorax, where 20, 5 or 1 % of all films do.",
         "",
-        *_table({name: _shown(point) for name, point in document["operating_points"].items()}, "Operating point"),
+        *_points(document, lambda name: name in _VERDICTS),
+        "",
+        *_points(document, lambda name: name not in _VERDICTS),
         "",
         "## By size and view",
         "",
@@ -90,6 +104,12 @@ def value(measured: EvaluationDocument) -> str:
     return f"{measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})"
 
 
+def _points(document: EvaluationDocument, chosen: Callable[[str], bool]) -> list[str]:
+    points = document["operating_points"].items()
+    parts = {name: {key: figure for key, figure in _shown(point).items() if chosen(key)} for name, point in points}
+    return _table(parts, "Operating point")
+
+
 def _shown(part: EvaluationDocument) -> dict[str, EvaluationDocument]:
     return {name: measured for name, measured in part.items() if name in _NAMES}
 
@@ -110,7 +130,8 @@ def _goals(goals: list[EvaluationDocument]) -> list[str]:
     rows = ["| Figure | Goal | Measured | Missed by |", "| --- | --- | --- | --- |"]
     for row in goals:
         missed = "–" if row["missed_by"] is None else f"{row['missed_by']:.3f}" if row["missed_by"] else "met"
-        rows.append(f"| {row['figure']} | {row['goal']} | {value(row['measured'])} | {missed} |")
+        goal = f"at {'most' if row['at_most'] else 'least'} {row['goal']}"
+        rows.append(f"| {row['figure']} | {goal} | {value(row['measured'])} | {missed} |")
     return rows
 
 

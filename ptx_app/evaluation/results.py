@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.goals import against_goals
 from ptx_app.evaluation.known_films import PredictedFilm
-from ptx_app.evaluation.manifest_figures import PLACES, mean_known, positives_of, scores_of
+from ptx_app.evaluation.manifest_figures import PLACES, mean_known, outline, positives_of, scores_of
 from ptx_app.evaluation.metrics import (
     Bools,
     Floats,
@@ -24,11 +25,14 @@ from ptx_app.evaluation.metrics import (
     sensitivity_at_specificity,
     specificity,
 )
-from ptx_app.inference.decide import Thresholds, binary_mask, decide
+from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.model.manifest import UNCALIBRATED, Calibration, Weights
 
 Rows = NDArray[np.intp]
 Statistic = Callable[[Rows], float]
+
+PREVALENCES = (20, 5, 1)
+"""In percent: how many of all films have a pneumothorax, for the value of a flag."""
 
 # Pixels by prediction and truth: true positive, false positive, false negative, true negative.
 _HIT, _FALSE, _MISSED, _SPARED = range(4)
@@ -42,11 +46,19 @@ class AtPoint:
         threshold: score threshold.
         dice: (N,) Dice of the mask that the app would show; two empty masks count 1.
         pixels: (N, 4) share of the film's pixels that are true positive, false positive, false negative, true negative.
+        outlined: (N,) whether the app would show any region.
+        other_side: (N,) for positive films with a pneumothorax on one side, 1 if a region is shown on the other side
+            and 0 if not; NaN for all other films.
+        regions: (N, 4) number of true regions, of those touched by the mask, of regions shown, and of those that touch
+            the truth.
     """
 
     threshold: float
     dice: Floats
     pixels: Floats
+    outlined: Bools
+    other_side: Floats
+    regions: Floats
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Results:
         names, groups, views: of the films.
         positive, area: truth; the area is a share of the film.
         raw, score: image-level score before and after calibration.
-        dice, iou: at the default mask_threshold, flagged or not; NaN for negative films.
+        dice, iou: of the outline at the default operating point, flagged or not; NaN for negative films.
         points: decisions by operating point.
     """
 
@@ -76,14 +88,14 @@ class Results:
 def results_of(films: Sequence[PredictedFilm], weights: Weights) -> Results:
     """Make the decision for every film as the app does."""
     positive = positives_of(films)
-    mask_threshold = weights.operating_point().mask_threshold
-    overlaps = [_overlap(film, mask_threshold) if film.positive else (np.nan, np.nan) for film in films]
+    default = Thresholds.of(weights.operating_point())
+    overlaps = [_overlap(film, default) if film.positive else (np.nan, np.nan) for film in films]
     points = {}
     for point in weights.operating_points:
         thresholds = Thresholds.of(point)
         decided = [_decided(film, weights.calibration, thresholds) for film in films]
-        own, pixels = [overlap for overlap, _ in decided], [counts for _, counts in decided]
-        points[point.name] = AtPoint(point.score, np.asarray(own), np.asarray(pixels))
+        columns = [np.asarray(column) for column in zip(*decided, strict=True)]
+        points[point.name] = AtPoint(point.score, *columns)
     return Results(
         names=np.asarray([film.name for film in films]),
         groups=np.asarray([film.group for film in films]),
@@ -98,15 +110,32 @@ def results_of(films: Sequence[PredictedFilm], weights: Weights) -> Results:
     )
 
 
-def _overlap(film: PredictedFilm, mask_threshold: float) -> tuple[float, float]:
-    mask = binary_mask(film.prediction.probability, film.shape, mask_threshold)
+def _overlap(film: PredictedFilm, thresholds: Thresholds) -> tuple[float, float]:
+    mask = outline(film, thresholds)
     return dice(mask, film.truth), iou(mask, film.truth)
 
 
-def _decided(film: PredictedFilm, calibration: Calibration, thresholds: Thresholds) -> tuple[float, list[float]]:
+def _decided(
+    film: PredictedFilm, calibration: Calibration, thresholds: Thresholds
+) -> tuple[float, list[float], bool, float, list[int]]:
+    """The values of one film in the order of AtPoint's attributes."""
     mask = decide(film.prediction.calibrated(calibration), film.shape, thresholds).mask
     hit, marked, true = (float(what.mean()) for what in (mask & film.truth, mask, film.truth))
-    return dice(mask, film.truth), [hit, marked - hit, true - hit, 1 - marked - true + hit]
+    pixels = [hit, marked - hit, true - hit, 1 - marked - true + hit]
+    regions = [*_touched(film.truth, mask), *_touched(mask, film.truth)]
+    return dice(mask, film.truth), pixels, bool(mask.any()), _other_side(film.truth, mask), regions
+
+
+def _other_side(truth: Bools, mask: Bools) -> float:
+    middle = truth.shape[1] // 2
+    true, shown = ([bool(half.any()) for half in np.split(what, [middle], axis=1)] for what in (truth, mask))
+    return float(any(s and not t for t, s in zip(true, shown, strict=True))) if sum(true) == 1 else float("nan")
+
+
+def _touched(regions: Bools, by: Bools) -> tuple[int, int]:
+    """How many connected regions there are, and how many of them overlap the other mask."""
+    count, labels = cv2.connectedComponents(regions.astype(np.uint8), connectivity=8)
+    return count - 1, len(np.unique(labels[by & regions]))
 
 
 def evaluate(results: Results, weights: Weights) -> EvaluationDocument:
@@ -214,7 +243,21 @@ def _at_point(r: Results, at: AtPoint) -> dict[str, Statistic]:
         whole = sums[list(below)].sum()
         return float(sums[list(above)].sum() / whole) if whole > 0 else float("nan")
 
+    def counted(rows: Rows, part: int, whole: int) -> float:
+        sums = at.regions[rows].sum(0)
+        return float(sums[part] / sums[whole]) if sums[whole] else float("nan")
+
+    def worth(rows: Rows, prevalence: float) -> float:
+        found, spared = (rate(rows) for rate in _rates(r, at).values())
+        flagged = found * prevalence + (1 - spared) * (1 - prevalence)
+        return found * prevalence / flagged if flagged > 0 else float("nan")
+
     return _rates(r, at) | {
+        **{f"worth_at_{prevalence}": partial(worth, prevalence=prevalence / 100) for prevalence in PREVALENCES},
+        "outlined_negatives": lambda rows: mean_known(np.where(r.positive[rows], np.nan, at.outlined[rows])),
+        "other_side": lambda rows: mean_known(at.other_side[rows]),
+        "region_recall": partial(counted, part=1, whole=0),
+        "region_precision": partial(counted, part=3, whole=2),
         "challenge_dice": lambda rows: float(at.dice[rows].mean()),
         "dice_positive": lambda rows: mean_known(np.where(r.positive[rows], at.dice[rows], np.nan)),
         "pixel_accuracy": partial(share, above=(_HIT, _SPARED), below=(_HIT, _FALSE, _MISSED, _SPARED)),

@@ -15,6 +15,7 @@ from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.plots import draw_figures, draw_films
 from ptx_app.evaluation.report import markdown
 from ptx_app.evaluation.results import evaluate, results_of
+from ptx_app.inference.decide import Thresholds
 from ptx_app.pipeline import Detector
 
 
@@ -79,7 +80,7 @@ def hard_case_rows(detector: Detector, films: Sequence[LabelledFilm]) -> Evaluat
         changed = known if strength is None else harder(known, case, strength)
         what = case if strength is None else f"{case} {strength:g}"
         predicted = predict_films(detector, changed, len(known), what)
-        figures = manifest_figures(predicted, weights.calibration, weights.operating_point().mask_threshold)
+        figures = manifest_figures(predicted, weights.calibration, Thresholds.of(weights.operating_point()))
         kept = {
             name: dict(zip(("value", "low", "high"), (figures[name], *figures[f"{name}_interval"]), strict=True))
             for name in ("auc", "dice_positive")

@@ -13,11 +13,23 @@ from ptx_app.evaluation.metrics import sensitivity, specificity
 from ptx_app.evaluation.thresholds import Choice, PublishingSection, choose
 from ptx_app.experiments.onnx_file import with_onnx
 from ptx_app.model.engine import Engine
-from ptx_app.model.manifest import MANIFEST_PATH, ROOT, UNCALIBRATED, Figures, OperatingPoint, Source, Weights
+from ptx_app.model.manifest import (
+    MANIFEST_PATH,
+    ROOT,
+    UNCALIBRATED,
+    Figures,
+    OperatingPoint,
+    Source,
+    Weights,
+    load_manifest,
+)
 from ptx_app.model.manifest_editing import ManifestDocument, read_document, with_entry, write_document
 from ptx_app.pipeline import Detector
+from ptx_app.training.configuration import Configuration
+from ptx_app.training.dataset import training_films
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.weights.add import BUNDLED, try_out
+from ptx_app.weights.fetch import locate
 from ptx_app.weights.load import load_network
 from ptx_app.weights.verify import digest
 
@@ -73,22 +85,66 @@ def publish(
     if not file.exists():
         raise SettingsError("RUN_UNFINISHED", f"The run has no {file.name} yet. Train it until its first validation.")
     draft = with_onnx(draft_entry(run, state, flip_averaging), file, held_out)
+    weights = measured_entry(draft, file, run.configuration().publishing, held_out, validation, dicoms)
+    _write(weights, file, places, default)
+    return weights
+
+
+def measured_entry(
+    draft: Weights,
+    file: Path,
+    section: PublishingSection,
+    held_out: Sequence[LabelledFilm],
+    validation: Sequence[LabelledFilm],
+    dicoms: Path | None,
+) -> Weights:
+    """The entry with thresholds chosen on the held-out films, and with its figures.
+
+    Both are through the engine that users have: OpenVINO. Arguments as for `publish`; `file` has the entry's weights.
+
+    Raises:
+        SettingsError: TOO_FEW_FILMS, FILM_UNREADABLE.
+        WeightsError: as `load_network`.
+    """
     detector = Detector(draft, load_network(draft, file, engine=Engine.OPENVINO))
-    choice, seen = chosen_and_seen(run.configuration().publishing, detector, held_out, validation)
-    mask_threshold = choice.points[DEFAULT_POINT].mask_threshold
-    figures = {"validation_films": manifest_figures(seen, choice.calibration, mask_threshold)}
+    choice, seen = chosen_and_seen(section, detector, held_out, validation)
+    thresholds = choice.points[DEFAULT_POINT]
+    figures = {"validation_films": manifest_figures(seen, choice.calibration, thresholds)}
     if dicoms is not None:
         as_they_came = predict_films(detector, dicom_films(dicoms), None, "validation DICOMs")
-        figures["validation_dicoms"] = manifest_figures(as_they_came, choice.calibration, mask_threshold)
-    weights = draft.model_copy(
+        figures["validation_dicoms"] = manifest_figures(as_they_came, choice.calibration, thresholds)
+    return draft.model_copy(
         update={
             "calibration": choice.calibration,
             "operating_points": measured_points(choice, seen),
+            "default_operating_point": DEFAULT_POINT,
             "figures": {films: Figures(**measured) for films, measured in figures.items()},
         }
     )
-    _write(weights, file, places, default)
-    return weights
+
+
+def publish_again(
+    configuration: Configuration,
+    data: Path,
+    validation: Sequence[LabelledFilm],
+    dicoms: Path | None,
+    places: Places,
+) -> Weights:
+    """Choose and measure again, by today's rules, what the manifest has of a configuration; its weights stay.
+
+    Args:
+        configuration: its name is the entry's.
+        data: prepared folder of films, of which the configuration holds out the same ones again.
+        validation, dicoms, places: as for `publish`.
+
+    Raises:
+        SettingsError, WeightsError: as `training_films` and `measured_entry`; WEIGHTS_UNKNOWN.
+    """
+    weights = load_manifest().entry(configuration.name)
+    _, held_out = training_films(configuration, data)
+    changed = measured_entry(weights, locate(weights), configuration.publishing, held_out, validation, dicoms)
+    write_document(with_entry(read_document(places.manifest), as_entry(changed)), places.manifest)
+    return changed
 
 
 def draft_entry(run: RunFolder, state: str, flip_averaging: bool | None) -> Weights:

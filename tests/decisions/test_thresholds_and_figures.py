@@ -12,6 +12,7 @@ from ptx_app.evaluation.results import results_of
 from ptx_app.evaluation.thresholds import PublishingSection, best_outline, score_thresholds
 from ptx_app.experiments.publishing import DEFAULT_POINT
 from ptx_app.film.radiograph import View
+from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import Calibration, InputSpec, NetworkSpec, OperatingPoint, Weights
 from ptx_app.training.validation import validate
@@ -109,7 +110,7 @@ def test_overlap_is_measured_at_the_mask_threshold_and_no_other(threshold, overl
     assert results.dice == pytest.approx(overlap)
     assert results.iou == pytest.approx(overlap / (2 - overlap))
     assert results.points["only"].dice == pytest.approx(overlap)
-    figures = manifest_figures(films, UNCALIBRATED, threshold)
+    figures = manifest_figures(films, UNCALIBRATED, Thresholds(0.0, threshold, 0.0))
     assert figures["dice_positive"] == pytest.approx(overlap)
 
 

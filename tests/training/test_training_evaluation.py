@@ -11,7 +11,7 @@ from ptx_app.evaluation.hard_cases import CASES, harder
 from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
 from ptx_app.evaluation.plots import telling_films
 from ptx_app.evaluation.report import markdown
-from ptx_app.evaluation.results import differences, evaluate, results_of, thirds_by_size
+from ptx_app.evaluation.results import _other_side, differences, evaluate, results_of, thirds_by_size
 from ptx_app.evaluation.run import drawn, write_evaluation
 from ptx_app.film.radiograph import View
 from ptx_app.inference.predict import Prediction
@@ -81,11 +81,11 @@ def test_overlap_is_of_all_positive_films_flagged_or_not(document):
 def test_goals_are_missed_by_the_distance_to_them(document):
     goals = {row["figure"].split(",")[0]: row for row in document["goals"]}
     assert goals["Dice"]["missed_by"] == 0  # 0.8333
-    assert goals["AUC"]["missed_by"] == pytest.approx(0.95 - 3.5 / 9, abs=1e-4)
+    assert goals["AUC"]["missed_by"] == pytest.approx(0.965 - 3.5 / 9, abs=1e-4)
     best = max(point["challenge_dice"]["value"] for point in document["operating_points"].values())
     assert goals["Challenge's mean Dice"]["measured"]["value"] == best
     text = markdown(document, {})
-    assert "| Dice, mean, on positive films | 0.55 | 0.833 (" in text
+    assert "| Dice, mean, on positive films | at least 0.54 | 0.833 (" in text
     assert text.count("| met |") == 1
     assert f"| {goals['AUC']['missed_by']:.3f} |" in text
 
@@ -99,6 +99,34 @@ def test_what_is_not_flagged_is_not_shown(document):
     assert balanced["pixel_precision"]["value"] == pytest.approx(10 / 35, abs=1e-4)
     assert balanced["pixel_recall"]["value"] == pytest.approx(10 / 70, abs=1e-4)
     assert balanced["pixel_accuracy"]["value"] == pytest.approx(1 - (60 + 25) / 600, abs=1e-4)
+
+
+def test_false_regions_and_the_value_of_a_flag(document):
+    sensitive = document["operating_points"]["sensitive"]
+    found = {name: measured["value"] for name, measured in sensitive.items() if isinstance(measured, dict)}
+    assert found["outlined_negatives"] == pytest.approx(1 / 3, abs=1e-4)  # film 4; film 5 is flagged without a region
+    sensitivity, false_alarms = 2 / 3, 2 / 3
+    for percent in (20, 5, 1):
+        share = percent / 100
+        worth = sensitivity * share / (sensitivity * share + false_alarms * (1 - share))
+        assert found[f"worth_at_{percent}"] == pytest.approx(worth, abs=1e-4)
+    assert found["region_recall"] == pytest.approx(2 / 3, abs=1e-4)
+    assert found["region_precision"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("true", "shown", "said"),
+    [("l", "l", 0.0), ("l", "lr", 1.0), ("l", "r", 1.0), ("l", "", 0.0), ("lr", "l", None), ("", "r", None)],
+)
+def test_an_outline_on_the_other_side_counts_for_one_sided_films_only(true, shown, said):
+    def mask(sides):
+        made = np.zeros((8, 8), bool)
+        for side in sides:
+            made[2:4, slice(1, 3) if side == "l" else slice(5, 7)] = True
+        return made
+
+    found = _other_side(mask(true), mask(shown))
+    assert np.isnan(found) if said is None else found == said
 
 
 def test_the_films_to_look_at_are_the_best_the_worst_and_the_surest_false_alarms(films):
@@ -126,7 +154,7 @@ def test_a_difference_is_paired_by_film(films):
 def test_intervals_hold_their_figures(document):
     for part in (document["overall"], document["calibration"], document["operating_points"]["balanced"]):
         for measured in part.values():
-            if isinstance(measured, dict):
+            if isinstance(measured, dict) and measured["value"] is not None:
                 assert measured["low"] <= measured["value"] <= measured["high"]
 
 

@@ -22,6 +22,7 @@ from ptx_app.evaluation.thresholds import (
     score_thresholds,
 )
 from ptx_app.film.radiograph import View
+from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import UNCALIBRATED
 from ptx_app.training import losses
@@ -285,11 +286,11 @@ def test_everything_is_chosen_together_and_measured_on_other_films():
     choice = choose(held, PublishingSection())
     assert set(choice.points) == {"sensitive", "balanced", "specific"}
     assert choice.films == 20
-    figures = manifest_figures(held, choice.calibration, choice.points["balanced"].mask_threshold)
+    figures = manifest_figures(held, choice.calibration, choice.points["balanced"])
     assert (figures["films"], figures["positives"], figures["auc"]) == (20, 10, 1.0)
     assert figures["dice_positive"] > 0.99
     assert figures["auc_interval"] == [1.0, 1.0]
-    worse = manifest_figures(held, UNCALIBRATED, 0.3)
+    worse = manifest_figures(held, UNCALIBRATED, Thresholds(0.0, 0.3, 0.0))
     assert worse["dice_positive"] == pytest.approx(2 * 400 / (400 + 36**2), abs=1e-3)
 
 
