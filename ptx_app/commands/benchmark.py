@@ -1,136 +1,100 @@
-"""ptx benchmark: from a file's bytes to a contour, next to a plain implementation, in one run on one machine.
-
-Times differ between machines and from minute to minute. So both ways take turns, and the ratio of their medians counts.
-The plain way is what a tutorial would show: pydicom's own pixels, NCHW fp32, no_grad.
-"""
+"""ptx benchmark: from a file's bytes to a contour, next to a plain implementation, in one run on one machine."""
 
 import argparse
 import io
+import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pydicom
-import torch
-from safetensors.torch import load_file
 
+from ptx_app.commands.film_files import bytes_of, walk
+from ptx_app.evaluation import speed
+from ptx_app.evaluation.speed import Times
 from ptx_app.film import read_film
 from ptx_app.film.examples import example_bytes
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.inference.decide import Thresholds
-from ptx_app.model.manifest import ROOT, Weights, load_manifest
-from ptx_app.model.torch_network import build_module
-from ptx_app.output.pictures import coloured_layer, contour, encoded, film_pictures, grey_picture
-from ptx_app.pipeline import Detector, required_prediction
+from ptx_app.model.engine import Engine
+from ptx_app.model.manifest import ROOT, load_manifest
+from ptx_app.output.pictures import grey_picture
+from ptx_app.pipeline import Detector
 from ptx_app.weights.fetch import locate, select
-
-GOAL_SECONDS = 1.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("--film", type=Path, help="a DICOM film (default: the example as a 1024 px JPEG)")
-    parser.add_argument("--rounds", type=int, default=15, help="how often to time each way (default: 15)")
+    parser.add_argument("films", type=Path, nargs="*", help="DICOM files or folders (default: the example at 1024 px)")
+    parser.add_argument("--rounds", type=int, default=11, help="how often to time each way (default: 11)")
     parser.add_argument("--weights", help="entry of weights_manifest.json, or the file of an entry")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the times of both ways and their ratio, and the memory of the page's process after one film."""
-    data = arguments.film.read_bytes() if arguments.film else _film_1024()
-    detector = Detector.load(arguments.weights)
+    """Print the times of all ways, their ratios, and memory."""
+    load = speed.busy()
+    if load is not None:
+        _say(f"The machine is busy (load average {load:.1f}): trust the ratios, not the seconds.")
     weights, sources = select(load_manifest(), arguments.weights)
-    path = locate(weights, given=sources)
-    module = _plain_module(weights, path)
+    file = locate(weights, given=sources)
+    films = [bytes_of(file) for file in walk(arguments.films)] or [_film_1024()]
     with SandboxedReader(workers=1) as reader:
-        detector = replace(detector, read=reader.read)
-        ways = (_app_way(detector, data), _plain_way(weights, module, data))
-        app, plain = _timed_in_turns(*ways, arguments.rounds)
-        guarded, unguarded = _timed_in_turns(lambda: reader.read(data), lambda: read_film(data), arguments.rounds)
-    fast, eager = _timed_in_turns(*_network_alone(detector, module), arguments.rounds)
-    _say(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
-    _say(f"From bytes to contour, warm, {arguments.rounds} rounds, seconds:")
-    _say(f"  app    median {statistics.median(app):.3f}  worst {max(app):.3f}  (goal {GOAL_SECONDS})")
-    _say(f"  plain  median {statistics.median(plain):.3f}  worst {max(plain):.3f}")
-    _say(f"  ratio plain / app: {statistics.median(plain) / statistics.median(app):.2f}")
-    _say(f"The network alone: app {statistics.median(fast):.3f}, plain {statistics.median(eager):.3f}")
-    _say(f"  ratio plain / app: {statistics.median(eager) / statistics.median(fast):.2f}")
-    _say(f"Reading alone: child process {statistics.median(guarded):.4f}, here {statistics.median(unguarded):.4f}")
-    _say(_memory_of_the_page())
+        detector = replace(Detector.load(arguments.weights), read=reader.read)
+        steps = [speed.timed_in_turns(speed.step_ways(detector, film), arguments.rounds) for film in films]
+        whole = {"app": speed.app_way(detector, films[0])}
+        if Engine.TORCH.installed:
+            whole["plain torch"] = speed.plain_way(weights, file, films[0])
+        ways = speed.timed_in_turns(whole, arguments.rounds)
+    networks = speed.timed_in_turns(speed.network_ways(weights, file), arguments.rounds)
+    cold = {engine.value: speed.cold_start(engine, weights.name) for engine in Engine if engine.installed}
+    document: dict[str, Any] = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "load_average_at_start": load or 0.0,
+        "weights": weights.name,
+        "sha256": weights.sha256,
+        "rounds": arguments.rounds,
+        "bytes_to_contour": _plain(ways),
+        "network": _plain(networks),
+        "steps": [_plain(each) for each in steps],
+        "new_process": cold,
+        "page": _memory_of_the_page(),
+    }
+    if arguments.json:
+        arguments.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    _say(f"{document['machine']}; {weights.name}; {arguments.rounds} rounds")
+    _say("From bytes to contour, warm:")
+    _table(ways)
+    _say(f"The network on {'a film and its mirror image' if weights.flip_averaging else 'a film'}:")
+    _table(networks)
+    for number, each in enumerate(steps, 1):
+        _say(f"Steps of film {number}:")
+        _table(each)
+    _say("A new process:")
+    for name, told in cold.items():
+        _say(
+            f"  {name:24} loaded {told['loaded']:.1f} s, first film {told['first_film']:.1f} s, {told['memory']:.0f} MB"
+        )
+    _say(document["page"])
     return 0
 
 
-def _app_way(detector: Detector, data: bytes) -> Callable[[], object]:
-    thresholds = Thresholds(0.0, detector.weights.operating_point().mask_threshold, 0.0)
-
-    def once() -> bytes:
-        examination = detector.examine(detector.read(data), overrule=True)
-        film_pictures(examination.radiograph.pixels)
-        finding = detector.decide(required_prediction(examination), examination.radiograph.shape, thresholds)
-        return encoded(coloured_layer(contour(finding.mask)))
-
-    return once
+def _plain(times: Mapping[str, Times]) -> dict[str, Any]:
+    return {name: {key: round(value, 5) for key, value in asdict(each).items()} for name, each in times.items()}
 
 
-def _plain_module(weights: Weights, path: Path) -> torch.nn.Module:
-    module = build_module(weights.network)
-    module.load_state_dict(load_file(path))
-    return module.eval()
-
-
-def _network_alone(detector: Detector, module: torch.nn.Module) -> tuple[Callable[[], object], Callable[[], object]]:
-    spec = detector.weights.input
-    shape = (1, spec.channels, spec.side, spec.side)
-    batch = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-
-    def plain() -> object:
-        with torch.no_grad():
-            return module(torch.from_numpy(batch))
-
-    return (lambda: detector.network(batch)), plain
-
-
-def _plain_way(weights: Weights, module: torch.nn.Module, data: bytes) -> Callable[[], object]:
-    side = weights.input.side
-
-    def once() -> bytes:
-        dataset: Any = pydicom.dcmread(io.BytesIO(data))
-        grey = dataset.pixel_array.astype(np.float32)
-        grey = (grey - grey.min()) / (grey.max() - grey.min())
-        small = (cv2.resize(grey, (side, side)) - weights.input.mean) / weights.input.std
-        batch = torch.from_numpy(np.repeat(small[None, None], weights.input.channels, axis=1)).float()
-        with torch.no_grad():
-            mask, _ = module(batch)
-        probability = torch.sigmoid(mask)[0, 0].numpy()
-        full = cv2.resize(probability, grey.shape[::-1]) >= weights.operating_point().mask_threshold
-        contours, _ = cv2.findContours(full.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        picture = cv2.cvtColor((grey * 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
-        cv2.drawContours(picture, contours, -1, (0, 176, 255), 2)
-        return bytes(cv2.imencode(".png", picture)[1])
-
-    return once
-
-
-def _timed_in_turns(
-    first: Callable[[], object], second: Callable[[], object], rounds: int
-) -> tuple[list[float], list[float]]:
-    for way in (first, second):
-        way()  # warm
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds):
-        for way, taken in zip((first, second), times, strict=True):
-            started = time.perf_counter()
-            way()
-            taken.append(time.perf_counter() - started)
-    return times
+def _table(times: Mapping[str, Times]) -> None:
+    """One line for each way, with its ratio to the plain one if that is among them."""
+    plain = times.get("plain torch")
+    for name, each in times.items():
+        ratio = f"   {plain.median / each.median:.2f} times as fast as plain" if plain and each is not plain else ""
+        _say(f"  {name:24} {each.median:.4f} s ({each.fastest:.4f} to {each.slowest:.4f}){ratio}")
 
 
 def _film_1024() -> bytes:

@@ -1,0 +1,58 @@
+"""The benchmark: its ways take turns, give what the app gives, and are summed up truly."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ptx_app.__main__ import main
+from ptx_app.commands import benchmark
+from ptx_app.evaluation import speed
+from ptx_app.evaluation.speed import Times, step_ways, timed_in_turns
+from ptx_app.film.examples import example_bytes
+from ptx_app.model.engine import Engine
+from ptx_app.pipeline import Detector
+
+
+def test_ways_take_turns_after_a_warm_up():
+    went = []
+    times = timed_in_turns({"a": lambda: went.append("a"), "b": lambda: went.append("b")}, 3)
+    assert "".join(went) == "ab" + "ab" * 3
+    assert list(times) == ["a", "b"]
+
+
+def test_times_are_median_fastest_and_slowest():
+    assert Times.of([3.0, 1.0, 2.0, 9.0, 2.5]) == Times(2.5, 1.0, 9.0)
+
+
+@pytest.mark.parametrize(("load", "told"), [(0.6, None), (0.61, 0.61), (0.0, None)])
+def test_a_busy_machine_is_named(load, told, monkeypatch):
+    monkeypatch.setattr(speed.os, "getloadavg", lambda: (load, 9.0, 9.0))
+    assert speed.busy() == told
+
+
+def test_every_step_of_the_app_is_timed_and_works():
+    ways = step_ways(Detector.load(), example_bytes())
+    assert list(ways) == ["read", "check", "prepare", "network", "decide", "contour as PNG"]
+    results = {name: way() for name, way in ways.items()}
+    assert results["read"].shape == results["decide"].mask.shape
+    assert results["decide"].flagged  # the outline is timed even if the score would hide it
+    assert results["contour as PNG"].startswith(b"\x89PNG")
+
+
+def test_a_new_process_says_when_it_was_ready():
+    told = speed.cold_start(Engine.OPENVINO, Detector.load().weights.name)
+    assert 0 < told["loaded"] < told["first_film"]
+    assert np.isnan(told["memory"]) or told["memory"] > 50
+
+
+def test_the_verb_prints_ratios_and_writes_them(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark.speed, "cold_start", lambda *_: {"loaded": 1.0, "first_film": 2.0, "memory": 3.0})
+    monkeypatch.setattr(benchmark, "_memory_of_the_page", lambda: "Memory: not measured")
+    assert main(["benchmark", "--rounds", "1", "--json", str(tmp_path / "b.json")]) == 0
+    said = capsys.readouterr().out
+    document = json.loads((tmp_path / "b.json").read_text())
+    assert set(document["bytes_to_contour"]) == {"app", "plain torch"}
+    assert any(name.startswith("OpenVINO") for name in document["network"])
+    assert said.count("times as fast as plain") == 1 + len(document["network"]) - 1
+    assert document["weights"] in said
