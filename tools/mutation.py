@@ -57,12 +57,17 @@ _EVALUATION = (
 # If several patterns match a module, the last one counts. Modules without tests are skipped.
 PLAN = (
     Part("inference", "ptx_app/inference/*.py", ("tests/decisions/test_finding.py", "tests/test_inference.py")),
+    Part("inference", "ptx_app/inference/lungs.py", ("tests/training/test_lungs.py",)),
     Part("film", "ptx_app/film/**/*.py", _FILM),
     Part("film", "ptx_app/film/check/*.py", _FILM_CHECK),
     Part("film", "ptx_app/film/examples.py", ()),  # this and the next one make example films
     Part("film", "ptx_app/film/simulate.py", ()),
     Part("film", "ptx_app/film/sandbox/*.py", ()),  # its tests check time limits and fail on a busy machine
     Part("evaluation", "ptx_app/evaluation/*.py", _EVALUATION),
+    Part("evaluation", "ptx_app/evaluation/known_films.py", (*_EVALUATION, "tests/training/test_training_runs.py")),
+    Part("evaluation", "ptx_app/evaluation/plots.py", ()),  # this and the next two draw pictures and take times
+    Part("evaluation", "ptx_app/evaluation/cost.py", ()),
+    Part("evaluation", "ptx_app/evaluation/speed.py", ()),
 )
 
 # An operator is replaced by another of the same kind only. Most other replacements are errors that any test finds.
