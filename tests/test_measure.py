@@ -1,0 +1,138 @@
+"""Lungs must be a plausible pair, and sizes are those that a ruler would give."""
+
+import numpy as np
+import pytest
+
+from ptx_app.film.radiograph import Box, PixelSpacing
+from ptx_app.inference.decide import Side, Thresholds, decide
+from ptx_app.inference.lungs import Lungs, lung_pair
+from ptx_app.inference.measure import Place, measure
+from ptx_app.inference.predict import Prediction
+
+SIDE = 100
+SPACING = PixelSpacing(2.0, 2.0, believable=True)
+
+
+def square(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    """A probability that is 0.9 in boxes (left, top, right, bottom) of 100 × 100 px."""
+    made = np.zeros((SIDE, SIDE), np.float32)
+    for left, top, right, bottom in boxes:
+        made[top:bottom, left:right] = 0.9
+    return made
+
+
+RIGHT, LEFT = (10, 20, 40, 80), (60, 20, 90, 80)
+LUNGS = Lungs(square(RIGHT) > 0, square(LEFT) > 0)
+
+
+def test_the_two_largest_regions_are_the_lungs_by_their_place():
+    lungs = lung_pair(square(LEFT, RIGHT, (45, 5, 55, 10)), 0.5)
+    assert lungs is not None
+    assert (lungs.patient_right == LUNGS.patient_right).all()
+    assert (lungs.patient_left == LUNGS.patient_left).all()
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        (),
+        (RIGHT,),
+        (RIGHT, (60, 20, 69, 53)),  # 0.0297 of the film
+        ((0, 0, 45, 80), LEFT),  # 0.36 of the film
+        (RIGHT, (60, 20, 71, 50)),  # 5.5 times smaller
+        ((10, 5, 40, 40), (60, 24, 90, 59)),  # 16 of 35 rows beside each other
+        ((10, 5, 90, 30), (10, 60, 90, 85)),  # one above the other
+    ],
+    ids=["nothing", "one", "too small", "too large", "too unequal", "not beside", "above each other"],
+)
+def test_what_is_no_pair_of_lungs(boxes):
+    assert lung_pair(square(*boxes), 0.5) is None
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        (RIGHT, (60, 20, 71, 53)),  # 0.0363 of the film, 4.96 times smaller
+        ((0, 0, 43, 80), LEFT),  # 0.344 of the film
+        ((10, 5, 40, 40), (60, 22, 90, 57)),  # 18 of 35 rows beside each other
+    ],
+    ids=["just large enough", "just not too large", "just beside"],
+)
+def test_what_is_still_a_pair_of_lungs(boxes):
+    assert lung_pair(square(*boxes), 0.5) is not None
+
+
+def test_a_pixel_at_the_threshold_belongs_to_a_lung():
+    assert lung_pair(square(RIGHT, LEFT), float(np.float32(0.9))) is not None
+    assert lung_pair(square(RIGHT, LEFT), 0.91) is None
+
+
+def finding_of(*boxes: tuple[int, int, int, int]):
+    return decide(Prediction(0.9, square(*boxes), 3.0), (SIDE, SIDE), Thresholds(0.5, 0.5, 0.0))
+
+
+def test_sizes_of_a_band_along_the_left_chest_wall():
+    # 6 px wide along the whole side, and 10 px high over the apex of the lung.
+    (found,) = measure(finding_of((60, 20, 90, 30), (84, 30, 90, 80)), LUNGS, SPACING)
+    assert found.side is Side.LEFT
+    area = 30 * 10 + 6 * 50
+    assert found.film_share == pytest.approx(area / SIDE**2)
+    assert found.hemithorax_share == pytest.approx(area / (30 * 60))
+    assert found.apical_mm == 20 * 2  # at the chest wall the band runs on to the end of the upper third
+    assert found.lateral_mm == 6 * 2
+    assert found.collins_percent == pytest.approx(4.2 + 4.7 * (4.0 + 1.2 + 1.2))
+    assert found.places == (Place.APICAL,)
+
+
+def test_a_pneumothorax_beside_the_lung_field_is_part_of_the_hemithorax():
+    (found,) = measure(finding_of((90, 20, 96, 80)), LUNGS, SPACING)
+    assert found.hemithorax_share == pytest.approx(6 * 60 / (36 * 60))
+    assert found.places == (Place.APICAL, Place.LATERAL, Place.BASAL)
+
+
+@pytest.mark.parametrize(
+    ("rows", "place"), [((20, 39), Place.APICAL), ((41, 59), Place.LATERAL), ((61, 80), Place.BASAL)]
+)
+def test_places_are_thirds_of_the_hemithorax(rows, place):
+    (found,) = measure(finding_of((12, rows[0], 20, rows[1])), LUNGS, SPACING)
+    assert found.side is Side.RIGHT
+    assert found.places == (place,)
+
+
+def test_two_sides_are_measured_apart():
+    right, left = measure(finding_of((10, 20, 15, 80), (80, 20, 90, 80), (60, 70, 65, 75)), LUNGS, None)
+    assert (right.side, left.side) == (Side.RIGHT, Side.LEFT)
+    assert right.hemithorax_share == pytest.approx(5 / 30)
+    assert left.hemithorax_share == pytest.approx((10 * 60 + 25) / (30 * 60))
+
+
+@pytest.mark.parametrize("spacing", [None, PixelSpacing(2.0, 2.0, believable=False)])
+def test_nothing_in_mm_where_the_spacing_cannot_be_believed(spacing):
+    (found,) = measure(finding_of((80, 20, 90, 80)), LUNGS, spacing)
+    assert found.hemithorax_share is not None
+    assert (found.apical_mm, found.lateral_mm, found.collins_percent) == (None, None, None)
+
+
+def test_without_lungs_only_the_share_of_the_film_is_known():
+    (found,) = measure(finding_of((80, 20, 90, 80)), None, SPACING)
+    assert found.film_share == pytest.approx(0.06)
+    assert (found.hemithorax_share, found.places, found.apical_mm) == (None, (), None)
+
+
+def test_the_estimate_ends_at_the_whole_hemithorax():
+    (found,) = measure(finding_of(LEFT), LUNGS, PixelSpacing(5.0, 5.0, believable=True))
+    assert found.collins_percent == 100
+
+
+def test_a_film_inside_a_frame_is_measured_by_its_own_field():
+    field = Box(50, 100, 150, 200)
+    prediction = Prediction(0.9, square((60, 20, 90, 30)), 3.0, field)
+    finding = decide(prediction, (200, 300), Thresholds(0.5, 0.5, 0.0))
+    (found,) = measure(finding, LUNGS, SPACING, field)
+    assert found.hemithorax_share == pytest.approx(300 / 1800)
+    assert found.film_share == pytest.approx(0.03)
+
+
+def test_nothing_is_measured_on_a_film_that_is_not_flagged():
+    finding = decide(Prediction(0.1, square(LEFT), -3.0), (SIDE, SIDE), Thresholds(0.5, 0.5, 0.0))
+    assert measure(finding, LUNGS, SPACING) == ()
