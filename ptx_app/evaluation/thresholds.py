@@ -1,6 +1,6 @@
 """Choosing calibration and thresholds on held-out films."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -101,20 +101,20 @@ def fit_calibration(logits: Floats, evidence: Floats, positive: Bools, prevalenc
 
 def best_outline(positives: Sequence[PredictedFilm]) -> tuple[float, float, float]:
     """Mask threshold, then smallest region, then surest pixel, by the mean Dice on positive films at the size of their
-    masks. Of values about as good as the best, the highest is taken: it leaves the fewest false regions.
+    masks. Each is the highest value with a mean about as good as that of the best mask threshold alone: higher values
+    leave fewer false regions.
     """
 
-    def highest(candidates: Sequence[float], thresholds: Callable[[float], Thresholds]) -> float:
-        means = []
-        for candidate in candidates:
-            masks = (decide(film.prediction, film.shape, thresholds(candidate)).mask for film in positives)
-            means.append(np.mean([dice(mask, film.truth) for mask, film in zip(masks, positives, strict=True)]))
-        good = [value for value, mean in zip(candidates, means, strict=True) if mean >= max(means) - _ABOUT_AS_GOOD]
-        return max(good)
+    def mean_dice(mask_threshold: float, smallest: float, surest: float) -> float:
+        thresholds = Thresholds(0.0, mask_threshold, smallest, surest)
+        masks = (decide(film.prediction, film.shape, thresholds).mask for film in positives)
+        return float(np.mean([dice(mask, film.truth) for mask, film in zip(masks, positives, strict=True)]))
 
-    extent = highest(MASK_THRESHOLDS, lambda value: Thresholds(0.0, value, 0.0))
-    smallest = highest(SMALLEST_REGIONS, lambda value: Thresholds(0.0, extent, value))
-    return extent, smallest, highest(SUREST_PIXELS, lambda value: Thresholds(0.0, extent, smallest, value))
+    means = {extent: mean_dice(extent, 0.0, 0.0) for extent in MASK_THRESHOLDS}
+    enough = max(means.values()) - _ABOUT_AS_GOOD
+    extent = max(value for value, mean in means.items() if mean >= enough)
+    smallest = max(value for value in SMALLEST_REGIONS if mean_dice(extent, value, 0.0) >= enough)
+    return extent, smallest, max(value for value in SUREST_PIXELS if mean_dice(extent, smallest, value) >= enough)
 
 
 def score_thresholds(scores: Floats, positive: Bools, section: PublishingSection) -> dict[str, float]:
