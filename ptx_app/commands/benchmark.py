@@ -28,7 +28,8 @@ from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import ROOT, Weights, load_manifest
 from ptx_app.model.torch_network import build_module
-from ptx_app.output.pictures import coloured_layer, contour, encoded, film_pictures, grey_picture
+from ptx_app.output.packed import PackedGreys, message
+from ptx_app.output.pictures import grey_picture, thumbnail
 from ptx_app.pipeline import Detector, required_prediction
 from ptx_app.weights.fetch import resolve
 
@@ -70,9 +71,14 @@ def _app_way(detector: Detector, data: bytes) -> Callable[[], object]:
 
     def once() -> bytes:
         examination = detector.examine(detector.read(data), overrule=True)
-        film_pictures(examination.radiograph.pixels)
-        finding = detector.decide(required_prediction(examination), examination.radiograph.shape, thresholds)
-        return encoded(coloured_layer(contour(finding.mask)))
+        film = examination.radiograph
+        assert film.modality is not None  # noqa: S101  (it has just been read)
+        thumbnail(film.pixels)
+        prediction = required_prediction(examination)
+        detector.decide(prediction, film.shape, thresholds)
+        # The browser draws the contour from this.
+        greys = PackedGreys.of(film.modality)
+        return message("", greys, field=film.field, spacing=film.spacing, prediction=prediction)
 
     return once
 

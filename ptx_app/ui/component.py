@@ -1,14 +1,47 @@
-"""A component of the page: NAME.html, NAME.css and NAME.js beside this file, mounted by NAME.py."""
+"""Components of the page, mounted by the module NAME.py: small ones inline, the viewer as a bundled file."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
+from streamlit.components.v2.component_manager import BidiComponentManager
+from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
+from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
 from streamlit.components.v2.types import ComponentRenderer
 
+from ptx_app import __version__
+
 _HERE = Path(__file__).parent
+_PACKAGE, _ASSETS = "ptx_app", "assets"
 
 
 def component(name: str) -> ComponentRenderer:
-    """Register the component of that name. Call once, at import."""
-    html, css, js = ((_HERE / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    return st.components.v2.component(name, html=html, css=css, js=js)
+    """Register the component of NAME.html, NAME.css and NAME.js beside this file. Call once, at import."""
+    parts = {kind: _HERE / f"{name}.{kind}" for kind in ("html", "css", "js")}
+    return st.components.v2.component(
+        name, **{kind: path.read_text(encoding="utf-8") for kind, path in parts.items() if path.exists()}
+    )
+
+
+def bundled_component(name: str) -> ComponentRenderer:
+    """Register the component whose script is NAME-HASH.js in the folder `assets`. Call once, at import.
+
+    The browser fetches the script once, from an address of its own. Streamlit finds such folders by itself only for
+    packages that are installed with their pyproject.toml; this also works from a checkout and from a wheel.
+    """
+    full = f"{_PACKAGE}.{name}"
+    _announce(get_bidi_component_manager(), name)
+    mount = st.components.v2.component(full, js=f"{name}-*.js")
+
+    def mount_here(**arguments: Any) -> Any:  # noqa: ANN401  (as Streamlit's own)
+        # The module may have been imported under another runtime, as in Streamlit's test harness.
+        _announce(get_bidi_component_manager(), name)
+        return mount(**arguments)
+
+    return mount_here
+
+
+def _announce(manager: BidiComponentManager, name: str) -> None:
+    if manager.get_component_asset_root(f"{_PACKAGE}.{name}") is None:
+        manifest = ComponentManifest(_PACKAGE, __version__, [ComponentConfig(name, _ASSETS)])
+        manager.register_from_manifest(manifest, _HERE)

@@ -19,7 +19,17 @@ from typing import BinaryIO, cast
 from ptx_app.errors import FilmError
 from ptx_app.fair_queue import FairQueue
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.sandbox.worker import MOST_FACTS, MOST_PIXELS, MOST_REQUEST, READY, receive, send, understood
+from ptx_app.film.sandbox.worker import (
+    MOST_FACTS,
+    MOST_LEVELS,
+    MOST_PIXELS,
+    MOST_REQUEST,
+    MOST_SHADES,
+    READY,
+    receive,
+    send,
+    understood,
+)
 
 _ROOT = str(Path(__file__).resolve().parents[3])
 _WORKER = ("-m", "ptx_app.film.sandbox.worker")
@@ -119,7 +129,7 @@ class SandboxedReader:
             send(cast(BinaryIO, process.stdin), memoryview(data)[:MOST_REQUEST])
             answer = cast(BinaryIO, process.stdout)
             facts = json.loads(receive(answer, MOST_FACTS))
-            return understood(facts, receive(answer, MOST_PIXELS))
+            return understood(facts, *(receive(answer, most) for most in (MOST_PIXELS, MOST_LEVELS, MOST_SHADES)))
         except FilmError as refusal:
             return refusal
         except (EOFError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
