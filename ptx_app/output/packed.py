@@ -44,8 +44,8 @@ class PackedGreys:
         zigzag = ((steps << 1) ^ (steps >> 15)).view(np.uint16).ravel()
         del steps
         deflate = zlib.compressobj(_FASTEST)
-        high = deflate.compress((zigzag >> 8).astype(np.uint8))
-        levels = b"".join((high, deflate.compress(zigzag.astype(np.uint8)), deflate.flush()))
+        high = deflate.compress((zigzag >> 8).astype(np.uint8).data)
+        levels = b"".join((high, deflate.compress(zigzag.astype(np.uint8).data), deflate.flush()))
         meaning = {
             "slope": modality.slope,
             "intercept": modality.intercept,

@@ -17,10 +17,12 @@ _PACKAGE, _ASSETS = "ptx_app", "assets"
 
 def component(name: str) -> ComponentRenderer:
     """Register the component of NAME.html, NAME.css and NAME.js beside this file. Call once, at import."""
-    parts = {kind: _HERE / f"{name}.{kind}" for kind in ("html", "css", "js")}
-    return st.components.v2.component(
-        name, **{kind: path.read_text(encoding="utf-8") for kind, path in parts.items() if path.exists()}
-    )
+
+    def part(kind: str) -> str | None:
+        path = _HERE / f"{name}.{kind}"
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    return st.components.v2.component(name, html=part("html"), css=part("css"), js=part("js"))
 
 
 def bundled_component(name: str) -> ComponentRenderer:

@@ -1,4 +1,4 @@
-"""The viewer: the film on the screen, with its window, zoom, ruler and overlay. Its sources are in the folder viewer."""
+"""The viewer: the film on the screen, its window, zoom, ruler and overlay. Its sources are in the folder `viewer`."""
 
 from collections.abc import Callable
 

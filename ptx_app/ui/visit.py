@@ -29,8 +29,8 @@ MOST_BYTES = 200 << 20
 class Film:
     """What is kept of a film after reading: its packed greys and the network's output, not its pixels.
 
-    `key` is random, so that a browser never takes one film for another. `thumbnail` is a data URL. A film that the check
-    rejects has no prediction until the user asks for one; `prepared` is the network's input for that.
+    `key` is random, so that a browser never takes one film for another. `thumbnail` is a data URL. A film that the
+    check rejects has no prediction until the user asks for one; `prepared` is the network's input for that.
     """
 
     greys: PackedGreys

@@ -42,10 +42,9 @@ export class Overlay {
     this.wide ??= stretched(film.probability, film.side, right - left);
     const runs = runsOf(this.wide, film.side, right - left, bottom - top, threshold, smallest);
     for (const loop of outlineOf(runs, left, top).loops) {
-      for (let at = 0; at < loop.length; at += 2) this.path.lineTo(loop[at]!, loop[at + 1]!);
+      this.path.moveTo(loop[0]!, loop[1]!);
+      for (let at = 2; at < loop.length; at += 2) this.path.lineTo(loop[at]!, loop[at + 1]!);
       this.path.closePath();
-      // lineTo after closePath would start at the former loop.
-      this.path.moveTo(0, 0);
     }
   }
 

@@ -59,9 +59,8 @@ def spacing_of(dataset: Dataset, form: StoredForm) -> PixelSpacing | None:
     named = code(dataset, "PixelSpacingCalibrationType") in ("GEOMETRY", "FIDUCIAL")
     differs = bool(stated and at_detector and not np.allclose(stated, at_detector, rtol=1e-3))
     measured = code(dataset, "Modality") in _MEASURED_MODALITIES
-    return PixelSpacing(
-        row, column, chest and measured and 0.9 < row / column < 1.1, bool(stated) and (named or differs)
-    )
+    believable = chest and measured and 0.9 < row / column < 1.1
+    return PixelSpacing(row, column, believable, calibrated=bool(stated) and (named or differs))
 
 
 def _spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:

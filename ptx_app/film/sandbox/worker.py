@@ -1,8 +1,8 @@
 """The child process that reads films. `SandboxedReader` starts it and talks to it over pipes.
 
-When all modules are loaded, it sends READY. For each file it receives one part, and answers with four: the facts as JSON,
-the pixels, the levels and the shades of the levels. The last three are empty if the file could not be read. Each part follows its length in eight bytes. Nothing is
-pickled or written anywhere else.
+When all modules are loaded, it sends READY. For each file it receives one part, and answers with four: the facts as
+JSON, the pixels, their levels, and the shades of the levels. The last three are empty if the file could not be read.
+Each part follows its length in eight bytes. Nothing is pickled or written anywhere else.
 """
 
 import json
