@@ -44,7 +44,8 @@ class ModalityValues:
         """For a picture (H, W) float32 in [0, 1] that is all there is of a film: its greys in 16 bits."""
         levels = np.asarray(np.clip(pixels, 0, 1) * (_LEVELS - 1) + 0.5, dtype=np.uint16)
         shades = np.linspace(0, 1, _LEVELS, dtype=np.float32)
-        return _described(levels, shades, 1.0, 0.0, inverted=False, outside=None)
+        white = float(_LEVELS - 1)
+        return cls(levels, shades, 1.0, 0.0, float(levels.min()), float(levels.max()), 0.0, white, True, False, None)
 
 
 @dataclass(frozen=True)
@@ -100,57 +101,26 @@ def modality_values(
     if hidden is not None and outside is not None:
         levels[hidden] = outside
     intercept = scale.slope * first + scale.intercept
-    return _described(levels, table, scale.slope, intercept, inverted=scale.inverted, outside=outside, taken=taken)
-
-
-def _described(
-    levels: NDArray[np.uint16],
-    shades: NDArray[np.float32],
-    slope: float,
-    intercept: float,
-    *,
-    inverted: bool,
-    outside: int | None,
-    taken: NDArray[np.bool_] | None = None,
-) -> ModalityValues:
-    if taken is None:
-        taken = cv2.calcHist([levels], [0], None, [_LEVELS], [0, _LEVELS]).ravel() > 0
-    used = np.flatnonzero(taken) if taken.any() else np.zeros(1, np.intp)
-    values = slope * used + intercept
-    black, white, linear = _ramp(values, 1 - shades[used] if inverted else shades[used])
-    return ModalityValues(
-        levels,
-        shades,
-        slope,
-        intercept,
-        float(values.min()),
-        float(values.max()),
-        black,
-        white,
-        linear,
-        inverted,
-        outside,
-    )
+    values = np.asarray(scale.slope * used + intercept, dtype=np.float64) if present.size else np.zeros(1)
+    rising = table[used] if present.size else np.zeros(1, np.float32)
+    black, white, linear = _ramp(values, 1 - rising if scale.inverted else rising)
+    ends = float(values.min()), float(values.max())
+    return ModalityValues(levels, table, scale.slope, intercept, *ends, black, white, linear, scale.inverted, outside)
 
 
 def _ramp(values: NDArray[np.float64], shades: NDArray[np.float32]) -> tuple[float, float, bool]:
     """The ramp through shades that rise with the values: its two ends, and whether the shades are that ramp."""
     between = np.flatnonzero((shades > 0) & (shades < 1))
-    if between.size < 2:
-        low, high = float(values.min()), float(values.max())
-        if between.size == 0 and (shades > 0).any() and (shades < 1).any():  # black or white only
-            low, high = float(values[shades <= 0].max()), float(values[shades >= 1].min())
-    else:
+    low, high = float(values.min()), float(values.max())
+    if between.size >= 2:
         a, b = between[np.argmin(values[between])], between[np.argmax(values[between])]
-        rise = (float(shades[b]) - float(shades[a])) / (values[b] - values[a])
-        if rise <= 0:
-            return float(values.min()), float(values.max()), False
-        low = float(values[a] - float(shades[a]) / rise)
-        high = low + float(1 / rise)
-    if high <= low:
-        high = low + 1
-    fitted = np.clip((values - low) / (high - low), 0, 1)
-    linear = bool(np.abs(fitted - shades).max() <= _SAME)
-    if not linear:
-        low, high = float(values[between].min()), float(values[between].max())
-    return low, max(high, low + 1e-6), linear
+        low, high = float(values[a]), float(values[b])
+        rise = (float(shades[b]) - float(shades[a])) / (high - low)
+        if rise > 0:
+            start = low - float(shades[a]) / rise
+            if np.abs(np.clip((values - start) * rise, 0, 1) - shades).max() <= _SAME:
+                return start, start + 1 / rise, True
+    elif between.size == 0 and (shades > 0).any() and (shades < 1).any():  # black and white only
+        low, high = float(values[shades <= 0].max()), float(values[shades >= 1].min())
+    high = max(high, low + 1e-6)
+    return low, high, bool(np.abs(np.clip((values - low) / (high - low), 0, 1) - shades).max() <= _SAME)

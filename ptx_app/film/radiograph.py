@@ -28,8 +28,8 @@ class PixelSpacing:
     """Distance between pixel centres in mm.
 
     `believable` is False if the film's size in mm does not fit a chest, or if nothing says what the spacing was
-    measured on. `calibrated` is True if the header says that it holds in the patient; else it holds at the detector, where the
-    chest is some 5 to 20 % larger.
+    measured on. `calibrated` is True if the header says that it holds in the patient; else it holds at the detector,
+    where the chest is some 5 to 20 % larger.
     """
 
     row_mm: float

@@ -13,13 +13,16 @@ export interface Look {
 
 /** The finding's colour; the same as in the exported pictures. */
 const AMBER = "#ffb000", HALO = "rgba(0, 0, 0, 0.8)";
-const LINE_PX = 2, HALO_PX = 5;
+const LINE_PX = 2, HALO_PX = 5, COARSE_PX = 4;
 
 export class Overlay {
   private readonly context: CanvasRenderingContext2D;
   private film: Film | null = null;
   private wide: Float32Array | null = null;
   private path = new Path2D();
+  /** The same with the steps between pixels left out, for where they are smaller than a screen's pixel. */
+  private coarse = new Path2D();
+  private drawn = "";
   private heat: HTMLCanvasElement | null = null;
   private outlinedAt = "";
 
@@ -36,15 +39,15 @@ export class Overlay {
     const asked = `${threshold} ${smallest}`;
     if (this.outlinedAt === asked) return;
     this.outlinedAt = asked;
-    this.path = new Path2D();
+    this.drawn = "";
+    [this.path, this.coarse] = [new Path2D(), new Path2D()];
     if (!film.side) return;
     const [top, left, bottom, right] = film.field;
     this.wide ??= stretched(film.probability, film.side, right - left);
     const runs = runsOf(this.wide, film.side, right - left, bottom - top, threshold, smallest);
     for (const loop of outlineOf(runs, left, top).loops) {
-      this.path.moveTo(loop[0]!, loop[1]!);
-      for (let at = 2; at < loop.length; at += 2) this.path.lineTo(loop[at]!, loop[at + 1]!);
-      this.path.closePath();
+      trace(this.path, loop, 0);
+      trace(this.coarse, loop, COARSE_PX);
     }
   }
 
@@ -54,12 +57,16 @@ export class Overlay {
     const ratio = devicePixelRatio;
     const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    const asked = [width, height, from[0], from[1], to[0], to[1], ...Object.values(look ?? {})].join();
+    if (asked === this.drawn) return;
+    this.drawn = asked;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);
     if (!film?.side || !look) return;
     const scale = ((to[0]! - from[0]!) / film.width) * ratio;
     context.setTransform(scale, 0, 0, scale, from[0]! * ratio, from[1]! * ratio);
     const [top, left, bottom, right] = film.field;
+    const path = COARSE_PX * scale < 1 ? this.coarse : this.path;
     if (look.heat) {
       this.heat ??= heatOf(film);
       context.globalAlpha = look.opacity;
@@ -69,7 +76,7 @@ export class Overlay {
     if (look.fill) {
       context.globalAlpha = look.opacity;
       context.fillStyle = AMBER;
-      context.fill(this.path, "evenodd");
+      context.fill(path, "evenodd");
       context.globalAlpha = 1;
     }
     if (look.contour) {
@@ -77,10 +84,24 @@ export class Overlay {
       for (const [colour, px] of [[HALO, HALO_PX], [AMBER, LINE_PX]] as const) {
         context.strokeStyle = colour;
         context.lineWidth = (px * ratio) / scale;
-        context.stroke(this.path);
+        context.stroke(path);
       }
     }
   }
+}
+
+/** Add a loop to a path, without points on straight lines or closer than `least` to the last one. */
+function trace(path: Path2D, loop: Int32Array, least: number): void {
+  let [x, y] = [loop[0]!, loop[1]!];
+  path.moveTo(x, y);
+  for (let at = 2; at < loop.length; at += 2) {
+    const [nextX, nextY] = [loop[at]!, loop[at + 1]!];
+    const [afterX, afterY] = [loop[(at + 2) % loop.length]!, loop[(at + 3) % loop.length]!];
+    const straight = (nextX === x && afterX === x) || (nextY === y && afterY === y);
+    if (straight || Math.hypot(nextX - x, nextY - y) < least) continue;
+    path.lineTo((x = nextX), (y = nextY));
+  }
+  path.closePath();
 }
 
 function heatOf({ probability, side }: Film): HTMLCanvasElement {

@@ -249,7 +249,14 @@ export class Stage {
 
   /** One pixel of the film on one pixel of the screen, around the middle. */
   actualSize(): void {
-    if (this.film) this.zoomBy(1 / this.zoom);
+    if (!this.film) return;
+    this.zoomBy(1 / this.zoom);
+    // Onto whole pixels of the screen, else each would mix two of the film.
+    const off = this.toCanvas(0, 0).map((at) => at * devicePixelRatio - Math.round(at * devicePixelRatio));
+    const { focalPoint, position } = this.viewport.getCamera();
+    const moved = (point: Types.Point3): Types.Point3 => [point[0] + off[0]!, point[1] + off[1]!, point[2]];
+    this.viewport.setCamera({ focalPoint: moved(focalPoint!), position: moved(position!) });
+    this.viewport.render();
   }
 
   resized(): void {

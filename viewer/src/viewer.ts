@@ -102,8 +102,8 @@ export class Viewer {
   private async put(film: Film, place?: Place, greys?: Greys, inverse?: boolean): Promise<void> {
     await this.stage.show(film, place, greys, inverse);
     if (this.said?.key !== film.key) return;
-    performance.mark("ptx-shown");
     this.unblank();
+    performance.mark("ptx-shown");
     this.remember();
   }
 
@@ -117,7 +117,8 @@ export class Viewer {
   private unblank(): void {
     this.one<HTMLElement>(".wait").hidden = true;
     this.one(".viewer").classList.remove("blank");
-    this.one<HTMLElement>(".stage").dataset["film"] = this.said!.key;
+    const { width, height } = this.stage.film!;
+    Object.assign(this.one<HTMLElement>(".stage").dataset, { film: this.said!.key, size: `${width} × ${height}` });
     this.one(".viewer").classList.toggle("bare", !this.stage.film!.side);
     this.outline();
     this.say();
