@@ -4,6 +4,7 @@ import base64
 import re
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -132,6 +133,17 @@ def drag(page, dx: float, dy: float, button: str = "left") -> None:
 def under(page) -> tuple[int, int, str]:
     column, row, value = re.match(r"x (\d+) y (\d+) grey (\S+)", said(page, "grey")).groups()
     return int(column), int(row), value
+
+
+@needs_browser
+def test_the_bundle_is_fetched_once_and_kept(page, address, films):
+    opened(page, films["bare"])
+    (bundle,) = ASSETS.glob("viewer-*.js")
+    with urllib.request.urlopen(
+        f"{address}/_stcore/bidi-components/ptx_app.viewer/{bundle.name}", timeout=20
+    ) as answer:
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert answer.read() == bundle.read_bytes()
 
 
 @needs_browser
@@ -344,7 +356,7 @@ def test_the_threshold_redraws_in_the_browser_and_the_mask_is_the_servers(page, 
     with page.expect_download() as caught:
         page.get_by_role("button", name="Mask PNG").click()
     mask = cv2.imdecode(np.frombuffer(Path(caught.value.path()).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED) > 0
-    (bundle,) = ASSETS.iterdir()
+    (bundle,) = ASSETS.glob("viewer-*.js")
     runs = page.evaluate(_RUNS, [f"/_stcore/bidi-components/ptx_app.viewer/{bundle.name}", 0.6])
     drawn = np.zeros(SHAPE, bool)
     for row, start, end in runs:

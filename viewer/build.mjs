@@ -1,6 +1,7 @@
 /** npm run build: the viewer as one file, in the folder that the package ships. */
 
-import { rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { build } from "esbuild";
 
 const outdir = process.argv[2] ?? "../ptx_app/ui/assets";
@@ -16,7 +17,7 @@ const absent = {
 };
 
 rmSync(outdir, { recursive: true, force: true });
-await build({
+const { metafile } = await build({
   absWorkingDir: import.meta.dirname,
   entryPoints: { viewer: "src/index.ts" },
   entryNames: "[name]-[hash]",
@@ -28,4 +29,16 @@ await build({
   legalComments: "eof",
   loader: { ".css": "text", ".html": "text" },
   plugins: [absent],
+  metafile: true,
 });
+
+// The licences of what is in the bundle, which ask to be passed on with it.
+const here = import.meta.dirname;
+const packages = Object.keys(metafile.inputs).flatMap((path) => path.match(/^node_modules\/(@[^/]+\/)?[^/]+/)?.[0] ?? []);
+const notices = [...new Set(packages)].sort().map((folder) => {
+  const { name, version, license } = JSON.parse(readFileSync(join(here, folder, "package.json"), "utf8"));
+  const file = readdirSync(join(here, folder)).find((entry) => /^(licen[cs]e|copying)/i.test(entry));
+  const text = file && existsSync(join(here, folder, file)) ? readFileSync(join(here, folder, file), "utf8").trim() : "";
+  return [`${name} ${version}, ${license}`, text].filter(Boolean).join("\n\n");
+});
+writeFileSync(join(resolve(here, outdir), "licences.txt"), `${notices.join(`\n\n${"-".repeat(80)}\n\n`)}\n`);

@@ -1,5 +1,6 @@
 """Components of the page, mounted by the module NAME.py: small ones inline, the viewer as a bundled file."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,22 @@ def component(name: str) -> ComponentRenderer:
 
 
 def bundled_component(name: str) -> ComponentRenderer:
-    """Register the component whose script is NAME-HASH.js in the folder `assets`. Call once, at import.
+    """The component whose script is NAME-HASH.js in the folder `assets`. It is registered when it is first mounted.
 
     The browser fetches the script once, from an address of its own. Streamlit finds such folders by itself only for
     packages that are installed with their pyproject.toml; this also works from a checkout and from a wheel.
     """
-    full = f"{_PACKAGE}.{name}"
-    _announce(get_bidi_component_manager(), name)
-    mount = st.components.v2.component(full, js=f"{name}-*.js")
 
-    def mount_here(**arguments: Any) -> Any:  # noqa: ANN401  (as Streamlit's own)
-        # The module may have been imported under another runtime, as in Streamlit's test harness.
+    @cache
+    def register() -> ComponentRenderer:
+        return st.components.v2.component(f"{_PACKAGE}.{name}", js=f"{name}-*.js")
+
+    def mount(**arguments: Any) -> Any:  # noqa: ANN401  (as Streamlit's own)
+        # Each time: Streamlit's test harness starts a new runtime for every page.
         _announce(get_bidi_component_manager(), name)
-        return mount(**arguments)
+        return register()(**arguments)
 
-    return mount_here
+    return mount
 
 
 def _announce(manager: BidiComponentManager, name: str) -> None:

@@ -14,6 +14,8 @@ export interface Look {
 /** The finding's colour; the same as in the exported pictures. */
 const AMBER = "#ffb000", HALO = "rgba(0, 0, 0, 0.8)";
 const LINE_PX = 2, HALO_PX = 5, COARSE_PX = 4;
+/** Height of the viewer in CSS px above which lines grow with it. */
+const LARGE = 1000;
 
 export class Overlay {
   private readonly context: CanvasRenderingContext2D;
@@ -81,9 +83,10 @@ export class Overlay {
     }
     if (look.contour) {
       context.lineJoin = "round";
+      const grown = Math.max(1, canvas.clientHeight / LARGE);
       for (const [colour, px] of [[HALO, HALO_PX], [AMBER, LINE_PX]] as const) {
         context.strokeStyle = colour;
-        context.lineWidth = (px * ratio) / scale;
+        context.lineWidth = (px * grown * ratio) / scale;
         context.stroke(path);
       }
     }

@@ -93,15 +93,18 @@ export class Viewer {
     this.coming = key;
     performance.mark("ptx-arrived");
     void filmOf(data).then((film) => {
-      if (this.said?.key === key) return this.put(film);
-    }).catch(() => this.tell("The film could not be unpacked. Reload the page and open it again.")).finally(() => {
+      if (this.said?.key === key && !this.listening.signal.aborted) return this.put(film);
+    }).catch(() => {
+      if (!this.listening.signal.aborted)
+        this.tell("The film could not be drawn. Reload the page and open it again. (FILM_NOT_DRAWN)");
+    }).finally(() => {
       if (this.coming === key) this.coming = "";
     });
   }
 
   private async put(film: Film, place?: Place, greys?: Greys, inverse?: boolean): Promise<void> {
     await this.stage.show(film, place, greys, inverse);
-    if (this.said?.key !== film.key) return;
+    if (this.said?.key !== film.key || this.listening.signal.aborted) return;
     this.unblank();
     performance.mark("ptx-shown");
     this.remember();
