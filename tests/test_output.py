@@ -40,26 +40,18 @@ def test_png_keeps_every_pixel_and_the_order_of_colours(shape):
     assert np.array_equal(read, picture)
 
 
-def test_decoded_grey_undoes_encoded():
-    grey = np.random.default_rng(1).integers(0, 256, (31, 17), dtype=np.uint8)
-    assert np.array_equal(pictures.decoded_grey(pictures.encoded(grey)), grey)
-
-
 def test_contour_lies_outside_the_mask_and_around_it():
     found = finding((10, 10, 30, 30))
-    layer = pictures.coloured_layer(pictures.contour(found.mask))
-    line = layer[..., 3] > 0
+    line = pictures.contour(found.mask)
     assert line.any()
     assert not (line & found.mask).any()
     ring = cv2.dilate(found.mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~found.mask
     assert line[ring].mean() > 0.9
-    assert tuple(layer[line][0]) == (*pictures.FINDING_COLOUR, 255)
 
 
-def test_layers_of_an_empty_mask_are_transparent():
+def test_an_empty_mask_has_no_contour():
     found = finding(score=0.1)
     assert not pictures.contour(found.mask).any()
-    assert not pictures.coloured_layer(found.mask).any()
     assert not pictures.mask_picture(found).any()
 
 
@@ -83,12 +75,6 @@ def test_fill_is_as_opaque_as_asked():
     picture = pictures.overlay_picture(grey, found, fill=0.5)
     inside = picture[found.mask]
     assert np.allclose(inside, np.array(pictures.FINDING_COLOUR) * 0.5, atol=1)
-
-
-def test_heat_is_opaque_where_it_is_sure_and_clear_where_it_is_not():
-    layer = pictures.heat_layer(np.array([[0.0, 1.0]], np.float32))
-    assert layer[0, 0, 3] == 0
-    assert layer[0, 1, 3] == 255
 
 
 @pytest.mark.parametrize(("size", "expected"), [((400, 200), (100, 50)), ((50, 20), (50, 20)), ((1, 1000), (1, 100))])

@@ -33,11 +33,11 @@ def test_a_busy_machine_is_named(load, told, monkeypatch):
 
 def test_every_step_of_the_app_is_timed_and_works():
     ways = step_ways(Detector.load(), example_bytes())
-    assert list(ways) == ["read", "check", "prepare", "network", "decide", "contour as PNG"]
+    assert list(ways) == ["read", "check", "prepare", "network", "decide", "thumbnail", "pack", "message"]
     results = {name: way() for name, way in ways.items()}
     assert results["read"].shape == results["decide"].mask.shape
     assert results["decide"].flagged  # the outline is timed even if the score would hide it
-    assert results["contour as PNG"].startswith(b"\x89PNG")
+    assert len(results["message"]) > results["pack"].shape[0]
 
 
 def test_a_new_process_says_when_it_was_ready():

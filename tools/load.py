@@ -116,14 +116,13 @@ def look(reader: Reader, started: float) -> None:
 
 
 def look_through(reader: Reader) -> None:
-    """Open every film of the strip. Count those whose picture or contour has another size than the dropped film."""
+    """Open every film of the strip. Count those that have another size than the dropped film."""
     strip = reader.page.get_by_role("group", name="Films of this visit").get_by_role("button")
     for number, (width, height) in enumerate(reader.sizes):
         strip.nth(number).click()
-        mine = f"film => film.complete && film.naturalWidth === {width} && film.naturalHeight === {height}"
+        mine = reader.page.locator(f'.stage[data-film][data-size="{width} × {height}"]')
         try:
-            for picture in ("img.film", "img.layer"):
-                until(lambda: bool(reader.page.locator(picture).last.evaluate(mine)), 20)  # noqa: B023  (used at once)
+            until(lambda: mine.count() == 1, 20)  # noqa: B023  (used at once)
         except AssertionError:
             reader.wrong += 1
 

@@ -14,7 +14,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"{server.address}/?example=simulated")
         page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
-        page.locator("img.layer").last.wait_for()
+        page.locator(".stage[data-film]").wait_for()
         page.wait_for_timeout(1000)
         page.screenshot(path=Path("docs/page.png"))
 

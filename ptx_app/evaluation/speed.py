@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ import numpy as np
 import pydicom
 
 from ptx_app.film.check.frontal import check
+from ptx_app.film.modality import ModalityValues
 from ptx_app.inference.decide import Thresholds
 from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import ROOT, Weights
-from ptx_app.output.pictures import coloured_layer, contour, encoded
-from ptx_app.pipeline import Detector
+from ptx_app.output.packed import PackedGreys, message
+from ptx_app.output.pictures import thumbnail
+from ptx_app.pipeline import Detector, required_prediction
 from ptx_app.weights.load import load_network
 
 Way = Callable[[], object]
@@ -72,23 +75,32 @@ def step_ways(detector: Detector, data: bytes) -> dict[str, Way]:
     prepared = detector.prepare(radiograph.film)
     prediction = detector.predict(prepared, radiograph.field)
     thresholds = replace(Thresholds.of(detector.weights.operating_point()), score=0.0)
-    finding = detector.decide(prediction, radiograph.shape, thresholds)
+    modality = radiograph.modality or ModalityValues.of_picture(radiograph.pixels)
+    greys = PackedGreys.of(modality)
+    sent = partial(message, "", greys, field=radiograph.field, spacing=radiograph.spacing, prediction=prediction)
     return {
         "read": lambda: detector.read(data),
         "check": lambda: check(radiograph),
         "prepare": lambda: detector.prepare(radiograph.film),
         "network": lambda: detector.predict(prepared, radiograph.field),
         "decide": lambda: detector.decide(prediction, radiograph.shape, thresholds),
-        "contour as PNG": lambda: encoded(coloured_layer(contour(finding.mask))),
+        "thumbnail": lambda: thumbnail(radiograph.pixels),
+        "pack": lambda: PackedGreys.of(modality),
+        "message": sent,
     }
 
 
 def app_way(detector: Detector, data: bytes) -> Way:
-    """From bytes to contour as the app goes."""
+    """From bytes to what the browser draws film and contour from, as the app goes."""
     thresholds = replace(Thresholds.of(detector.weights.operating_point()), score=0.0)
 
     def once() -> bytes:
-        return encoded(coloured_layer(contour(detector.detect(data, thresholds, overrule=True).mask)))
+        examination = detector.examine(detector.read(data), overrule=True)
+        film, prediction = examination.radiograph, required_prediction(examination)
+        detector.decide(prediction, film.shape, thresholds)
+        thumbnail(film.pixels)
+        greys = PackedGreys.of(film.modality or ModalityValues.of_picture(film.pixels))
+        return message("", greys, field=film.field, spacing=film.spacing, prediction=prediction)
 
     return once
 

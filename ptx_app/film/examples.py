@@ -46,7 +46,7 @@ class Example:
             return film
         pixels, _ = simulate_pneumothorax(film.pixels, _CHEST_WALL, _PLEURA)
         warning = FilmNote("SIMULATED", "The pneumothorax on this film is not real. It was drawn by code.")
-        return replace(film, pixels=pixels, warnings=(*film.warnings, warning))
+        return replace(film, pixels=pixels, modality=None, warnings=(*film.warnings, warning))
 
 
 EXAMPLES = (

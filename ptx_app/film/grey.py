@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.film.codestream import broken
+from ptx_app.film.modality import Scale
 from ptx_app.film.radiograph import FilmNote
 from ptx_app.film.shades import Rendered, Stored, Values, full_range, histogram, percentile_range, percentiles, render
 
@@ -125,7 +126,13 @@ def shades_of(
         shades = percentile_range(real, counts) if deep else full_range(real)
     if not np.isfinite(shades).all():
         raise broken()
-    return render(stored, 1 - shades if scale.inverted else shades, padding, hidden), warnings
+    # A modality LUT leaves whole numbers; else the viewer rescales the stored values itself.
+    meaning = (
+        Scale(real, inverted=scale.inverted)
+        if scale.modality_lut
+        else Scale(values, scale.slope, scale.intercept, scale.inverted)
+    )
+    return render(stored, 1 - shades if scale.inverted else shades, meaning, padding, hidden), warnings
 
 
 def _meant_values(stored: Stored, counts: Values, scale: GreyScale) -> tuple[Values, list[FilmNote]]:

@@ -13,6 +13,7 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.codestream import broken, check_scans, jpeg_facts, truncated
 from ptx_app.film.colour import grey_of, is_coloured
 from ptx_app.film.limits import Limits
+from ptx_app.film.modality import Scale
 from ptx_app.film.radiograph import FilmNote, Radiograph
 from ptx_app.film.shades import full_range, render
 
@@ -47,10 +48,12 @@ def read_picture(data: bytes, limits: Limits) -> Radiograph:
     except Exception:  # Pillow raises OSError, SyntaxError, ValueError, struct.error and more on damaged files
         raise broken() from None
     bits = channels.dtype.itemsize * 8
-    picture = render(channels, full_range(np.arange(1 << bits, dtype=np.float64)))
+    values = np.arange(1 << bits, dtype=np.float64)
+    picture = render(channels, full_range(values), Scale(values))
     rows, columns = channels.shape
     return Radiograph(
         pixels=picture.pixels,
+        modality=picture.modality,
         tags={"Size": f"{columns} × {rows} px", "Grey levels": f"{bits} bit"},
         source_format=f"{kind}, {bits} bit",
         warnings=(*([_COLOUR] if coloured else []), *picture.warnings),

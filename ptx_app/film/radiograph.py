@@ -9,6 +9,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.film.modality import ModalityValues
+
 Picture = TypeVar("Picture", bound=np.generic)
 
 
@@ -23,11 +25,17 @@ class View(StrEnum):
 
 @dataclass(frozen=True)
 class PixelSpacing:
-    """Distance between pixel centres in mm. `believable` is False if the film's size in mm does not fit a chest."""
+    """Distance between pixel centres in mm.
+
+    `believable` is False if the film's size in mm does not fit a chest, or if nothing says what the spacing was
+    measured on. `calibrated` is True if the header says that it holds in the patient; else it holds at the detector,
+    where the chest is some 5 to 20 % larger.
+    """
 
     row_mm: float
     column_mm: float
     believable: bool
+    calibrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class Radiograph:
         source_format: file format in words, such as "DICOM, JPEG Baseline" or "PNG, 16 bit".
         warnings: problems that did not prevent reading.
         field: the film's box in the picture if the margins are wider than films usually have; else None.
+        modality: the same film before the header's window; None if `pixels` were changed since the film was read.
         rejections: reasons from the header, or from a blank picture, why this is not a usable frontal chest film.
     """
 
@@ -86,6 +95,7 @@ class Radiograph:
     warnings: tuple[FilmNote, ...] = ()
     rejections: tuple[FilmNote, ...] = ()
     field: Box | None = None
+    modality: ModalityValues | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.film.field import find_field
+from ptx_app.film.modality import ModalityValues, Scale, modality_values
 from ptx_app.film.radiograph import Box, FilmNote
 
 Values: TypeAlias = NDArray[np.float64]
@@ -37,23 +38,29 @@ _NEAR = 0.6  # px
 
 @dataclass(frozen=True)
 class Rendered:
-    """A picture (H, W) float32 in [0, 1], the film's box in it, warnings and rejections."""
+    """A picture (H, W) float32 in [0, 1], its modality values, the film's box in it, warnings and rejections."""
 
     pixels: NDArray[np.float32]
+    modality: ModalityValues
     field: Box | None
     warnings: tuple[FilmNote, ...]
     rejections: tuple[FilmNote, ...]
 
 
 def render(
-    stored: Stored, shades: Values, padding: NDArray[np.bool_] | None = None, hidden: NDArray[np.bool_] | None = None
+    stored: Stored,
+    shades: Values,
+    scale: Scale,
+    padding: NDArray[np.bool_] | None = None,
+    hidden: NDArray[np.bool_] | None = None,
 ) -> Rendered:
     """Look up the shade of each stored pixel, find the film, and stretch its greys if the contrast is very low.
 
     Args:
         stored: (H, W).
-        shades: in [0, 1], one for each of the 256 or 65,536 levels.
-        padding: (levels,), True for levels that mark pixels outside the film. They become black.
+        shades: in [0, 1], one for each of the 256 or 65,536 bit patterns.
+        scale: what the bit patterns mean.
+        padding: (levels,), True for patterns that mark pixels outside the film. They become black.
         hidden: (H, W), True for pixels that must not be shown. They become black.
 
     Returns:
@@ -62,6 +69,17 @@ def render(
     """
     padding = np.zeros(len(shades), np.bool_) if padding is None else padding
     pixels = _looked_up(stored, shades, padding, hidden)
+    shown = histogram(stored, hidden)
+    shown[padding] = 0
+
+    def rendered(
+        pixels: NDArray[np.float32], modality: ModalityValues, warnings: tuple[FilmNote, ...], *rejections: FilmNote
+    ) -> Rendered:
+        return Rendered(pixels, modality, field, warnings, rejections)
+
+    def modality(shades: Values) -> ModalityValues:
+        return modality_values(stored, scale, shades.astype(np.float32), shown, hidden)
+
     field = find_field(pixels)
     within: Within = (
         (slice(None), slice(None))
@@ -72,19 +90,20 @@ def render(
     counts[padding] = 0
     warnings = (_MARGINS,) if field else ()
     if np.count_nonzero(counts) < 2:
-        return Rendered(pixels, field, warnings, (_BLANK,))
+        return rendered(pixels, modality(shades), warnings, _BLANK)
     low, high = percentiles(shades, counts, _INNER)
     if high - low >= _LEAST_RANGE:
-        return Rendered(pixels, field, warnings, ())
+        return rendered(pixels, modality(shades), warnings)
     greys = np.unique(shades[(counts > 0) & (shades >= low) & (shades <= high)])
     if len(greys) < _FEWEST_GREYS:
-        return Rendered(pixels, field, warnings, (_TOO_FEW_GREYS,))
+        return rendered(pixels, modality(shades), warnings, _TOO_FEW_GREYS)
     if len(greys) < _COARSE:
         black = padding[stored] if hidden is None else padding[stored] | hidden
         wide = _refined(pixels, float(np.median(np.diff(greys))), black, within)
-    else:
-        wide = _looked_up(stored, percentile_range(shades, counts), padding, hidden)
-    return Rendered(wide, field, (*warnings, _STRETCHED), ())
+        return rendered(wide, ModalityValues.of_picture(wide), (*warnings, _STRETCHED))
+    stretched = percentile_range(shades, counts)
+    wide = _looked_up(stored, stretched, padding, hidden)
+    return rendered(wide, modality(stretched), (*warnings, _STRETCHED))
 
 
 def _refined(pixels: NDArray[np.float32], step: float, black: NDArray[np.bool_], within: Within) -> NDArray[np.float32]:

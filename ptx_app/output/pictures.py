@@ -1,7 +1,5 @@
 """Films and findings as pictures."""
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +7,6 @@ from numpy.typing import NDArray
 from ptx_app.inference.decide import Finding
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-DISPLAY_PX = 2048
-"""Longer side at which a film is sent to the browser: sharp on any laptop's screen, even at twofold zoom."""
 THUMBNAIL_PX = 160
 FINDING_COLOUR = (255, 176, 0)
 """RGB of the finding's colour: an amber that stands out on grey, also for colour-blind users."""
@@ -25,20 +21,9 @@ def grey_picture(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(pixels, 0, 1) * 255 + 0.5, dtype=np.uint8)
 
 
-@dataclass(frozen=True)
-class FilmPictures:
-    """A film as it is kept and shown: `whole` is an 8-bit grey PNG at its own size, the others are smaller JPEGs."""
-
-    whole: bytes
-    display: bytes
-    thumbnail: bytes
-
-
-def film_pictures(pixels: NDArray[np.float32]) -> FilmPictures:
-    """The pictures of a film (H, W) float32 in [0, 1]; `display` has at most DISPLAY_PX on its longer side."""
-    grey = grey_picture(pixels)
-    display, thumbnail = (encoded(shrunk(grey, longest), ".jpg") for longest in (DISPLAY_PX, THUMBNAIL_PX))
-    return FilmPictures(encoded(grey), display, thumbnail)
+def thumbnail(pixels: NDArray[np.float32]) -> bytes:
+    """A JPEG of a film (H, W) float32 in [0, 1], at most THUMBNAIL_PX on its longer side."""
+    return encoded(shrunk(grey_picture(pixels), THUMBNAIL_PX), ".jpg")
 
 
 def mask_picture(finding: Finding) -> NDArray[np.uint8]:
@@ -51,20 +36,6 @@ def contour(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     width = line_width(mask.shape)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1,) * 2)
     return cv2.dilate(mask.astype(np.uint8), kernel).astype(np.bool_) & ~mask
-
-
-def coloured_layer(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The finding's colour inside the mask, transparent elsewhere, (H, W, 4) uint8 RGBA."""
-    layer = np.zeros((*mask.shape, 4), dtype=np.uint8)
-    layer[mask] = (*FINDING_COLOUR, 255)
-    return layer
-
-
-def heat_layer(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The probability (S, S) in [0, 1] as colour and opacity, (S, S, 4) uint8 RGBA; stretch it over the film."""
-    grey = grey_picture(probability)
-    colour = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    return np.dstack([colour, grey]).astype(np.uint8)
 
 
 def overlay_picture(grey: NDArray[np.uint8], finding: Finding, fill: float = 0.0) -> NDArray[np.uint8]:
@@ -103,11 +74,6 @@ def shrunk(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def shrunk_mask(mask: NDArray[np.bool_], longest: int) -> NDArray[np.bool_]:
-    """The mask (H, W) reduced as `shrunk` reduces its film. A pixel belongs to it if most of its area did."""
-    return shrunk(mask.astype(np.uint8) * np.uint8(255), longest) > 127
-
-
 def encoded(picture: NDArray[np.uint8], kind: str = ".png") -> bytes:
     """A picture (H, W), (H, W, 3) RGB or (H, W, 4) RGBA as the bytes of a PNG (".png") or a JPEG (".jpg", quality 95).
 
@@ -118,8 +84,3 @@ def encoded(picture: NDArray[np.uint8], kind: str = ".png") -> bytes:
         picture = np.asarray(cv2.cvtColor(picture, code), dtype=np.uint8)
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if kind == ".jpg" else _PNG
     return bytes(cv2.imencode(kind, picture, options)[1])
-
-
-def decoded_grey(data: bytes) -> NDArray[np.uint8]:
-    """A grey PNG made by `encoded`, as (H, W) uint8."""
-    return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE), dtype=np.uint8)

@@ -12,12 +12,12 @@ from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.ui.engine import engine, read
 from ptx_app.ui.session_cleanup import release_upload
-from ptx_app.ui.visit import MOST_FILMS, Case, Film, Visit
+from ptx_app.ui.visit import Case, Film, Visit
 from ptx_app.unexpected import unexpected
 
 _FULL = FilmError(
     "VISIT_FULL",
-    f"{MOST_FILMS} films are open, and no more fit. Download what you need, clear all films, then drop this one again.",
+    "This visit is full, and no more films fit. Download what you need, clear all films, then drop this one again.",
 )
 
 

@@ -3,25 +3,20 @@
 from html import escape
 from pathlib import Path
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.inference.decide import Finding, decide
-from ptx_app.inference.predict import Prediction
-from ptx_app.output.pictures import DISPLAY_PX, coloured_layer, contour, encoded, heat_layer, shrunk, shrunk_mask
+from ptx_app.inference.decide import decide
 from ptx_app.output.record import NOTICE
 from ptx_app.ui import messages, panel
-from ptx_app.ui.data_url import data_url
 from ptx_app.ui.engine import engine, example_thumbnails, on_public_host
-from ptx_app.ui.film_view import Layer, film_view
 from ptx_app.ui.intake import judge, take_example, take_files
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
+from ptx_app.ui.viewer import viewer
 from ptx_app.ui.visit import Case, Film, Visit, this_visit
 
 _STYLE = Path(__file__).with_name("page.css")
@@ -102,12 +97,17 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
     verdict = st.container()
     point, thresholds = panel.choose_thresholds(weights)
     finding = decide(film.prediction, film.shape, thresholds)
+    with stage:
+        viewer(
+            film.shown_as,
+            film.message(),
+            messages.alt_text(finding, film.shape),
+            flagged=finding.flagged,
+            thresholds=thresholds,
+            on_mask_threshold=panel.keep_mask_threshold,
+        )
     with verdict:
         panel.show_verdict(finding, point, case)
-    outline, heat, opacity = panel.choose_layers()
-    with stage:
-        alt = messages.alt_text(finding, film.shape)
-        film_view(str(case.number), film.display, alt, _layers(film.prediction, finding, outline, heat, opacity))
     panel.show_warnings(film.warnings)
     panel.show_header(film)
     panel.offer_files(case, film, finding, weights)
@@ -115,7 +115,7 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
 
 def _show_rejected(stage: DeltaGenerator, case: Case, film: Film) -> None:
     with stage:
-        film_view(str(case.number), film.display, "A picture that was not analysed", [], sides=False)
+        viewer(film.shown_as, film.message(), "A picture that was not analysed", sides=False)
     reasons = " ".join(rejection.message for rejection in film.rejections)
     st.html(_problem(reasons, film.rejections[0].code, "Not analysed"))
     asked = st.button("Analyse anyway", key=f"overrule-{case.number}")
@@ -123,19 +123,6 @@ def _show_rejected(stage: DeltaGenerator, case: Case, film: Film) -> None:
     if asked:
         with stage:
             judge(case)
-
-
-def _layers(prediction: Prediction, finding: Finding, outline: str, heat: bool, opacity: float) -> list[Layer]:
-    layers = []
-    if heat:
-        over = prediction.over_picture((finding.mask.shape[0], finding.mask.shape[1]))
-        layers.append(Layer(_png(shrunk(heat_layer(over), DISPLAY_PX)), opacity))
-    mask = shrunk_mask(finding.mask, DISPLAY_PX)
-    if outline == "Fill":
-        layers.append(Layer(_png(coloured_layer(mask)), opacity))
-    if outline != "Off":
-        layers.append(Layer(_png(coloured_layer(contour(mask))), 1.0))
-    return layers
 
 
 def _show_strip(visit: Visit) -> None:
@@ -182,7 +169,3 @@ def _problem(message: str, code: str, title: str = "Not read") -> str:
         f'<div class="problem" role="alert"><h2>{escape(title)}</h2>'
         f"<p>{escape(message)}</p><code>{escape(code)}</code></div>"
     )
-
-
-def _png(layer: NDArray[np.uint8]) -> str:
-    return data_url(encoded(layer), "image/png")

@@ -8,13 +8,11 @@ import streamlit as st
 from ptx_app.film.radiograph import FilmNote
 from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.model.manifest import OperatingPoint, Weights
-from ptx_app.output.pictures import decoded_grey, encoded, mask_picture, overlay_picture
+from ptx_app.output.pictures import encoded, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
 from ptx_app.ui import messages
 from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.visit import Case, Film
-
-OUTLINES = ("Contour", "Fill", "Off")
 
 
 def show_name(case: Case) -> None:
@@ -44,7 +42,7 @@ def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
 
 
 def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
-    """Let the user choose operating point and thresholds; they stay from film to film."""
+    """Let the user choose operating point and score threshold; with the viewer's mask threshold they stay."""
     points = {point.name: point for point in weights.operating_points}
     state = st.session_state
     state.setdefault("operating_point", weights.default_operating_point)
@@ -64,8 +62,7 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         persist_state="session",
         on_change=follow_point,
     )
-    left, right = st.columns(2)
-    left.slider(
+    st.slider(
         "Score threshold",
         0.0,
         1.0,
@@ -73,15 +70,6 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         key="score_threshold",
         persist_state="session",
         help="A film is flagged if its score is at least this.",
-    )
-    right.slider(
-        "Mask threshold",
-        0.01,
-        0.99,
-        step=0.01,
-        key="mask_threshold",
-        persist_state="session",
-        help="A pixel is outlined if its probability is at least this.",
     )
     point = points[state["operating_point"]]
     if (state["score_threshold"], state["mask_threshold"]) != (point.score, point.mask_threshold):
@@ -95,20 +83,9 @@ def score_threshold(weights: Weights) -> float:
     return threshold
 
 
-def choose_layers() -> tuple[str, bool, float]:
-    """Let the user choose the layers: contour, fill or off; heat map or not; opacity in [0, 1] of fill and heat map."""
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
-    with left:
-        outline = st.segmented_control(
-            "Mask", OUTLINES, default=OUTLINES[0], required=True, key="outline", persist_state="session"
-        )
-    with right:
-        heat = st.toggle("Heat map", key="heat", persist_state="session")
-    opacity = (
-        st.slider("Opacity of fill and heat map", 0, 100, 45, format="%d %%", key="opacity", persist_state="session")
-        / 100
-    )
-    return outline, heat, opacity
+def keep_mask_threshold(threshold: float) -> None:
+    """Keep the mask threshold that the reader has chosen in the viewer, in [0, 1]."""
+    st.session_state["mask_threshold"] = min(max(threshold, 0.0), 1.0)
 
 
 def show_warnings(warnings: Iterable[FilmNote]) -> None:
@@ -129,7 +106,7 @@ def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> N
     """Offer overlay and mask as PNG at the film's own size, and the result as JSON."""
 
     def overlay() -> bytes:
-        return encoded(overlay_picture(decoded_grey(film.picture), finding))
+        return encoded(overlay_picture(film.greys.grey_picture(), finding))
 
     def mask() -> bytes:
         return encoded(mask_picture(finding))

@@ -25,6 +25,9 @@ HEADERS = {
 }
 
 
+_BUNDLES = "/_stcore/bidi-components/"  # their names change with their content
+
+
 def prepare_process() -> None:
     """What the server's process needs before it imports the page; doing it again changes nothing."""
     begin()
@@ -34,7 +37,7 @@ def prepare_process() -> None:
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds HEADERS to every HTTP response, errors included.
+    """ASGI middleware that adds HEADERS to every HTTP response, errors included, and lets browsers keep bundles.
 
     Responses of uvicorn itself do not have them: to requests that are not HTTP, and to rejected WebSockets.
     """
@@ -53,7 +56,10 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 begun = True
                 message.setdefault("headers", [])
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                if _BUNDLES in scope["path"] and message["status"] == 200:
+                    headers["Cache-Control"] = "public, max-age=31536000, immutable"
             await send(message)
 
         try:

@@ -16,18 +16,24 @@ export default function ({ data, parentElement, setTriggerValue }) {
     buttons[chosen]?.setAttribute("aria-current", false);
     buttons[index].setAttribute("aria-current", true);
     chosen = index;
+    // The film on the screen goes at once, so that it never stands beside the next one's verdict.
+    globalThis.dispatchEvent(new Event("ptx-leave"));
     setTriggerValue("pick", data.items[index].id);
   }
 
   const listening = new AbortController();
   if (data.arrowKeys) {
-    document.addEventListener("keydown", (event) => {
-      const next = chosen + ({ ArrowRight: 1, ArrowLeft: -1 }[event.key] ?? 0);
-      // Sliders, text fields and choices use the arrow keys themselves.
-      const busy = "input, textarea, select, [role=slider], [role=radiogroup], [role=tablist]";
-      if (next === chosen || !buttons[next] || event.composedPath().some((node) => node.matches?.(busy))) return;
-      pick(next);
-    }, { signal: listening.signal });
+    const steps = { arrowright: 1, j: 1, arrowleft: -1, k: -1 };
+    // Before anything else hears the key: the film changes wherever the focus is, also on a slider.
+    window.addEventListener("keydown", (event) => {
+      const step = steps[event.key.toLowerCase()];
+      if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+      const typing = "input:not([type=range], [type=checkbox], [type=radio]), textarea, select, dialog";
+      if (event.composedPath().some((node) => node.matches?.(typing))) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      if (buttons[chosen + step]) pick(chosen + step);
+    }, { signal: listening.signal, capture: true });
   }
   return () => listening.abort();
 }

@@ -40,7 +40,7 @@ def thumbnails(
         items: in order.
         size: of the pictures.
         on_pick: called when one is picked, before the page is drawn again.
-        arrow_keys: whether the left and right keys pick the neighbour of the chosen one, anywhere on the page.
+        arrow_keys: whether left, right, J and K pick the neighbour of the chosen one, wherever the focus is.
     """
     data = {"label": label, "size": size, "arrowKeys": arrow_keys, "items": [asdict(item) for item in items]}
     picked: str | None = _mount(key=key, data=data, on_pick_change=on_pick).pick

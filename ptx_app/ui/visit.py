@@ -1,7 +1,10 @@
 """The films of one visit. They live in this browser tab's session only, until it ends or is cleared."""
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from functools import partial
 from threading import Lock
 
 import numpy as np
@@ -9,28 +12,29 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from ptx_app.errors import PtxError
-from ptx_app.film.radiograph import Box, FilmNote, View
+from ptx_app.film.modality import ModalityValues
+from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, View
 from ptx_app.inference.predict import Prediction
-from ptx_app.output.pictures import film_pictures
+from ptx_app.output.packed import PackedGreys, message
+from ptx_app.output.pictures import thumbnail
 from ptx_app.pipeline import Examination
 from ptx_app.ui.data_url import data_url
 
 MOST_FILMS = 100
-"""Maximum number of films in one visit. Each takes some 2 MB, and a server with 1 GB has more than one visitor."""
+MOST_BYTES = 200 << 20
+"""Limits of one visit: films, and bytes of packed films. A server with 1 GB has more than one visitor."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """What is kept of a film after reading: encoded pictures and the network's output, not its pixels.
+    """What is kept of a film after reading: its packed greys and the network's output, not its pixels.
 
-    `picture` is the film at its own size as an 8-bit grey PNG, `display` and `thumbnail` are data URLs. A film that the
+    `key` is random, so that a browser never takes one film for another. `thumbnail` is a data URL. A film that the
     check rejects has no prediction until the user asks for one; `prepared` is the network's input for that.
     """
 
-    picture: bytes
-    display: str
+    greys: PackedGreys
     thumbnail: str
-    shape: tuple[int, int]
     view: View
     source_format: str
     tags: Mapping[str, str]
@@ -39,17 +43,17 @@ class Film:
     prepared: NDArray[np.float32]
     prediction: Prediction | None
     field: Box | None = None
+    spacing: PixelSpacing | None = None
+    key: str = dataclass_field(default_factory=partial(secrets.token_hex, 8))
 
     @classmethod
     def of(cls, examination: Examination) -> "Film":
-        """Encode the pictures that the page needs, and keep the network's output."""
+        """Pack the film, and keep the network's output."""
         radiograph = examination.radiograph
-        pictures = film_pictures(radiograph.pixels)
+        modality = radiograph.modality or ModalityValues.of_picture(radiograph.pixels)
         return cls(
-            picture=pictures.whole,
-            display=data_url(pictures.display, "image/jpeg"),
-            thumbnail=data_url(pictures.thumbnail, "image/jpeg"),
-            shape=radiograph.shape,
+            greys=PackedGreys.of(modality),
+            thumbnail=data_url(thumbnail(radiograph.pixels), "image/jpeg"),
             view=radiograph.view,
             source_format=radiograph.source_format,
             tags=radiograph.tags,
@@ -58,7 +62,22 @@ class Film:
             prepared=examination.prepared,
             prediction=examination.prediction,
             field=radiograph.field,
+            spacing=radiograph.spacing,
         )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.greys.shape
+
+    @property
+    def shown_as(self) -> str:
+        """The key under which the browser knows the film, with or without its probabilities."""
+        return f"{self.key}-analysed" if self.prediction else self.key
+
+    def message(self) -> bytes:
+        """The film as the viewer takes it."""
+        return message(self.shown_as, self.greys, field=self.field, spacing=self.spacing, prediction=self.prediction)
 
 
 @dataclass
@@ -91,13 +110,13 @@ class Visit:
     the drop zone's ids of the files already read in this round.
     """
 
-    cases: list[Case] = field(default_factory=list)
+    cases: list[Case] = dataclass_field(default_factory=list)
     shown: int | None = None
     counter: int = 0
     round: int = 0
-    taken: set[str] = field(default_factory=set)
-    reading: Lock = field(default_factory=Lock)
-    _changing: Lock = field(default_factory=Lock)
+    taken: set[str] = dataclass_field(default_factory=set)
+    reading: Lock = dataclass_field(default_factory=Lock)
+    _changing: Lock = dataclass_field(default_factory=Lock)
 
     def keep(self, name: str, outcome: Film | PtxError, *, file_id: str, in_round: int, known: str = "") -> None:
         """Append a case, and show it if it is the first of its round. Cases of a past round are dropped."""
@@ -134,8 +153,9 @@ class Visit:
 
     @property
     def full(self) -> bool:
-        """Whether the visit holds the maximum number of films."""
-        return sum(case.film is not None for case in self.cases) >= MOST_FILMS
+        """Whether the visit holds as much as it may."""
+        films = [case.film for case in self.cases if case.film is not None]
+        return len(films) >= MOST_FILMS or sum(len(film.greys.levels) for film in films) >= MOST_BYTES
 
     @property
     def current(self) -> Case | None:

@@ -63,6 +63,7 @@ _KEYWORDS = [
     "VerticesOfThePolygonalShutter",
     # how the film was taken
     "PixelSpacing",
+    "PixelSpacingCalibrationType",
     "ImagerPixelSpacing",
     "KVP",
     "Exposure",

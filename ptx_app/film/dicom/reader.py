@@ -75,6 +75,7 @@ def _film(parsed: Parsed, limits: Limits) -> Radiograph:
     warnings = [*header_warnings(dataset), *form_warnings, *decoded.warnings, *scale_warnings, *grey_warnings]
     return Radiograph(
         pixels=picture.pixels,
+        modality=picture.modality,
         view=view,
         spacing=spacing,
         tags=shown_tags(dataset, parsed.syntax, form, scale, view, spacing),

@@ -1,5 +1,6 @@
 """The technical header values that may be shown: numbers, and words from the standard's lists. Never free text."""
 
+import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
@@ -12,6 +13,8 @@ from ptx_app.film.radiograph import PixelSpacing, View
 # In mm: from the smallest cassette (18 × 24 cm) to the largest detector (43 cm), with room for cropping. Collections of
 # downscaled films often kept the original spacing, so that they state chests of 15 to 20 cm.
 _SHORT_SIDE_MM, _LONG_SIDE_MM, _LARGEST_MM = 150, 220, 500
+
+_MEASURED_MODALITIES = ("CR", "DX")
 
 _SYNTAXES = {
     "1.2.840.10008.1.2": "uncompressed",
@@ -41,16 +44,30 @@ def syntax_in_words(syntax: UID) -> str:
 
 
 def spacing_of(dataset: Dataset, form: StoredForm) -> PixelSpacing | None:
-    """Pixel spacing in mm: PixelSpacing, else at the detector (ImagerPixelSpacing); None if neither is valid."""
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        spacing = [value for value in numbers(dataset, keyword) if value is not None]
-        if len(spacing) == 2 and 0 < min(spacing) <= max(spacing) < 1000:
-            row, column = spacing
-            sides = row * form.rows, column * form.columns
-            chest = min(sides) >= _SHORT_SIDE_MM and _LONG_SIDE_MM <= max(sides) <= _LARGEST_MM
-            believable = chest and 0.9 < row / column < 1.1
-            return PixelSpacing(row, column, believable)
-    return None
+    """Pixel spacing in mm: PixelSpacing, else ImagerPixelSpacing; None if neither is valid (PS3.3 10.7.1.3).
+
+    It is believed on CR and DX films only: elsewhere, as on secondary captures, nothing says what was measured. It is
+    calibrated if the header names the calibration, or if it differs from the detector's own spacing.
+    """
+    at_detector, stated = _spacing(dataset, "ImagerPixelSpacing"), _spacing(dataset, "PixelSpacing")
+    spacing = stated or at_detector
+    if spacing is None:
+        return None
+    row, column = spacing
+    sides = row * form.rows, column * form.columns
+    chest = min(sides) >= _SHORT_SIDE_MM and _LONG_SIDE_MM <= max(sides) <= _LARGEST_MM
+    named = code(dataset, "PixelSpacingCalibrationType") in ("GEOMETRY", "FIDUCIAL")
+    differs = bool(stated and at_detector and not np.allclose(stated, at_detector, rtol=1e-3))
+    measured = code(dataset, "Modality") in _MEASURED_MODALITIES
+    believable = chest and measured and 0.9 < row / column < 1.1
+    return PixelSpacing(row, column, believable, calibrated=bool(stated) and (named or differs))
+
+
+def _spacing(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    spacing = [value for value in numbers(dataset, keyword) if value is not None]
+    if len(spacing) != 2 or not 0 < min(spacing) <= max(spacing) < 1000:
+        return None
+    return spacing[0], spacing[1]
 
 
 def shown_tags(

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 from ptx_app.errors import FilmError
 from ptx_app.fair_queue import FairQueue
@@ -22,8 +22,10 @@ from ptx_app.film.radiograph import Radiograph
 from ptx_app.film.sandbox.worker import (
     FILM,
     MOST_FACTS,
+    MOST_LEVELS,
     MOST_PIXELS,
     MOST_REQUEST,
+    MOST_SHADES,
     READY,
     SOURCE,
     receive,
@@ -79,7 +81,7 @@ class SandboxedReader:
         with self._fair_queue.turn(on_wait):
             return self._read(SOURCE, data, understood_source)
 
-    def _read(self, wanted: bytes, data: bytes, understood: Callable[[dict[str, Any], bytearray], Answer]) -> Answer:
+    def _read(self, wanted: bytes, data: bytes, understood: Callable[..., Answer]) -> Answer:
         process, answered = self._idle.get(), None
         try:
             if process is None or process.poll() is not None:
@@ -126,7 +128,7 @@ class SandboxedReader:
         process: subprocess.Popen[bytes],
         wanted: bytes,
         data: bytes,
-        understood: Callable[[dict[str, Any], bytearray], Answer],
+        understood: Callable[..., Answer],
     ) -> Answer | FilmError:
         """What was wanted, or the error that the process reports.
 
@@ -146,7 +148,7 @@ class SandboxedReader:
             send(cast(BinaryIO, process.stdin), wanted, memoryview(data)[:MOST_REQUEST])
             answer = cast(BinaryIO, process.stdout)
             facts = json.loads(receive(answer, MOST_FACTS))
-            return understood(facts, receive(answer, MOST_PIXELS))
+            return understood(facts, *(receive(answer, most) for most in (MOST_PIXELS, MOST_LEVELS, MOST_SHADES)))
         except FilmError as refusal:
             return refusal
         except (EOFError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:

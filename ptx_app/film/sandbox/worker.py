@@ -1,8 +1,9 @@
 """The child process that reads films. `SandboxedReader` starts it and talks to it over pipes.
 
 When all modules are loaded, it sends READY. For each file it receives two parts: FILM or SOURCE, for what to read of
-it, and its bytes. It answers with two: the facts as JSON and the pixels, which are empty if there are none. Each part
-follows its length in eight bytes. Nothing is pickled or written anywhere else.
+it, and its bytes. It answers with four: the facts as JSON, the pixels, their levels, and the shades of the levels. The
+last three are empty for SOURCE, and if the file could not be read. Each part follows its length in eight bytes. Nothing
+is pickled or written anywhere else.
 """
 
 import json
@@ -11,6 +12,7 @@ import os
 import signal
 import struct
 import sys
+from dataclasses import astuple, fields
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import read_film
 from ptx_app.film.limits import Limits
+from ptx_app.film.modality import ModalityValues
 from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
 from ptx_app.film.reading import read_source
 from ptx_app.film.source import SourceReference, facts_of, source_of
@@ -30,7 +33,11 @@ LENGTH = struct.Struct("!Q")
 MOST_REQUEST = Limits().file_bytes + 1
 MOST_FACTS = 1 << 20
 MOST_PIXELS = Limits().pixels * 4
+MOST_LEVELS = Limits().pixels * 2
+MOST_SHADES = 65536 * 4
 _GRACE = 2.0
+_NOTHING = (memoryview(b""),) * 3
+_ARRAYS = ("levels", "shades")  # the first fields of ModalityValues
 _ERRORS = {kind.__name__: kind for kind in (FilmError, NotAFilmError)}
 
 
@@ -63,37 +70,44 @@ def keep_off_the_disk() -> None:
         resource.setrlimit(limit, (0, 0))
 
 
-def answer(wanted: bytes, data: bytes) -> tuple[dict[str, Any], bytes | memoryview]:
-    """Read a file: FILM or SOURCE. Returns the facts, ready for JSON, and the bytes of the pixels."""
+def answer(wanted: bytes, data: bytes) -> tuple[dict[str, Any], tuple[memoryview, ...]]:
+    """Read a file: FILM or SOURCE. Returns the facts, ready for JSON, and the bytes of pixels, levels and shades."""
     try:
         if wanted == SOURCE:
-            return {"source": facts_of(read_source(data))}, b""
+            return {"source": facts_of(read_source(data))}, _NOTHING
         film = read_film(data)
     except MemoryError:
-        return _refusal(too_much_memory()), b""
+        return _refusal(too_much_memory()), _NOTHING
     except FilmError as error:
-        return _refusal(error), b""
+        return _refusal(error), _NOTHING
+    assert film.modality is not None  # noqa: S101  (every reader sets it)
+    modality = film.modality
     facts = {
         "shape": film.pixels.shape,
         "view": film.view,
-        "spacing": film.spacing and [film.spacing.row_mm, film.spacing.column_mm, film.spacing.believable],
+        "spacing": film.spacing and list(astuple(film.spacing)),
         "tags": dict(film.tags),
         "source_format": film.source_format,
         "warnings": [[warning.code, warning.message] for warning in film.warnings],
         "field": film.field and [film.field.top, film.field.left, film.field.bottom, film.field.right],
         "rejections": [[warning.code, warning.message] for warning in film.rejections],
+        "modality": {field.name: getattr(modality, field.name) for field in fields(modality)[len(_ARRAYS) :]},
     }
-    return facts, np.ascontiguousarray(film.pixels).data.cast("B")
+    arrays = (film.pixels, *(getattr(modality, name) for name in _ARRAYS))
+    return facts, tuple(np.ascontiguousarray(array).data.cast("B") for array in arrays)
 
 
 def _refusal(error: FilmError) -> dict[str, Any]:
     return {"error": type(error).__name__, "code": error.code, "message": error.message}
 
 
-def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
+def understood(facts: dict[str, Any], pixels: bytearray, levels: bytearray, shades: bytearray) -> Radiograph:
     """The Radiograph that `answer` put into a message. Raises the error if it contains one."""
     _raise_refusal(facts)
     spacing, field = facts["spacing"], facts["field"]
+    modality = ModalityValues(
+        np.frombuffer(levels, np.uint16).reshape(facts["shape"]), np.frombuffer(shades, np.float32), **facts["modality"]
+    )
     return Radiograph(
         pixels=np.frombuffer(pixels, np.float32).reshape(facts["shape"]),
         view=View(facts["view"]),
@@ -103,10 +117,11 @@ def understood(facts: dict[str, Any], pixels: bytearray) -> Radiograph:
         warnings=tuple(FilmNote(*warning) for warning in facts["warnings"]),
         rejections=tuple(FilmNote(*warning) for warning in facts["rejections"]),
         field=Box(*field) if field else None,
+        modality=modality,
     )
 
 
-def understood_source(facts: dict[str, Any], _pixels: bytearray) -> SourceReference | None:
+def understood_source(facts: dict[str, Any], *_arrays: bytearray) -> SourceReference | None:
     """The reference that `answer` put into a message. Raises the error if it contains one."""
     _raise_refusal(facts)
     return source_of(facts["source"])
@@ -176,9 +191,9 @@ def main(more_bytes: int, seconds: float) -> None:
         except EOFError:
             return
         limit_time(seconds + _GRACE)
-        facts, pixels = answer(bytes(wanted), bytes(data))
+        facts, arrays = answer(bytes(wanted), bytes(data))
         limit_time(0)
-        send(outgoing, json.dumps(facts).encode(), pixels)
+        send(outgoing, json.dumps(facts).encode(), *arrays)
 
 
 if __name__ == "__main__":

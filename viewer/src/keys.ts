@@ -1,0 +1,35 @@
+/** The viewer's keys. Films are changed by the strip of films, also where no film is on the screen. */
+
+export const KEYS: readonly (readonly [keys: string, does: string])[] = [
+  ["Drag, or W then drag", "Window: right widens, down darkens"],
+  ["1 2 3 4 5", "Header’s window, full range, lung, bone, inverse"],
+  ["I", "Exchange black and white"],
+  ["Wheel, pinch, + −, right drag", "Zoom at the pointer"],
+  ["Middle or Shift drag, P, two fingers", "Move the film"],
+  ["F, double-click", "Whole film"],
+  ["A", "1:1, a pixel of the film on a pixel of the screen"],
+  ["M", "Magnifier: press and drag"],
+  ["R", "Ruler: drag. Delete removes all rulers"],
+  ["O", "Overlay on or off"],
+  ["U, held", "Look underneath the overlay"],
+  ["C", "Fill on or off"],
+  ["H", "Heat map on or off"],
+  ["[ ]", "Less or more opaque"],
+  [", .", "Lower or raise the mask threshold"],
+  ["→ J, ← K", "Next film, previous film"],
+  ["Esc", "Back to the window tool"],
+  ["?", "These keys"],
+];
+
+export const ACTS: Readonly<Record<string, string>> = {
+  w: "window", p: "pan", r: "ruler", m: "magnifier", escape: "window", f: "fit", a: "actual", i: "invert", o: "overlay",
+  c: "fill", h: "heat", "[": "fainter", "]": "stronger", ",": "lower", ".": "higher", "+": "larger", "=": "larger",
+  "-": "smaller", "?": "keys", delete: "remove", backspace: "remove", 1: "preset-1", 2: "preset-2", 3: "preset-3",
+  4: "preset-4", 5: "preset-5",
+};
+
+/** Whether the focus is where letters are typed. */
+export function typing(event: Event): boolean {
+  const field = "input:not([type=range], [type=checkbox], [type=radio], [type=button]), textarea, select, [contenteditable=true]";
+  return event.composedPath().some((node) => node instanceof Element && node.matches(field));
+}

@@ -1,0 +1,135 @@
+/** What lies over the film: heat map, fill, and the contour with its dark halo, drawn anew with each frame. */
+
+import { outlineOf, runsOf, stretched } from "./outline";
+import type { Film } from "./payload";
+
+export interface Look {
+  contour: boolean;
+  fill: boolean;
+  heat: boolean;
+  /** Of fill and heat map, in [0, 1]. */
+  opacity: number;
+}
+
+/** The finding's colour; the same as in the exported pictures. */
+const AMBER = "#ffb000", HALO = "rgba(0, 0, 0, 0.8)";
+const LINE_PX = 2, HALO_PX = 5, COARSE_PX = 4;
+/** Height of the viewer in CSS px above which lines grow with it. */
+const LARGE = 1000;
+
+export class Overlay {
+  private readonly context: CanvasRenderingContext2D;
+  private film: Film | null = null;
+  private wide: Float32Array | null = null;
+  private path = new Path2D();
+  /** The same with the steps between pixels left out, for where they are smaller than a screen's pixel. */
+  private coarse = new Path2D();
+  private drawn = "";
+  private heat: HTMLCanvasElement | null = null;
+  private outlinedAt = "";
+
+  constructor(private readonly canvas: HTMLCanvasElement) {
+    this.context = canvas.getContext("2d")!;
+  }
+
+  /** Find the outline of a film at a threshold; `smallest` is the share of the field below which a region is dropped. */
+  outline(film: Film, threshold: number, smallest: number): void {
+    if (film !== this.film) {
+      this.film = film;
+      [this.wide, this.heat, this.outlinedAt] = [null, null, ""];
+    }
+    const asked = `${threshold} ${smallest}`;
+    if (this.outlinedAt === asked) return;
+    this.outlinedAt = asked;
+    this.drawn = "";
+    [this.path, this.coarse] = [new Path2D(), new Path2D()];
+    if (!film.side) return;
+    const [top, left, bottom, right] = film.field;
+    this.wide ??= stretched(film.probability, film.side, right - left);
+    const runs = runsOf(this.wide, film.side, right - left, bottom - top, threshold, smallest);
+    for (const loop of outlineOf(runs, left, top).loops) {
+      trace(this.path, loop, 0);
+      trace(this.coarse, loop, COARSE_PX);
+    }
+  }
+
+  /** Draw over a film whose upper left corner is at `from` and whose lower right corner is at `to`, in CSS px. */
+  draw(look: Look | null, from: ArrayLike<number>, to: ArrayLike<number>): void {
+    const { canvas, context, film } = this;
+    const ratio = devicePixelRatio;
+    const [width, height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+    const asked = [width, height, from[0], from[1], to[0], to[1], ...Object.values(look ?? {})].join();
+    if (asked === this.drawn) return;
+    this.drawn = asked;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, width, height);
+    if (!film?.side || !look) return;
+    const scale = ((to[0]! - from[0]!) / film.width) * ratio;
+    context.setTransform(scale, 0, 0, scale, from[0]! * ratio, from[1]! * ratio);
+    const [top, left, bottom, right] = film.field;
+    const path = COARSE_PX * scale < 1 ? this.coarse : this.path;
+    if (look.heat) {
+      this.heat ??= heatOf(film);
+      context.globalAlpha = look.opacity;
+      context.drawImage(this.heat, left, top, right - left, bottom - top);
+      context.globalAlpha = 1;
+    }
+    if (look.fill) {
+      context.globalAlpha = look.opacity;
+      context.fillStyle = AMBER;
+      context.fill(path, "evenodd");
+      context.globalAlpha = 1;
+    }
+    if (look.contour) {
+      context.lineJoin = "round";
+      const grown = Math.max(1, canvas.clientHeight / LARGE);
+      for (const [colour, px] of [[HALO, HALO_PX], [AMBER, LINE_PX]] as const) {
+        context.strokeStyle = colour;
+        context.lineWidth = (px * grown * ratio) / scale;
+        context.stroke(path);
+      }
+    }
+  }
+}
+
+/** Add a loop to a path, without points on straight lines or closer than `least` to the last one. */
+function trace(path: Path2D, loop: Int32Array, least: number): void {
+  let [x, y] = [loop[0]!, loop[1]!];
+  path.moveTo(x, y);
+  for (let at = 2; at < loop.length; at += 2) {
+    const [nextX, nextY] = [loop[at]!, loop[at + 1]!];
+    const [afterX, afterY] = [loop[(at + 2) % loop.length]!, loop[(at + 3) % loop.length]!];
+    const straight = (nextX === x && afterX === x) || (nextY === y && afterY === y);
+    if (straight || Math.hypot(nextX - x, nextY - y) < least) continue;
+    path.lineTo((x = nextX), (y = nextY));
+  }
+  path.closePath();
+}
+
+function heatOf({ probability, side }: Film): HTMLCanvasElement {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  const pixels = new ImageData(side, side);
+  for (let at = 0; at < probability.length; at++) {
+    const value = probability[at]!;
+    pixels.data.set([...inferno(value), 255 * value], 4 * at);
+  }
+  canvas.getContext("2d")!.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+// Matplotlib's colour map "inferno" as a polynomial of degree six (Matt Zucker, public domain), from low to high power.
+const INFERNO = [
+  [0.00021894, 0.001651, -0.0194809], [0.10651341, 0.56395643, 3.93271238], [11.60249308, -3.97285397, -15.94239411],
+  [-41.70399613, 17.43639888, 44.35414519], [77.1629357, -33.40235894, -81.80730926],
+  [-71.31942824, 32.62606426, 73.20951986], [25.13112622, -12.24266895, -23.07032500],
+] as const;
+
+/** RGB in [0, 255] of a probability in [0, 1]. */
+export function inferno(value: number): [number, number, number] {
+  return [0, 1, 2].map((channel) => {
+    const shade = INFERNO.reduceRight((sum, power) => sum * value + power[channel]!, 0);
+    return Math.round(255 * Math.min(Math.max(shade, 0), 1));
+  }) as [number, number, number];
+}
