@@ -15,6 +15,7 @@ from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import load_manifest
 from ptx_app.output import pictures
 from ptx_app.output.record import finding_json, side_code
+from ptx_app.output.setting import Setting
 
 
 def finding(*boxes, score=0.9, shape=(120, 100)):
@@ -93,10 +94,11 @@ def test_side_code(boxes, code):
 
 def test_result_says_what_was_decided_with_what():
     weights = load_manifest().entry()
+    made = finding((5, 5, 20, 20))
     record = json.loads(
         finding_json(
-            finding((5, 5, 20, 20)),
-            weights,
+            made,
+            Setting.of(weights, weights.operating_point(), made.thresholds, "OpenVINO"),
             view=View.PA,
             source_format="DICOM",
             warnings=(FilmNote("ODD", "Something odd."),),
@@ -115,6 +117,7 @@ def test_result_says_what_was_decided_with_what():
         "overruled": ["WRONG_MODALITY"],
     }
     assert record["weights"] == {"name": weights.name, "sha256": weights.sha256}
-    assert record["thresholds"] == {"score": 0.5, "mask_threshold": 0.5, "smallest_region": 0}
+    assert record["thresholds"] == {"score": 0.5, "mask_threshold": 0.5, "smallest_region": 0, "surest_pixel": 0}
+    assert (record["operating_point"], record["engine"]) == ("own", "OpenVINO")
     assert record["regions"][0]["area_share"] == pytest.approx(record["area_share"])
     assert "not a medical device" in record["notice"].lower()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ptx_app.film import read_film
-from ptx_app.model.manifest import ROOT
+from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.pictures import grey_picture
 from tests.support.films import dicom_of, simulated_film
 from tests.support.serving import CHROMIUM, NO_CHROMIUM, drop, open_page, running_browser, running_server, until
@@ -327,7 +327,7 @@ def test_the_overlay_goes_and_comes_and_can_be_looked_under(page, films):
     assert not np.array_equal(canvas(page, "overlay"), paler)
 
 
-_RUNS = """async ([path, threshold]) => {
+_RUNS = """async ([path, threshold, kept]) => {
   const { runsOf, stretched } = await import(path);
   const data = globalThis.ptxFilm, length = new DataView(data.buffer, data.byteOffset, 4).getUint32(0, true);
   const film = JSON.parse(new TextDecoder().decode(data.subarray(4, 4 + length)));
@@ -335,7 +335,7 @@ _RUNS = """async ([path, threshold]) => {
   const stream = new Blob([data.slice(at, at + film.parts[2])]).stream();
   const bytes = await new Response(stream.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
   const wide = stretched(new Float32Array(bytes), film.side, film.width);
-  return runsOf(wide, film.side, film.width, film.height, threshold, 0.001).map(({ row, from, to }) => [row, from, to]);
+  return runsOf(wide, film.side, film.width, film.height, threshold, kept).map(({ row, from, to }) => [row, from, to]);
 }"""
 
 
@@ -357,15 +357,14 @@ def test_the_threshold_redraws_in_the_browser_and_the_mask_is_the_servers(page, 
         page.get_by_role("button", name="Mask PNG").click()
     mask = cv2.imdecode(np.frombuffer(Path(caught.value.path()).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED) > 0
     (bundle,) = ASSETS.glob("viewer-*.js")
-    runs = page.evaluate(_RUNS, [f"/_stcore/bidi-components/ptx_app.viewer/{bundle.name}", 0.6])
+    point = load_manifest().entry().operating_point()
+    kept = {"smallest": point.smallest_region, "surest": point.surest_pixel}
+    runs = page.evaluate(_RUNS, [f"/_stcore/bidi-components/ptx_app.viewer/{bundle.name}", 0.6, kept])
     drawn = np.zeros(SHAPE, bool)
     for row, start, end in runs:
         drawn[row, start:end] = True
     assert mask.any()
-    smallest = 0.001 * mask.size  # the manifest's smallest region may be another
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    large = np.isin(labels, [n for n in range(1, count) if stats[n, cv2.CC_STAT_AREA] >= smallest])
-    assert np.count_nonzero(drawn != large) <= 2, "OpenCV rounds the last bits differently, no more"
+    assert np.count_nonzero(drawn != mask) <= 2, "OpenCV rounds the last bits differently, no more"
     assert np.array_equal(canvas(page, "overlay"), after), "the page's answer changed what was drawn"
     press(page, ".")
     assert page.locator("[data-set=threshold] + output").inner_text() == "0.61"

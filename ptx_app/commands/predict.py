@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     point = detector.weights.operating_point(arguments.operating_point)
     wanted = _Wanted(
-        setting=Setting(detector.weights, point.name, Thresholds.of(point), detector.network.engine),
+        setting=Setting.of(detector.weights, point, Thresholds.of(point), detector.network.engine),
         overrule=arguments.all,
         probability=arguments.probability,
         dicom=arguments.dicom,

@@ -25,7 +25,7 @@ class PackedGreys:
     Attributes:
         shape: height and width in px.
         levels: the film's levels: differences to the pixel at the left, zigzag coded, high bytes before low bytes.
-        shades: float32 shades of the 65,536 levels, or empty if the header's greys are a linear ramp.
+        shades: the float32 shades of the 65,536 levels, deflated.
         greys: (65536,) uint8, the header's grey of each level.
         meaning: the rest of ModalityValues, as `viewer/src/payload.ts` names it.
     """
@@ -55,7 +55,7 @@ class PackedGreys:
             "inverted": modality.inverted,
             "outside": modality.outside,
         }
-        shades = b"" if modality.linear else zlib.compress(modality.shades.tobytes(), _FASTEST)
+        shades = zlib.compress(modality.shades.tobytes(), _FASTEST)
         height, width = modality.levels.shape
         return cls((height, width), levels, shades, grey_picture(modality.shades), meaning)
 
@@ -66,6 +66,10 @@ class PackedGreys:
         zigzag = planes[0].astype(np.uint16) << 8 | planes[1]
         steps = (zigzag >> 1) ^ (np.uint16(0) - (zigzag & 1))
         return np.cumsum(steps, axis=1, dtype=np.uint16)
+
+    def pixels(self) -> NDArray[np.float32]:
+        """The film as it was read: (H, W) float32 in [0, 1]."""
+        return np.frombuffer(zlib.decompress(self.shades), np.float32)[self.unpacked()]
 
     def grey_picture(self) -> NDArray[np.uint8]:
         """The film in its header's greys, (H, W) uint8, as `grey_picture` of its pixels."""
@@ -92,7 +96,8 @@ def message(
     height, width = greys.shape
     seen = field or Box(0, 0, height, width)
     probability = b"" if prediction is None else zlib.compress(prediction.probability.tobytes(), _FASTEST)
-    parts = (greys.levels, greys.shades, probability)
+    shades = b"" if greys.meaning["linear"] else greys.shades  # the browser draws a ramp by itself
+    parts = (greys.levels, shades, probability)
     believed = spacing if spacing and spacing.believable else None
     header = greys.meaning | {
         "key": key,

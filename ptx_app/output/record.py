@@ -7,7 +7,7 @@ from typing import Any
 from ptx_app import __version__
 from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding
-from ptx_app.model.manifest import Weights
+from ptx_app.output.setting import Setting
 
 NOTICE = "Research and teaching only. Not a medical device."
 
@@ -22,7 +22,7 @@ def side_code(finding: Finding) -> str:
 
 def finding_json(
     finding: Finding,
-    weights: Weights,
+    setting: Setting,
     *,
     view: View,
     source_format: str,
@@ -32,8 +32,8 @@ def finding_json(
     """The result of one film as JSON text.
 
     Args:
-        finding: the decision and its thresholds.
-        weights: the manifest entry of the weights.
+        finding: the decision.
+        setting: with what it was made.
         view: the film's view position.
         source_format: what the file was, in words.
         warnings: the film's warnings; their codes are recorded.
@@ -51,12 +51,14 @@ def finding_json(
             "warnings": [warning.code for warning in warnings],
             "overruled": [rejection.code for rejection in overruled],
         },
-        "weights": {"name": weights.name, "sha256": weights.sha256},
+        "weights": {"name": setting.weights.name, "sha256": setting.weights.sha256},
+        "engine": setting.engine,
+        "operating_point": setting.operating_point,
         "thresholds": {
-            "score": finding.thresholds.score,
-            "mask_threshold": finding.thresholds.mask_threshold,
-            "smallest_region": finding.thresholds.smallest_region,
-            "surest_pixel": finding.thresholds.surest_pixel,
+            "score": setting.thresholds.score,
+            "mask_threshold": setting.thresholds.mask_threshold,
+            "smallest_region": setting.thresholds.smallest_region,
+            "surest_pixel": setting.thresholds.surest_pixel,
         },
         "flagged": finding.flagged,
         "score": round(finding.score, 6),

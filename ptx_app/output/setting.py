@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ptx_app import __version__
 from ptx_app.inference.decide import Thresholds
-from ptx_app.model.manifest import Weights
+from ptx_app.model.manifest import OperatingPoint, Weights
 
 SETTING_COLUMNS = (
     "operating_point",
@@ -34,12 +34,16 @@ class Setting:
     thresholds: Thresholds
     engine: str
 
+    @classmethod
+    def of(cls, weights: Weights, point: OperatingPoint, thresholds: Thresholds, engine: str) -> "Setting":
+        """The setting of a point, called "own" if the thresholds are not the point's."""
+        return cls(weights, point.name if thresholds == Thresholds.of(point) else "own", thresholds, engine)
+
     def facts(self) -> dict[str, str]:
         """Name and value, in a fixed order. Numbers are written so that reading them gives the same number."""
         used = self.thresholds
         numbers = (used.score, used.mask_threshold, used.smallest_region, used.surest_pixel)
-        thresholds = (str(value) for value in numbers)
-        values = (self.operating_point, *thresholds, self.weights.name, self.weights.sha256, self.engine)
+        values = (self.operating_point, *map(str, numbers), self.weights.name, self.weights.sha256, self.engine)
         return dict(zip(SETTING_COLUMNS, values, strict=True))
 
     def line(self) -> str:

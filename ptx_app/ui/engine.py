@@ -1,13 +1,18 @@
 """What all sessions of the server share: settings, reader, detector, and the fair queue for the network."""
 
+import gc
 import os
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import add_script_run_ctx
 
+from ptx_app.errors import PtxError
 from ptx_app.fair_queue import FairQueue
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
@@ -41,6 +46,23 @@ def settings() -> Settings:
     return read_settings(secrets | {name: value for name, value in os.environ.items() if name.startswith("PTX_")})
 
 
+def warm_up() -> None:
+    """Load the engine in the background, once for the server, while the first visitor looks for a film."""
+    _warm_up_once()
+
+
+@st.cache_resource(show_spinner=False)
+def _warm_up_once() -> threading.Thread:
+    def load() -> None:
+        with suppress(PtxError):  # whoever needs the engine is told
+            engine(lambda *_: None)
+
+    thread = threading.Thread(target=load, daemon=True)
+    add_script_run_ctx(thread)
+    thread.start()
+    return thread
+
+
 def engine(progress: Callable[[int, int], None]) -> Engine:
     """The server's engine. The first session builds it while the others wait."""
     return _build(settings(), progress)
@@ -51,6 +73,9 @@ def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
     detector = Detector.load(
         wanted.weights, given=wanted.weights_sources, progress=_progress, read=read, engine=wanted.engine
     )
+    # Streamlit collects garbage after every run. What is loaded by now stays, so it need not be searched each time.
+    gc.collect()
+    gc.freeze()
     return Engine(detector, FairQueue())
 
 

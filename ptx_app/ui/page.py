@@ -11,8 +11,9 @@ from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import decide
 from ptx_app.output.record import NOTICE
+from ptx_app.output.setting import Setting
 from ptx_app.ui import messages, panel
-from ptx_app.ui.engine import engine, example_thumbnails, on_public_host
+from ptx_app.ui.engine import engine, example_thumbnails, on_public_host, warm_up
 from ptx_app.ui.intake import judge, take_example, take_files
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
@@ -28,6 +29,7 @@ def show() -> None:
     st.html(_STYLE)
     visit = this_visit()
     end_session_with_page(visit)
+    warm_up()
     try:
         if visit.cases:
             _show_reading(visit)
@@ -93,9 +95,9 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
     if film.prediction is None:
         _show_rejected(stage, case, film)
         return
-    weights = engine(lambda *_: None).weights
+    detector = engine(lambda *_: None).detector
     verdict = st.container()
-    point, thresholds = panel.choose_thresholds(weights)
+    point, thresholds = panel.choose_thresholds(detector.weights)
     finding = decide(film.prediction, film.shape, thresholds)
     with stage:
         viewer(
@@ -110,7 +112,7 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
         panel.show_verdict(finding, point, case)
     panel.show_warnings(film.warnings)
     panel.show_header(film)
-    panel.offer_files(case, film, finding, weights)
+    panel.offer_files(case, film, finding, Setting.of(detector.weights, point, thresholds, detector.network.engine))
 
 
 def _show_rejected(stage: DeltaGenerator, case: Case, film: Film) -> None:

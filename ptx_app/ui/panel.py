@@ -1,6 +1,9 @@
 """Beside the film: verdict, score, side and size, thresholds, layers, technical tags, downloads."""
 
+import io
+import zipfile
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 
 import streamlit as st
@@ -10,6 +13,7 @@ from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.model.manifest import OperatingPoint, Weights
 from ptx_app.output.pictures import encoded, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
+from ptx_app.output.setting import Setting
 from ptx_app.ui import messages
 from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.visit import Case, Film
@@ -74,7 +78,8 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
     point = points[state["operating_point"]]
     if (state["score_threshold"], state["mask_threshold"]) != (point.score, point.mask_threshold):
         st.button(f"Reset to {point.name}", key="back", on_click=follow_point, type="tertiary", icon=":material/undo:")
-    return point, Thresholds(state["score_threshold"], state["mask_threshold"], point.smallest_region)
+    chosen = replace(Thresholds.of(point), score=state["score_threshold"], mask_threshold=state["mask_threshold"])
+    return point, chosen
 
 
 def score_threshold(weights: Weights) -> float:
@@ -102,8 +107,8 @@ def show_header(film: Film) -> None:
         st.html(f'<table class="tags">{rows}</table>')
 
 
-def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> None:
-    """Offer overlay and mask as PNG at the film's own size, and the result as JSON."""
+def offer_files(case: Case, film: Film, finding: Finding, setting: Setting) -> None:
+    """Offer overlay and mask as PNG at the film's own size, the result as JSON, and DICOM objects."""
 
     def overlay() -> bytes:
         return encoded(overlay_picture(film.greys.grey_picture(), finding))
@@ -115,12 +120,21 @@ def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> N
         overruled = film.rejections if case.overruled else ()
         return finding_json(
             finding,
-            weights,
+            setting,
             view=film.view,
             source_format=film.source_format,
             warnings=film.warnings,
             overruled=overruled,
         ).encode()
+
+    def dicom() -> bytes:
+        from ptx_app.output.dicom.objects import dicom_objects  # highdicom takes a second to import
+
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            for kind, content in dicom_objects(film.radiograph(), finding, setting).items():
+                archive.writestr(f"{stem}_{kind}.dcm", content)
+        return target.getvalue()
 
     stem = f"film-{case.number}"
     size = "PNG at the film's own size"
@@ -134,6 +148,13 @@ def offer_files(case: Case, film: Film, finding: Finding, weights: Weights) -> N
                 f"{stem}-result.json",
                 "application/json",
                 result,
+            ),
+            Offer(
+                "DICOM",
+                "Segmentation, secondary capture, report and presentation state, de-identified, in one zip",
+                f"{stem}-dicom.zip",
+                "application/zip",
+                dicom,
             ),
         ]
     )

@@ -28,7 +28,7 @@ def viewer(
         film: from `ptx_app.output.packed.message`.
         alt: what the picture shows, in words.
         flagged: whether to outline regions.
-        thresholds: mask threshold and smallest region of the outline; None if the film was not analysed.
+        thresholds: those of the outline; None if the film was not analysed.
         sides: whether to mark the patient's right and left; only for a film known to be frontal.
         on_mask_threshold: called with the mask threshold when the reader has changed it, before the page is drawn.
     """
@@ -43,6 +43,7 @@ def viewer(
         "flagged": flagged,
         "threshold": thresholds.mask_threshold if thresholds else 0.5,
         "smallest": thresholds.smallest_region if thresholds else 0,
+        "surest": thresholds.surest_pixel if thresholds else 0,
     }
     # First of all, so that the former film is gone before anything is said about this one.
     _mount(key="viewer", data=data, on_mask_threshold_change=changed)

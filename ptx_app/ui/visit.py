@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ptx_app.errors import PtxError
 from ptx_app.film.modality import ModalityValues
-from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, View
+from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
 from ptx_app.inference.predict import Prediction
 from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
@@ -74,6 +74,19 @@ class Film:
     def shown_as(self) -> str:
         """The key under which the browser knows the film, with or without its probabilities."""
         return f"{self.key}-analysed" if self.prediction else self.key
+
+    def radiograph(self) -> Radiograph:
+        """The film as it was read, made again from what is kept."""
+        return Radiograph(
+            self.greys.pixels(),
+            self.view,
+            self.spacing,
+            self.tags,
+            self.source_format,
+            self.warnings,
+            self.rejections,
+            self.field,
+        )
 
     def message(self) -> bytes:
         """The film as the viewer takes it."""

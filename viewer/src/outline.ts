@@ -1,6 +1,6 @@
 /**
  * From probabilities to the outlined regions, as `ptx_app/inference/decide.py` does it: scale to the film's size
- * (bilinear, pixel centres aligned, in float32), threshold, and drop regions that are too small. OpenCV rounds
+ * (bilinear, pixel centres aligned, in float32), threshold, and drop regions that are too small or unsure. OpenCV rounds
  * differently in the last bits, so a pixel within 2e-6 of the threshold may fall on the other side.
  */
 
@@ -16,6 +16,14 @@ interface Run {
   from: number;
   to: number;
   region: number;
+  /** Its highest probability. */
+  peak: number;
+}
+
+/** What a region is kept for: its share of the area, and the probability of its surest pixel. */
+export interface Least {
+  smallest: number;
+  surest: number;
 }
 
 const f = Math.fround;
@@ -48,9 +56,9 @@ function neighbours(side: number, size: number): { first: Int32Array; second: In
   return { first, second, share };
 }
 
-/** Runs of pixels with at least the threshold, row by row, in the regions of at least `smallest` of the area. */
+/** Runs of pixels with at least the threshold, row by row, in the regions that are kept. */
 export function runsOf(
-  wide: Float32Array, side: number, width: number, height: number, threshold: number, smallest: number,
+  wide: Float32Array, side: number, width: number, height: number, threshold: number, kept: Least,
 ): Run[] {
   const least = f(threshold);
   const { first, second, share } = neighbours(side, height);
@@ -75,13 +83,15 @@ export function runsOf(
     const last = Math.max(end[upper]!, end[lower]!);
     if (last) {
       const b = share[row]!, a = f(1 - b);
-      let from = -1;
+      let from = -1, peak = 0;
       for (let x = Math.min(begin[upper]!, begin[lower]!); x <= last; x++) {
-        const inside = x < last && f(wide[upper * width + x]! * a + f(wide[lower * width + x]! * b)) >= least;
-        if (inside && from < 0) from = x;
+        const value = x < last ? f(wide[upper * width + x]! * a + f(wide[lower * width + x]! * b)) : -1;
+        const inside = value >= least;
+        if (inside && from < 0) (from = x), (peak = 0);
+        if (inside) peak = Math.max(peak, value);
         if (!inside && from >= 0) {
           const region = parent.push(parent.length) - 1;
-          here.push({ row, from, to: x, region });
+          here.push({ row, from, to: x, region, peak });
           from = -1;
         }
       }
@@ -95,9 +105,17 @@ export function runsOf(
     }
     above = here;
   }
-  const area = new Float64Array(parent.length);
-  for (const run of runs) area[root(run.region)]! += run.to - run.from;
-  return runs.filter((run) => !(area[root(run.region)]! / (width * height) < smallest));
+  const area = new Float64Array(parent.length), peak = new Float32Array(parent.length);
+  for (const run of runs) {
+    const region = root(run.region);
+    area[region]! += run.to - run.from;
+    peak[region] = Math.max(peak[region]!, run.peak);
+  }
+  const surest = f(kept.surest);
+  return runs.filter(({ region }) => {
+    const at = root(region);
+    return area[at]! / (width * height) >= kept.smallest && peak[at]! >= surest;
+  });
 }
 
 /** The boundary of the runs. `left` and `top` move it to its place on the film. */

@@ -1,6 +1,6 @@
 /** What lies over the film: heat map, fill, and the contour with its dark halo, drawn anew with each frame. */
 
-import { outlineOf, runsOf, stretched } from "./outline";
+import { type Least, outlineOf, runsOf, stretched } from "./outline";
 import type { Film } from "./payload";
 
 export interface Look {
@@ -32,13 +32,13 @@ export class Overlay {
     this.context = canvas.getContext("2d")!;
   }
 
-  /** Find the outline of a film at a threshold; `smallest` is the share of the field below which a region is dropped. */
-  outline(film: Film, threshold: number, smallest: number): void {
+  /** Find the outline of a film at a threshold. */
+  outline(film: Film, threshold: number, kept: Least): void {
     if (film !== this.film) {
       this.film = film;
       [this.wide, this.heat, this.outlinedAt] = [null, null, ""];
     }
-    const asked = `${threshold} ${smallest}`;
+    const asked = `${threshold} ${kept.smallest} ${kept.surest}`;
     if (this.outlinedAt === asked) return;
     this.outlinedAt = asked;
     this.drawn = "";
@@ -46,7 +46,7 @@ export class Overlay {
     if (!film.side) return;
     const [top, left, bottom, right] = film.field;
     this.wide ??= stretched(film.probability, film.side, right - left);
-    const runs = runsOf(this.wide, film.side, right - left, bottom - top, threshold, smallest);
+    const runs = runsOf(this.wide, film.side, right - left, bottom - top, threshold, kept);
     for (const loop of outlineOf(runs, left, top).loops) {
       trace(this.path, loop, 0);
       trace(this.coarse, loop, COARSE_PX);

@@ -21,6 +21,7 @@ export interface Said {
   threshold: number;
   /** Share of the field below which a region is dropped. */
   smallest: number;
+  surest: number;
 }
 
 type Report = (name: "mask_threshold", value: number) => void;
@@ -147,8 +148,8 @@ export class Viewer {
   private outline(): void {
     const { film } = this.stage;
     if (film && this.said && film.key === this.said.key && this.said.flagged)
-      this.overlay.outline(film, this.threshold, this.said.smallest);
-    else if (film) this.overlay.outline(film, 2, 0);
+      this.overlay.outline(film, this.threshold, this.said);
+    else if (film) this.overlay.outline(film, 2, { smallest: 0, surest: 0 });
     this.drawOver();
   }
 
