@@ -26,7 +26,6 @@ def export_checked(weights: Weights | LungFields, file: Path, target: Path) -> N
 
     Raises:
         WeightsError: EXPORT_DIFFERS, or as `export_onnx`.
-        FilmError: EXAMPLE_MISSING.
     """
     from ptx_app.model.export import export_onnx  # imports torch
     from ptx_app.model.torch_network import TorchNetwork

@@ -19,12 +19,11 @@ from ptx_app.__main__ import main
 from ptx_app.commands.film_files import stems, walk
 from ptx_app.commands.results_table import RESULT_COLUMNS
 from ptx_app.errors import SettingsError
-from ptx_app.film.examples import example_bytes
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.pictures import encoded
 from ptx_app.pipeline import Detector
-from tests.support.films import broken_dicom, ct_slice, dicom_of, simulated_film
+from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom, simulated_film
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -36,8 +35,8 @@ def table(folder: Path) -> list[dict[str, str]]:
 def done(tmp_path_factory) -> tuple[int, Path]:
     films, output = tmp_path_factory.mktemp("films"), tmp_path_factory.mktemp("output")
     (films / "deep" / "er").mkdir(parents=True)
-    (films / "good.dcm").write_bytes(example_bytes())
-    (films / "deep" / "er" / "good.dcm").write_bytes(example_bytes())
+    (films / "good.dcm").write_bytes(real_dicom())
+    (films / "deep" / "er" / "good.dcm").write_bytes(real_dicom())
     (films / "broken.dcm").write_bytes(broken_dicom())
     (films / "slice").write_bytes(ct_slice())
     (films / ".hidden").write_bytes(b"not a film")
@@ -121,8 +120,8 @@ def test_strange_files_are_rows_like_any_other(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(SandboxedReader, "read", read)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "films").mkdir()
-    Path(os.fsdecode(b"films/caf\xe9")).write_bytes(example_bytes())
-    Path("films", "é" * 127).write_bytes(example_bytes())
+    Path(os.fsdecode(b"films/caf\xe9")).write_bytes(real_dicom())
+    Path("films", "é" * 127).write_bytes(real_dicom())
     Path("films/stumble").write_bytes(b"stumble")
     Path("=HYPERLINK(1)").write_bytes(b"")
     with Path("films/sparse").open("wb") as sparse:

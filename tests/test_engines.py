@@ -243,10 +243,10 @@ if sys.argv[1] == "hidden":
 socket.socket.connect = socket.getaddrinfo = refuse
 
 from ptx_app import Detector
-from ptx_app.film.examples import example_bytes
+from ptx_app.film.examples import EXAMPLES
 
 detector = Detector.load()
-finding = detector.detect(example_bytes())
+finding = detector.detect(EXAMPLES[0].data())
 heavy = ("torch", "torchvision", "timm", "segmentation_models_pytorch", "openvino_telemetry", "onnx", "albumentations")
 imported = [name for name in heavy if name in sys.modules]
 print(json.dumps({"engine": detector.network.engine, "score": finding.score, "heavy": imported}))

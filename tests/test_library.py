@@ -16,8 +16,8 @@ import ptx_app
 from ptx_app import privacy
 from ptx_app.errors import FilmError
 from ptx_app.film import read_film
-from ptx_app.film.examples import example_bytes
 from ptx_app.model.manifest import ROOT
+from tests.support.films import real_dicom
 from tests.support.marked_films import marked_dicom, markers_in, misnamed_dicom
 
 HEAVY = ("torch", "pydicom", "numpy", "streamlit", "cv2", "pydantic")
@@ -34,8 +34,8 @@ def test_the_package_alone_loads_nothing_heavy():
 
 
 def test_reading_a_film_loads_no_torch():
-    code = "import sys; from ptx_app import read_film; from ptx_app.film.examples import example_bytes\n"
-    assert printed(code + "read_film(example_bytes()); print(*({'torch', 'streamlit'} & set(sys.modules)))") == ""
+    code = "import sys; from ptx_app import read_film; from ptx_app.film.examples import EXAMPLES\n"
+    assert printed(code + "read_film(EXAMPLES[0].data()); print(*({'torch', 'streamlit'} & set(sys.modules)))") == ""
 
 
 def test_highdicom_is_loaded_only_for_an_export():
@@ -132,7 +132,7 @@ def test_in_a_program_that_logs_everything_reading_a_film_says_nothing_of_the_pa
 
 
 def test_films_read_at_once_in_threads_restore_what_was_set_and_say_nothing(capfd):
-    films = [marked_dicom(), misnamed_dicom(), example_bytes()] * 4
+    films = [marked_dicom(), misnamed_dicom(), real_dicom()] * 4
     before = list(warnings.filters), pydicom.config.settings.reading_validation_mode
 
     def read(film: bytes) -> None:
@@ -157,7 +157,7 @@ def examples(page: str) -> list[str]:
 def test_the_example_of_the_documentation_runs(tmp_path):
     (example,) = examples("library.md")
     assert len([line for line in example.splitlines() if line]) <= 10
-    (tmp_path / "film.dcm").write_bytes(example_bytes())
+    (tmp_path / "film.dcm").write_bytes(real_dicom())
     said = printed(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{example}", cwd=tmp_path)
     assert re.search(r"score 0\.\d\d", said)
     assert (tmp_path / "overlay.png").stat().st_size > 10_000

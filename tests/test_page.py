@@ -8,11 +8,10 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from ptx_app.errors import FilmError, WeightsError
-from ptx_app.film.examples import example_bytes
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.pipeline import Detector
 from ptx_app.ui import engine
-from tests.support.films import broken_dicom, ct_slice
+from tests.support.films import broken_dicom, ct_slice, real_dicom
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def page() -> AppTest:
 
 @pytest.fixture
 def example(page) -> AppTest:
-    page.query_params["example"] = "simulated"
+    page.query_params["example"] = "pneumothorax"
     return page.run()
 
 
@@ -52,7 +51,7 @@ def test_an_example_gets_a_verdict_a_score_and_what_is_known_of_it(example):
     said = words_of(example)
     assert "Pneumothorax flagged" in said
     assert "left side of the patient (right of the picture)" in said.lower()
-    assert "drawn into it by code" in said
+    assert "CC BY-SA 2.5" in said
     assert "of 100 films with pneumothorax" in said
     assert "Not a medical device" in said
     assert "example" not in example.query_params
@@ -91,7 +90,7 @@ def test_the_mask_threshold_changes_the_share_of_the_film(example):
 
 
 def test_a_broken_file_gets_a_message_with_a_code_and_the_next_film_is_read(page):
-    drop(page, ("a.dcm", broken_dicom()), ("b.dcm", example_bytes()))
+    drop(page, ("a.dcm", broken_dicom()), ("b.dcm", real_dicom()))
     broken, good = visit(page).cases
     assert broken.error.code in words_of(page)
     assert good.film is not None
@@ -112,17 +111,17 @@ def test_a_rejected_film_is_not_analysed_until_the_user_asks(page, monkeypatch):
 
 
 def test_dicom_and_png_of_the_same_film_score_alike(page):
-    pixels = engine.read(example_bytes()).pixels
+    pixels = engine.read(real_dicom()).pixels
     png = io.BytesIO()
     Image.fromarray((pixels * 65535 + 0.5).astype(np.uint16)).save(png, "PNG")
-    drop(page, ("film", example_bytes()), ("film", png.getvalue()))
+    drop(page, ("film", real_dicom()), ("film", png.getvalue()))
     first, second = (case.film.prediction.score for case in visit(page).cases)
     assert first == pytest.approx(second, abs=0.01)
 
 
 def test_a_full_visit_is_reported_and_keeps_its_films(page, monkeypatch):
     monkeypatch.setattr("ptx_app.ui.visit.MOST_FILMS", 1)
-    drop(page, ("a", example_bytes()), ("b", example_bytes()))
+    drop(page, ("a", real_dicom()), ("b", real_dicom()))
     first, second = visit(page).cases
     assert first.film is not None
     assert second.error.code == "VISIT_FULL"
@@ -149,7 +148,7 @@ def test_missing_weights_are_reported_and_nothing_else_breaks(page, monkeypatch)
 
     engine._build.clear()
     monkeypatch.setattr("ptx_app.pipeline.load_network", missing)
-    page.query_params["example"] = "plain"
+    page.query_params["example"] = "normal"
     said = words_of(page.run())
     assert "WEIGHTS_UNAVAILABLE" in said
     engine._build.clear()

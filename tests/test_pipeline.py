@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from ptx_app.errors import FilmError, NotAFilmError
-from ptx_app.film.examples import example_bytes
 from ptx_app.film.radiograph import FilmNote, Radiograph
 from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import Calibration, load_manifest
 from ptx_app.model.network import NetworkOutput
 from ptx_app.pipeline import Detector, required_prediction
-from tests.support.films import ct_slice
+from tests.support.films import ct_slice, real_dicom
 
 LATERAL = FilmNote("LATERAL_VIEW", "This is a lateral film.")
 
@@ -41,11 +40,11 @@ def detector(network):
 
 @pytest.fixture(scope="module")
 def film():
-    return Detector(load_manifest().entry(), Counting()).read(example_bytes())
+    return Detector(load_manifest().entry(), Counting()).read(real_dicom())
 
 
 def test_a_films_bytes_become_a_finding_of_its_own_size(detector, film):
-    finding = detector.detect(example_bytes(), Thresholds(0.5, 0.5, 0))
+    finding = detector.detect(real_dicom(), Thresholds(0.5, 0.5, 0))
     assert finding.flagged
     assert finding.mask.shape == film.shape
     assert finding.mask.all()
@@ -53,7 +52,7 @@ def test_a_films_bytes_become_a_finding_of_its_own_size(detector, film):
 
 def test_without_thresholds_the_default_operating_point_decides(detector):
     point = detector.weights.operating_point()
-    assert detector.detect(example_bytes()).thresholds == Thresholds.of(point)
+    assert detector.detect(real_dicom()).thresholds == Thresholds.of(point)
 
 
 def test_a_rejected_film_does_not_reach_the_network(detector, network):

@@ -14,11 +14,10 @@ import pytest
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
-from ptx_app.film.examples import example_bytes
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.film.sandbox.worker import FILM, LENGTH, send
-from tests.support.films import broken_dicom, ct_slice, dicom_of
+from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def worker_of(reader: SandboxedReader) -> int:
     return process.pid
 
 
-@pytest.mark.parametrize("data", [example_bytes(), ct_slice(), film(1)], ids=["example", "rejected", "synthetic"])
+@pytest.mark.parametrize("data", [real_dicom(), ct_slice(), film(1)], ids=["example", "rejected", "synthetic"])
 def test_it_reads_what_the_plain_reader_reads(reader, data):
     assert same(reader.read(data), read_film(data))
 

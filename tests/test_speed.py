@@ -9,9 +9,9 @@ from ptx_app.__main__ import main
 from ptx_app.commands import benchmark
 from ptx_app.evaluation import speed
 from ptx_app.evaluation.speed import Times, step_ways, timed_in_turns
-from ptx_app.film.examples import example_bytes
 from ptx_app.model.engine import Engine
 from ptx_app.pipeline import Detector
+from tests.support.films import real_dicom
 
 
 def test_ways_take_turns_after_a_warm_up():
@@ -32,7 +32,7 @@ def test_a_busy_machine_is_named(load, told, monkeypatch):
 
 
 def test_every_step_of_the_app_is_timed_and_works():
-    ways = step_ways(Detector.load(), example_bytes())
+    ways = step_ways(Detector.load(), real_dicom())
     assert list(ways) == ["read", "check", "prepare", "network", "decide", "thumbnail", "pack", "message"]
     results = {name: way() for name, way in ways.items()}
     assert results["read"].shape == results["decide"].mask.shape

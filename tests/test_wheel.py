@@ -12,8 +12,8 @@ import pytest
 
 import ptx_app
 from ptx_app.__main__ import _TRAINER
-from ptx_app.film.examples import example_bytes
 from ptx_app.model.manifest import ROOT
+from tests.support.films import real_dicom
 
 pytest.importorskip("hatchling", reason="the wheel is built with hatchling, of requirements-dev.txt")
 
@@ -54,7 +54,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
 
 
 def test_a_film_is_analysed_away_from_the_repository(environment, tmp_path):
-    (tmp_path / "film.dcm").write_bytes(example_bytes())
+    (tmp_path / "film.dcm").write_bytes(real_dicom())
     done = ptx(environment, tmp_path, "predict", "film.dcm", "--output", "out")
     assert done.returncode == 0, done.stderr
     with (tmp_path / "out" / "results.csv").open(encoding="utf-8") as table:

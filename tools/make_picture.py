@@ -1,4 +1,4 @@
-"""Makes docs/page.png, the picture in README.md: the page with the simulated example, in a real browser.
+"""Makes docs/page.png, the picture in README.md: the page with an example film, in a real browser.
 
 python -m tools.make_picture            needs Chromium and requirements-dev.txt
 """
@@ -12,7 +12,7 @@ def main() -> None:
     """Start the app, open the example, take a screenshot."""
     with running_server() as server, running_browser() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.goto(f"{server.address}/?example=simulated")
+        page.goto(f"{server.address}/?example=pneumothorax")
         page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
         page.locator(".stage[data-film]").wait_for()
         page.wait_for_timeout(1000)

@@ -60,8 +60,7 @@ PLAN = (
     Part("inference", "ptx_app/inference/lungs.py", ("tests/training/test_lungs.py",)),
     Part("film", "ptx_app/film/**/*.py", _FILM),
     Part("film", "ptx_app/film/check/*.py", _FILM_CHECK),
-    Part("film", "ptx_app/film/examples.py", ()),  # this and the next one make example films
-    Part("film", "ptx_app/film/simulate.py", ()),
+    Part("film", "ptx_app/film/examples.py", ()),  # two files and what is known of them
     Part("film", "ptx_app/film/sandbox/*.py", ()),  # its tests check time limits and fail on a busy machine
     Part("evaluation", "ptx_app/evaluation/*.py", _EVALUATION),
     Part("evaluation", "ptx_app/evaluation/known_films.py", (*_EVALUATION, "tests/training/test_training_runs.py")),

@@ -15,8 +15,8 @@ import urllib.request
 import venv
 from pathlib import Path
 
-from ptx_app.film.examples import example_bytes
 from ptx_app.model.manifest import ROOT
+from tests.support.films import real_dicom
 from tests.support.serving import CHROMIUM, running_browser, running_server
 
 ENTRIES = ("app.py", "hosts/community-cloud/streamlit_app.py")
@@ -50,7 +50,7 @@ def install(target: Path, requirements: Path) -> Path:
 def analyse(python: Path, folder: Path) -> None:
     """Run the command line on the example film."""
     film = folder / "film.dcm"
-    film.write_bytes(example_bytes())
+    film.write_bytes(real_dicom())
     subprocess.run([python, "-m", "ptx_app", "predict", film, "--output", folder / "out"], cwd=ROOT, check=True)
     print((folder / "out" / "results.csv").read_text(encoding="utf-8").strip())
 
@@ -65,7 +65,7 @@ def serve(python: Path, entry: str) -> None:
             return
         with running_browser() as browser:
             page = browser.new_page()
-            page.goto(f"{server.address}/?example=simulated")
+            page.goto(f"{server.address}/?example=pneumothorax")
             page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=60_000)
             print(f"{entry}: the example has its verdict after {time.monotonic() - begun:.1f} s")
 

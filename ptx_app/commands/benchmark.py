@@ -14,13 +14,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import ComputedRadiographyImageStorage, JPEGBaseline8Bit, generate_uid
 
 from ptx_app.commands.film_files import bytes_of, walk
 from ptx_app.evaluation import speed
 from ptx_app.evaluation.speed import Times
 from ptx_app.film import read_film
-from ptx_app.film.examples import example_bytes
+from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import ROOT, load_manifest
@@ -98,22 +100,21 @@ def _table(times: Mapping[str, Times]) -> None:
 
 
 def _film_1024() -> bytes:
-    """The example film as a 1024 px, 8-bit, JPEG Baseline DICOM, like the challenge's films."""
-    pixels = cv2.resize(read_film(example_bytes()).pixels, (1024, 1024), interpolation=cv2.INTER_AREA)
-    dataset: Any = pydicom.dcmread(io.BytesIO(example_bytes()))
-    for keyword in ("WindowCenter", "WindowWidth", "SmallestImagePixelValue", "LargestImagePixelValue"):
-        if keyword in dataset:
-            delattr(dataset, keyword)
-    dataset.Rows, dataset.Columns = 1024, 1024
+    """The first example as a 1024 px, 8-bit, JPEG Baseline DICOM, like the challenge's films."""
+    pixels = cv2.resize(EXAMPLES[0].load(read_film).pixels, (1024, 1024), interpolation=cv2.INTER_LINEAR)
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = JPEGBaseline8Bit
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    dataset.Modality, dataset.BodyPartExamined, dataset.ViewPosition = "CR", "CHEST", "PA"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 1024, 1024, 1
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
     dataset.PhotometricInterpretation = "MONOCHROME2"
     stream = bytes(cv2.imencode(".jpg", grey_picture(np.asarray(pixels, np.float32)))[1])
-    dataset.PixelData = pydicom.encaps.encapsulate([stream + b"\0" * (len(stream) % 2)])
-    dataset["PixelData"].VR = "OB"
-    dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    dataset.PixelData = encapsulate([stream + b"\0" * (len(stream) % 2)])
     written = io.BytesIO()
-    dataset.save_as(written)
+    dataset.save_as(written, enforce_file_format=True)
     return written.getvalue()
 
 

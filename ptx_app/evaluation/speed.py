@@ -193,13 +193,13 @@ def _memory() -> float:
 
 def main() -> None:
     """The child of `cold_start`."""
-    from ptx_app.film.examples import example_bytes
+    from ptx_app.film.examples import EXAMPLES
     from ptx_app.process import begin
 
     begin()
     detector = Detector.load(sys.argv[2], engine=Engine(sys.argv[1]))
     loaded = time.time()
-    detector.detect(example_bytes(), overrule=True)
+    detector.detect(EXAMPLES[0].data(), overrule=True)
     told = {"loaded": loaded, "first_film": time.time(), "memory": round(_memory())}
     sys.stdout.write(json.dumps(told))
 

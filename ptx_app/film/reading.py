@@ -40,8 +40,8 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
         FilmError: damaged, cut short, hostile, too large or in an unknown format.
 
     Example:
-        >>> from ptx_app.film.examples import example_bytes
-        >>> film = read_film(example_bytes())
+        >>> from ptx_app.film.examples import EXAMPLES
+        >>> film = read_film(EXAMPLES[0].data())
         >>> film.pixels.shape, film.source_format
         ((1955, 1841), 'DICOM, uncompressed')
         >>> read_film(b"%PDF-1.7")

@@ -44,7 +44,9 @@ def take_example(visit: Visit, name: str) -> None:
         return
     in_round = visit.round
     outcome = _outcome(visit, partial(example.load, read), _Progress(1))
-    visit.keep(example.title, outcome, file_id=name, in_round=in_round, known=example.known)
+    visit.keep(
+        example.title, outcome, file_id=name, in_round=in_round, known=f"{example.known} Film: {example.credit}."
+    )
     visit.new_round()
     st.rerun()
 

@@ -55,10 +55,7 @@ def _show_empty(visit: Visit) -> None:
 
 
 def _pick_example() -> str | None:
-    try:
-        pictures = example_thumbnails()
-    except PtxError:
-        return None  # the package with the examples is not installed; dropping films works without it
+    pictures = example_thumbnails()
     items = [Thumbnail(example.name, pictures[example.name], example.title, example.known) for example in EXAMPLES]
     return thumbnails("examples", "Examples", items, "large", lambda: None)
 

@@ -24,7 +24,7 @@ def main() -> None:
     begin()
     # Not app.py, which is not in the wheel.
     page = AppTest.from_string("from ptx_app.ui.page import show; show()", default_timeout=120)
-    page.query_params["example"] = "simulated"
+    page.query_params["example"] = "pneumothorax"
     page.run()
     if not page.session_state["visit"].cases[0].film:
         raise SystemExit("The example could not be read.")

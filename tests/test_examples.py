@@ -1,0 +1,49 @@
+"""The examples that the page offers: a normal film that no setting flags, and a pneumothorax on one side."""
+
+import pytest
+
+from ptx_app.film import read_film
+from ptx_app.film.examples import EXAMPLES, Example
+from ptx_app.film.radiograph import View
+from ptx_app.inference.decide import Side, Thresholds
+from ptx_app.model.manifest import load_manifest
+from ptx_app.pipeline import Detector, Examination
+
+POINTS = load_manifest().entry().operating_points
+PNEUMOTHORAX, NORMAL = EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def examined():
+    detector = Detector.load()
+    return lambda example: (detector, detector.examine(example.load(read_film)))
+
+
+def found(examined, example: Example, point):
+    detector, examination = examined(example)
+    assert isinstance(examination, Examination)
+    assert examination.rejections == ()
+    return detector.decide(examination.prediction, examination.radiograph.shape, Thresholds.of(point))
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
+def test_no_setting_flags_the_normal_film(examined, point):
+    assert not found(examined, NORMAL, point).flagged
+
+
+def test_the_pneumothorax_is_flagged_at_the_default_setting(examined):
+    finding = found(examined, PNEUMOTHORAX, load_manifest().entry().operating_point())
+    assert finding.flagged
+    assert Side.LEFT in finding.sides
+
+
+@pytest.mark.parametrize("point", POINTS, ids=lambda point: point.name)
+def test_the_pneumothorax_on_the_left_is_not_called_two_sided(examined, point):
+    assert Side.RIGHT not in found(examined, PNEUMOTHORAX, point).sides
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_an_example_says_what_is_known_and_whose_it_is(example):
+    assert example.known.endswith(".")
+    assert "Wikimedia Commons, CC" in example.credit
+    assert example.load(read_film).view is View.UNKNOWN  # a picture has no header
