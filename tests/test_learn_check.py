@@ -5,7 +5,8 @@ import pytest
 
 from ptx_app.__main__ import main
 from ptx_app.errors import SettingsError
-from ptx_app.experiments.film_check.evaluate import Row, page, wilson
+from ptx_app.evaluation.metrics import wilson
+from ptx_app.experiments.film_check.evaluate import Row, page
 from ptx_app.experiments.film_check.learn import Lesson, find_pictures, learn
 from ptx_app.experiments.film_check.pictures import PICTURE_SIDE, lay_wrong, no_film, vary_film, vary_other
 from ptx_app.film.check.classifier import FEATURES, logits

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 Floats = NDArray[np.float64]
@@ -103,3 +104,11 @@ def bootstrap(
         return float("nan"), float("nan")
     low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)
+
+
+def wilson(hits: int, tries: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (JASA 1927;22:209), rounded to four decimals; (0, 1) without tries."""
+    if not tries:
+        return 0.0, 1.0
+    low, high = binomtest(hits, tries).proportion_ci(method="wilson")
+    return round(float(low), 4), round(float(high), 4)

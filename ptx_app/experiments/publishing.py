@@ -9,9 +9,10 @@ from ptx_app.data.index import LabelledFilm
 from ptx_app.errors import SettingsError
 from ptx_app.evaluation.known_films import PredictedFilm, dicom_films, predict_films, prepared_films
 from ptx_app.evaluation.manifest_figures import PLACES, manifest_figures, positives_of, scores_of
-from ptx_app.evaluation.metrics import sensitivity, specificity
+from ptx_app.evaluation.metrics import Bools, Floats, sensitivity, specificity, wilson
 from ptx_app.evaluation.thresholds import Choice, PublishingSection, choose
 from ptx_app.experiments.onnx_file import with_onnx
+from ptx_app.inference.decide import Thresholds
 from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import (
     MANIFEST_PATH,
@@ -188,20 +189,24 @@ def chosen_and_seen(
 def measured_points(choice: Choice, films: Sequence[PredictedFilm]) -> tuple[OperatingPoint, ...]:
     """The operating points, with sensitivity and specificity on the validation films."""
     scores, positive = scores_of(films, choice.calibration), positives_of(films)
-    return tuple(
-        OperatingPoint(
-            name=name,
-            score=thresholds.score,
-            mask_threshold=thresholds.mask_threshold,
-            smallest_region=thresholds.smallest_region,
-            surest_pixel=thresholds.surest_pixel,
-            sensitivity=round(sensitivity(scores, positive, thresholds.score), PLACES),
-            specificity=round(specificity(scores, positive, thresholds.score), PLACES),
-            films=len(films),
-            positives=int(positive.sum()),
-            measured_on=f"SIIM-ACR validation films; thresholds chosen on {choice.films} held-out training films",
-        )
-        for name, thresholds in choice.points.items()
+    return tuple(_measured(name, chosen, scores, positive, choice.films) for name, chosen in choice.points.items())
+
+
+def _measured(name: str, thresholds: Thresholds, scores: Floats, positive: Bools, chosen_on: int) -> OperatingPoint:
+    flagged = scores >= thresholds.score
+    return OperatingPoint(
+        name=name,
+        score=thresholds.score,
+        mask_threshold=thresholds.mask_threshold,
+        smallest_region=thresholds.smallest_region,
+        surest_pixel=thresholds.surest_pixel,
+        sensitivity=round(sensitivity(scores, positive, thresholds.score), PLACES),
+        specificity=round(specificity(scores, positive, thresholds.score), PLACES),
+        sensitivity_interval=wilson(int(flagged[positive].sum()), int(positive.sum())),
+        specificity_interval=wilson(int((~flagged[~positive]).sum()), int((~positive).sum())),
+        films=len(scores),
+        positives=int(positive.sum()),
+        measured_on=f"SIIM-ACR validation films; thresholds chosen on {chosen_on} held-out training films",
     )
 
 

@@ -23,6 +23,16 @@ class Side(StrEnum):
     UNKNOWN = "side-unknown"
 
 
+class Grade(StrEnum):
+    """How the score stands to its threshold. BORDERLINE is on either side of it."""
+
+    FLAGGED = "flagged"
+    BORDERLINE = "borderline"
+    CLEAR = "none flagged"
+
+
+# Odds this close to the threshold's, as a factor, are borderline: another film of the same chest could change sides.
+_BORDER = 1.5
 # Largest ratio of width to height of a chest film. A wider picture shows something beside the film, so its middle is
 # not the patient's.
 _WIDEST = 1.4
@@ -82,9 +92,26 @@ class Finding:
         return float(np.count_nonzero(self.mask) / self.film_pixels)
 
     @property
+    def grade(self) -> Grade:
+        """The verdict in three grades."""
+        return grade(self.score, self.thresholds.score)
+
+    @property
     def sides(self) -> tuple[Side, ...]:
         """The sides with at least one region, the patient's right first."""
         return tuple(side for side in Side if any(region.side is side for region in self.regions))
+
+
+def grade(score: float, threshold: float) -> Grade:
+    """The grade of a score in [0, 1] at a score threshold in [0, 1].
+
+    >>> [grade(score, 0.5).value for score in (0.39, 0.41, 0.59, 0.61)]
+    ['none flagged', 'borderline', 'borderline', 'flagged']
+    """
+    odds, limit = (value / max(1 - value, 1e-9) for value in (score, threshold))
+    if limit / _BORDER < odds < limit * _BORDER:
+        return Grade.BORDERLINE
+    return Grade.FLAGGED if score >= threshold else Grade.CLEAR
 
 
 def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds) -> Finding:

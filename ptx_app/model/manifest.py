@@ -105,6 +105,7 @@ class OperatingPoint(_Record):
         smallest_region: regions smaller than this share of the film are dropped, in [0, 1].
         surest_pixel: regions whose highest probability is below this are dropped, in [0, 1].
         sensitivity, specificity: measured on `films` films, `positives` of them with a pneumothorax.
+        sensitivity_interval, specificity_interval: Wilson's 95 % intervals of the two, or None.
         films, positives: numbers of films, see above.
         measured_on: the films, in words. The last five are either all set or all None.
     """
@@ -116,6 +117,8 @@ class OperatingPoint(_Record):
     surest_pixel: Share = 0.0
     sensitivity: Share | None = None
     specificity: Share | None = None
+    sensitivity_interval: Annotated[tuple[Share, Share] | None, Field(strict=False)] = None
+    specificity_interval: Annotated[tuple[Share, Share] | None, Field(strict=False)] = None
     films: Count | None = None
     positives: Count | None = None
     measured_on: Text | None = None

@@ -1,7 +1,9 @@
 """The sentences on the page. A verdict is never advice. It says "none flagged", never "no pneumothorax"."""
 
-from ptx_app.inference.decide import Finding, Side, Thresholds
+from ptx_app.film.radiograph import View
+from ptx_app.inference.decide import Finding, Grade, Side, Thresholds
 from ptx_app.model.manifest import OperatingPoint
+from ptx_app.output.setting import Setting
 
 NOT_MEASURED_ON_SUCH = (
     "The model was trained on frontal chest films only. No figures were measured on pictures like this."
@@ -12,22 +14,25 @@ SIDE_WORDS = {
     Side.UNKNOWN: "side not clear, as the picture shows more than a film",
 }
 
+SIDE_NAMES = {Side.RIGHT: "Right", Side.LEFT: "Left", Side.UNKNOWN: "Side not clear"}
+
 
 def verdict(finding: Finding) -> str:
     """The verdict in one sentence."""
-    if not finding.flagged:
-        return "None flagged"
-    return "Pneumothorax flagged"
+    if finding.grade is Grade.BORDERLINE:
+        return "Borderline, flagged" if finding.flagged else "Borderline, none flagged"
+    return "Pneumothorax flagged" if finding.flagged else "None flagged"
 
 
 def where(finding: Finding) -> str:
     """Side and size, or why there are none."""
     if not finding.flagged:
-        return "The score is below the threshold. Nothing is outlined."
+        just = "just " if finding.grade is Grade.BORDERLINE else ""
+        return f"The score is {just}below the threshold. Nothing is outlined."
     if not finding.regions:
-        return "No region reaches the mask threshold. Lower it, or look at the heat map."
+        return "No region can be outlined: the model is not sure where it is. The heat map shows where it looked."
     sides = " and ".join(SIDE_WORDS[side] for side in finding.sides)
-    return f"{sides[0].upper()}{sides[1:]}, {share(finding.share)} of the film."
+    return f"{sides[0].upper()}{sides[1:]}, {share(finding.share)} of the film's area."
 
 
 def share(value: float) -> str:
@@ -38,16 +43,50 @@ def share(value: float) -> str:
 
 
 def stated_rates(point: OperatingPoint, thresholds: Thresholds) -> str:
-    """Sensitivity and specificity of the operating point in words."""
+    """What was measured at the operating point, as counts with their 95 % intervals."""
     if thresholds.score != point.score:
         return "The score threshold was set by hand. No figures were measured at it."
-    if point.sensitivity is None or point.specificity is None:
+    if point.sensitivity is None or point.specificity is None or point.films is None or point.positives is None:
         return "No figures were measured at this operating point."
-    flagged, false = round(100 * point.sensitivity), round(100 * (1 - point.specificity))
-    return (
-        f"At this operating point the model flagged {flagged} of 100 films with pneumothorax and {false} of 100 "
-        f"without ({point.films} films: {point.measured_on})."
-    )
+    negatives = point.films - point.positives
+    flagged = _counted(point.sensitivity, point.positives, point.sensitivity_interval)
+    passed = _counted(point.specificity, negatives, point.specificity_interval)
+    return f"Measured here: {flagged} films with a pneumothorax were flagged, {passed} without were not."
+
+
+def _counted(rate: float, films: int, interval: tuple[float, float] | None) -> str:
+    between = f" (95 % interval {interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
+    return f"{round(rate * films)} of {films}{between}"
+
+
+def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
+    """How many flagged films have a pneumothorax where this share of all films, in (0, 1), does."""
+    if point.sensitivity is None or point.specificity is None:
+        return ""
+    true, false = point.sensitivity * prevalence, (1 - point.specificity) * (1 - prevalence)
+    missed, passed = (1 - point.sensitivity) * prevalence, point.specificity * (1 - prevalence)
+    flagged, others = true / (true + false), missed / (missed + passed)
+    return f"Then {flagged:.0%} of flagged films have a pneumothorax, and {others:.1%} of those not flagged."
+
+
+def report(finding: Finding, setting: Setting, spacing_known: bool, view: View) -> str:
+    """A text for the reader's own report: technique, finding, measurement, limits."""
+    named = f"{view} chest film" if view in (View.PA, View.AP) else "Chest film"
+    lines = [
+        f"Technique: {named}, analysed by {setting.weights.name} at the operating point {setting.operating_point} "
+        f"(score threshold {setting.thresholds.score:.3g}, mask threshold {setting.thresholds.mask_threshold:.2g}).",
+        f"Finding: {verdict(finding)}. {where(finding)}",
+        f"Measurement: score {finding.score:.2f}."
+        + "".join(
+            f" {SIDE_NAMES[side]}: {share(sum(region.share for region in finding.regions if region.side is side))} of "
+            "the film's area."
+            for side in finding.sides
+        )
+        + ("" if spacing_known else " No lengths: the film's spacing is not known."),
+        "Limits: an area on a film is no volume. Small pneumothoraces are missed most often. "
+        "Research and teaching only; not a medical device.",
+    ]
+    return "\n".join(lines)
 
 
 def alt_text(finding: Finding, shape: tuple[int, int]) -> str:

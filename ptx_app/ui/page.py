@@ -9,7 +9,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.inference.decide import decide
+from ptx_app.inference.decide import Grade, decide, grade
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 from ptx_app.ui import messages, panel
@@ -20,6 +20,7 @@ from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
 from ptx_app.ui.viewer import viewer
 from ptx_app.ui.visit import Case, Film, Visit, this_visit
 
+_MARKS: dict[Grade, Mark] = {Grade.FLAGGED: "flagged", Grade.BORDERLINE: "borderline", Grade.CLEAR: "clear"}
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -73,7 +74,12 @@ def _show_reading(visit: Visit) -> None:
         case = visit.current
         if case is not None:
             _show_case(stage, case)
-        st.button("Clear all films", key="clear", on_click=clear, type="tertiary", icon=":material/delete:")
+        if case is not None:
+            number = case.number
+            st.button("Remove this film", key="remove", on_click=lambda: visit.remove(number), type="tertiary")
+        with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
+            st.write(f"{len(visit.cases)} films and their results are deleted. They cannot be brought back.")
+            st.button("Delete all", key="clear", on_click=clear, type="primary")
     with stage:
         _show_strip(visit)
     if files:
@@ -109,7 +115,9 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
         panel.show_verdict(finding, point, case)
     panel.show_warnings(film.warnings)
     panel.show_header(film)
-    panel.offer_files(case, film, finding, Setting.of(detector.weights, point, thresholds, detector.network.engine))
+    setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
+    panel.show_report(film, finding, setting)
+    panel.offer_files(case, film, finding, setting)
 
 
 def _show_rejected(stage: DeltaGenerator, case: Case, film: Film) -> None:
@@ -143,10 +151,9 @@ def _standing(case: Case) -> tuple[str, Mark]:
     if case.film.prediction is None:
         return "not analysed", "refused"
     threshold = panel.score_threshold(engine(lambda *_: None).weights)
-    flagged = case.film.prediction.score >= threshold
-    if case.overruled:
-        return ("overruled", "flagged" if flagged else "clear")
-    return ("flagged", "flagged") if flagged else ("none flagged", "clear")
+    found = grade(case.film.prediction.score, threshold)
+    mark = _MARKS[found]
+    return ("overruled", mark) if case.overruled else (found.value, mark)
 
 
 def _drop_zone(visit: Visit) -> list[UploadedFile]:

@@ -18,6 +18,9 @@ from ptx_app.ui import messages
 from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.visit import Case, Film
 
+PREVALENCES = (1, 2, 5, 10, 20, 30)
+"""In percent."""
+
 
 def show_name(case: Case) -> None:
     """Show the file's name. Only the person who dropped the file sees it."""
@@ -33,7 +36,7 @@ def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
         )
     said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
-    kind = "flagged" if finding.flagged else "clear"
+    kind = finding.grade.name.lower()
     sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>"
     st.html(
         f'<div class="verdict {kind}" role="status">{sentence}</div>'
@@ -43,6 +46,29 @@ def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
         f'<p class="small">{escape(said)}</p>'
         + (f'<p class="small known">Example: {escape(case.known)}</p>' if case.known else "")
     )
+    if not overruled and finding.thresholds.score == point.score and point.sensitivity is not None:
+        _show_worth(point)
+
+
+def _show_worth(point: OperatingPoint) -> None:
+    """Show what a flag is worth, at a prevalence that the reader sets."""
+    prevalence = st.select_slider(
+        "Films with a pneumothorax, of all films read",
+        PREVALENCES,
+        value=5,
+        format_func=lambda percent: f"{percent} %",
+        key="prevalence",
+        persist_state="session",
+        help="From the rates above. Choose what is usual where you read.",
+    )
+    st.html(f'<p class="small">{messages.worth_of_a_flag(point, prevalence / 100)}</p>')
+
+
+def show_report(film: Film, finding: Finding, setting: Setting) -> None:
+    """Offer a text to copy into a report."""
+    with st.expander("Report text"):
+        spacing_known = bool(film.spacing and film.spacing.believable)
+        st.code(messages.report(finding, setting, spacing_known, film.view), language=None, wrap_lines=True)
 
 
 def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:

@@ -9,7 +9,7 @@ from ptx_app.ui.component import component
 _mount = component("thumbnails")
 
 
-Mark = Literal["flagged", "clear", "refused", ""]
+Mark = Literal["flagged", "borderline", "clear", "refused", ""]
 
 
 @dataclass(frozen=True)

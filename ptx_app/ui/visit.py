@@ -148,6 +148,16 @@ class Visit:
         if any(case.number == number for case in self.cases):
             self.shown = number
 
+    def remove(self, number: int) -> None:
+        """Delete the case of that number, and show the one after it, else the one before it."""
+        with self._changing:
+            place = next((place for place, case in enumerate(self.cases) if case.number == number), None)
+            if place is None:
+                return
+            del self.cases[place]
+            if self.shown == number:
+                self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
+
     def clear(self) -> None:
         """Delete every film at once, including those being read."""
         with self._changing:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scipy.stats import binomtest
 
 from ptx_app.errors import FilmError, SettingsError
+from ptx_app.evaluation.metrics import wilson
 from ptx_app.experiments.film_check.pictures import Picture
 from ptx_app.film import read_film
 from ptx_app.film.check.classifier import Appearance, Layers, classify
@@ -75,14 +75,6 @@ def grey_of_file(path: Path) -> Picture:
     if picture is None:
         raise SettingsError("FILM_UNREADABLE", "A picture in the data folder cannot be read. Replace it.")
     return np.asarray(picture, np.float32) / np.float32(255)
-
-
-def wilson(hits: int, tries: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval (1927) of a share, within [0, 1]; (0, 1) without tries."""
-    if not tries:
-        return 0.0, 1.0
-    low, high = binomtest(hits, tries).proportion_ci(method="wilson")
-    return float(low), float(high)
 
 
 @dataclass(frozen=True)

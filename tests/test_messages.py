@@ -1,0 +1,96 @@
+"""What the page says about a verdict: grades, counts with intervals, the worth of a flag, and the report's text."""
+
+import numpy as np
+import pytest
+
+from ptx_app.film.radiograph import View
+from ptx_app.inference.decide import Grade, Thresholds, decide, grade
+from ptx_app.inference.predict import Prediction
+from ptx_app.model.manifest import OperatingPoint, load_manifest
+from ptx_app.output.setting import Setting
+from ptx_app.ui import messages
+
+POINT = OperatingPoint(
+    name="balanced",
+    score=0.5,
+    mask_threshold=0.5,
+    smallest_region=0.0,
+    sensitivity=0.9667,
+    specificity=0.9,
+    sensitivity_interval=(0.886, 0.991),
+    specificity_interval=(0.84, 0.94),
+    films=260,
+    positives=60,
+    measured_on="films",
+)
+
+
+def found(score: float, outlined: bool = True):
+    probability = np.zeros((100, 100), np.float32)
+    if outlined:
+        probability[20:40, 70:90] = 0.9
+    return decide(Prediction(score, probability, 0.0), (100, 100), Thresholds.of(POINT))
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "expected"),
+    [
+        (0.61, 0.5, Grade.FLAGGED),
+        (0.59, 0.5, Grade.BORDERLINE),
+        (0.41, 0.5, Grade.BORDERLINE),
+        (0.39, 0.5, Grade.CLEAR),
+        (0.0924, 0.0919, Grade.BORDERLINE),
+        (0.0, 0.0919, Grade.CLEAR),
+        (1.0, 1.0, Grade.BORDERLINE),
+    ],
+)
+def test_grades_by_distance_from_the_threshold(score, threshold, expected):
+    assert grade(score, threshold) is expected
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (0.9, "Pneumothorax flagged"),
+        (0.55, "Borderline, flagged"),
+        (0.45, "Borderline, none flagged"),
+        (0.1, "None flagged"),
+    ],
+)
+def test_verdicts(score, words):
+    assert messages.verdict(found(score)) == words
+
+
+def test_a_flag_without_a_region_sends_nobody_hunting_for_one():
+    said = messages.where(found(0.9, outlined=False))
+    assert said.startswith("No region can be outlined")
+    assert "lower" not in said.lower()
+
+
+def test_rates_are_counts_with_intervals():
+    said = messages.stated_rates(POINT, Thresholds.of(POINT))
+    assert "58 of 60 (95 % interval 89% to 99%) films with a pneumothorax" in said
+    assert "180 of 200 (95 % interval 84% to 94%) without" in said
+    by_hand = Thresholds(0.4, 0.5, 0.0)
+    assert "set by hand" in messages.stated_rates(POINT, by_hand)
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "flagged", "others"), [(0.2, "71%", "0.9%"), (0.05, "34%", "0.2%"), (0.01, "9%", "0.0%")]
+)
+def test_what_a_flag_is_worth_depends_on_how_many_films_have_one(prevalence, flagged, others):
+    said = messages.worth_of_a_flag(POINT, prevalence)
+    assert said == f"Then {flagged} of flagged films have a pneumothorax, and {others} of those not flagged."
+
+
+def test_the_report_has_technique_finding_measurement_and_limits():
+    setting = Setting.of(load_manifest().entry(), POINT, Thresholds.of(POINT), "OpenVINO")
+    lines = messages.report(found(0.9), setting, False, View.PA).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["Technique", "Finding", "Measurement", "Limits"]
+    assert "PA chest film" in lines[0]
+    assert "Left: 4.0 % of the film's area." in lines[2]
+    assert "No lengths" in lines[2]
+    assert "no volume" in lines[3]
+    unknown = messages.report(found(0.1), setting, True, View.UNKNOWN).splitlines()
+    assert unknown[0].startswith("Technique: Chest film,")
+    assert "No lengths" not in unknown[2]
