@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -405,3 +406,24 @@ def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path):
     assert (len(truths), sum(truths)) == (stated.films, stated.positives)
     assert roc_auc_score(truths, scores) == pytest.approx(stated.auc, abs=0.005)
     assert np.mean(dices) == pytest.approx(stated.dice_positive, abs=0.005)
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_rows_are_in_order_and_the_same_however_many_files_are_worked_on_at_once(run, tmp_path, jobs):
+    for number in range(4):
+        shutil.copy(Path("films", "b.png"), Path("films", f"d{number}.png"))
+    Path("films", "c2.png").write_bytes(b"\x89PNG broken")
+    assert run("--jobs", jobs)[0] == 1
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert [Path(row["file"]).name for row in rows] == sorted(path.name for path in Path("films").iterdir())
+    assert [row["status"] for row in rows].count("failed") == 1
+    scores = {row["score"] for row in rows if row["status"] == "ok"}
+    assert len(scores) == 1
+
+
+@pytest.mark.parametrize("jobs", ["0", "65", "many"])
+def test_number_of_jobs_is_checked(jobs, capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "films", "--output", "out", "--jobs", jobs])
+    assert "--jobs" in capsys.readouterr().err

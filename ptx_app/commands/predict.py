@@ -5,10 +5,12 @@ import io
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="also analyse pictures that the film check rejects")
     parser.add_argument("--strict", action="store_true", help="exit with 1 also where a file is no chest film")
+    parser.add_argument("--jobs", type=_jobs, default=2, help="files to work on at once (default: 2)")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--overwrite", action="store_true", help="delete the results of an earlier run in the folder")
     earlier.add_argument("--resume", action="store_true", help="finish an earlier run in the folder")
+
+
+def _jobs(text: str) -> int:
+    jobs = int(text)
+    if not 1 <= jobs <= 64:
+        raise argparse.ArgumentTypeError("from 1 to 64")
+    return jobs
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -83,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
         plan = _planned(files, arguments, wanted)
         require_apart(arguments.films, files, arguments.output, plan.names)
         arguments.output.mkdir(parents=True, exist_ok=True)
-        with SandboxedReader(workers=1) as reader:
-            job = _Job(replace(detector, read=reader.read), reader.read_source, wanted)
+        with SandboxedReader(workers=arguments.jobs) as reader:
+            job = _Job(replace(detector, read=reader.read), reader.read_source, wanted, arguments.jobs)
             made = _write_all(plan, arguments.output, job)
     except OSError as error:
         raise SettingsError(
@@ -186,11 +196,13 @@ def _stems_in(table: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class _Job:
-    """How to treat every file."""
+    """How to treat every file. `jobs` files are worked on at once, of which one has the network."""
 
     detector: Detector
     read_source: Callable[[bytes], SourceReference | None]
     wanted: _Wanted
+    jobs: int
+    network: Lock = field(default_factory=Lock)
 
 
 def _write_all(plan: _Plan, output: Path, job: _Job) -> list[Row]:
@@ -200,15 +212,12 @@ def _write_all(plan: _Plan, output: Path, job: _Job) -> list[Row]:
             (output / f"{stem}{ending}").unlink(missing_ok=True)
     rows: list[Row] = []
     with open_table(output / TABLE, plan.kept) as add:
-        for file, stem in tqdm(plan.to_do, unit="film"):
-            started = time.perf_counter()
-            facts, outputs = _outcome(file, job)
-            for ending, content in outputs.items():
+        for file, stem, outcome in tqdm(_outcomes(plan.to_do, job), total=len(plan.to_do), unit="film"):
+            for ending, content in outcome.outputs.items():
                 (output / f"{stem}{ending}").write_bytes(content)
-            mask = f"{stem}{MASK_ENDING}" if MASK_ENDING in outputs else ""
-            seconds = f"{time.perf_counter() - started:.3f}"
+            mask = f"{stem}{MASK_ENDING}" if MASK_ENDING in outcome.outputs else ""
             names = {"file": cell(str(file)), "mask": cell(mask)}
-            row = facts | job.wanted.setting.facts() | names | {"seconds": seconds}
+            row = outcome.facts | job.wanted.setting.facts() | names | {"seconds": f"{outcome.seconds:.3f}"}
             add(row)
             rows.append(row)
     return rows
@@ -224,11 +233,44 @@ def _summary(rows: Sequence[Row], earlier: int, table: Path) -> str:
     return f"{files}{before}: {counts}. Table: {cell(str(table))}\n"
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What a file became: part of its table row, the files to write for it by their endings, and how long it took."""
+
+    facts: dict[str, object]
+    outputs: dict[str, bytes]
+    seconds: float
+
+
+def _outcomes(files: Iterable[tuple[Path, str]], job: _Job) -> Iterator[tuple[Path, str, _Outcome]]:
+    """The outcome of each file, in order. While one film is in the network, others are read, encoded and written."""
+
+    def timed(file: Path) -> _Outcome:
+        started = time.perf_counter()
+        facts, outputs = _outcome(file, job)
+        return _Outcome(facts, outputs, time.perf_counter() - started)
+
+    with ThreadPoolExecutor(job.jobs) as pool:
+        begun: deque[tuple[Path, str, Future[_Outcome]]] = deque()
+        try:
+            for file, stem in files:
+                begun.append((file, stem, pool.submit(timed, file)))
+                if len(begun) > job.jobs:  # more would only fill the memory
+                    first, name, future = begun.popleft()
+                    yield first, name, future.result()
+            for first, name, future in begun:
+                yield first, name, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]]:
-    """The table row of a file, and the files to write for it, by their endings."""
+    """Part of the table row of a file, and the files to write for it, by their endings."""
     try:
         data = bytes_of(file)
-        examination = job.detector.examine(job.detector.read(data), overrule=job.wanted.overrule)
+        examination = job.detector.examine(
+            job.detector.read(data), overrule=job.wanted.overrule, turn=lambda: job.network
+        )
         prediction, radiograph = required_prediction(examination), examination.radiograph
         finding = job.detector.decide(prediction, radiograph.shape, job.wanted.setting.thresholds)
         outputs = _pictures(grey_picture(radiograph.pixels), finding)
