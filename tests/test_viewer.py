@@ -418,10 +418,11 @@ def test_the_film_changes_by_key_wherever_the_focus_is(page, films):
         focus.focus()
         page.keyboard.press(key)
         until(lambda: page.locator(".stage").get_attribute("data-film") not in (first, None), 30)
-        assert current(page).startswith("2")
+        until(lambda: current(page).startswith("2"), 30)
         focus.focus()
         page.keyboard.press(back)
         until(lambda: page.locator(".stage").get_attribute("data-film") == first, 30)
+        until(lambda: current(page).startswith("1"), 30)
         assert (opacity.input_value(), score.get_attribute("aria-valuenow")) == values
 
 
