@@ -74,8 +74,12 @@ def test_every_named_file_exists():
 
 def test_the_readme_says_how_many_films_the_default_flags():
     point = load_manifest().entry().operating_point()
-    flagged, falsely = round(100 * point.sensitivity), round(100 * (1 - point.specificity))
-    assert f"flagged {flagged} of 100 films with pneumothorax and {falsely} of 100 without" in " ".join(README.split())
+    negatives = point.films - point.positives
+    flagged, falsely = round(point.sensitivity * point.positives), round((1 - point.specificity) * negatives)
+    said = (
+        f"flagged {flagged} of the {point.positives} films with a pneumothorax and {falsely} of the {negatives} without"
+    )
+    assert said in " ".join(README.split())
 
 
 def test_the_card_states_the_report_by_point_size_and_view(document):
