@@ -69,14 +69,14 @@ def test_a_flag_without_a_region_sends_nobody_hunting_for_one():
 
 def test_rates_are_counts_with_intervals():
     said = messages.stated_rates(POINT, Thresholds.of(POINT))
-    assert "58 of 60 (95 % interval 89% to 99%) films with a pneumothorax" in said
-    assert "180 of 200 (95 % interval 84% to 94%) without" in said
+    assert "58 of 60 films with a pneumothorax were flagged (95 % interval 89 to 99 %)" in said
+    assert "180 of 200 without were not (95 % interval 84 to 94 %)" in said
     by_hand = Thresholds(0.4, 0.5, 0.0)
     assert "set by hand" in messages.stated_rates(POINT, by_hand)
 
 
 @pytest.mark.parametrize(
-    ("prevalence", "flagged", "others"), [(0.2, "71%", "0.9%"), (0.05, "34%", "0.2%"), (0.01, "9%", "0.0%")]
+    ("prevalence", "flagged", "others"), [(0.2, "71 %", "0.9 %"), (0.05, "34 %", "0.2 %"), (0.01, "9 %", "0.0 %")]
 )
 def test_what_a_flag_is_worth_depends_on_how_many_films_have_one(prevalence, flagged, others):
     said = messages.worth_of_a_flag(POINT, prevalence)

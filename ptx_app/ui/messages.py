@@ -49,14 +49,16 @@ def stated_rates(point: OperatingPoint, thresholds: Thresholds) -> str:
     if point.sensitivity is None or point.specificity is None or point.films is None or point.positives is None:
         return "No figures were measured at this operating point."
     negatives = point.films - point.positives
-    flagged = _counted(point.sensitivity, point.positives, point.sensitivity_interval)
-    passed = _counted(point.specificity, negatives, point.specificity_interval)
-    return f"Measured here: {flagged} films with a pneumothorax were flagged, {passed} without were not."
+    flagged, passed = round(point.sensitivity * point.positives), round(point.specificity * negatives)
+    return (
+        f"In tests at this setting, {flagged} of {point.positives} films with a pneumothorax were flagged"
+        f"{_between(point.sensitivity_interval)}, and {passed} of {negatives} without were not"
+        f"{_between(point.specificity_interval)}."
+    )
 
 
-def _counted(rate: float, films: int, interval: tuple[float, float] | None) -> str:
-    between = f" (95 % interval {interval[0]:.0%} to {interval[1]:.0%})" if interval else ""
-    return f"{round(rate * films)} of {films}{between}"
+def _between(interval: tuple[float, float] | None) -> str:
+    return f" (95 % interval {100 * interval[0]:.0f} to {100 * interval[1]:.0f} %)" if interval else ""
 
 
 def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
@@ -65,8 +67,8 @@ def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
         return ""
     true, false = point.sensitivity * prevalence, (1 - point.specificity) * (1 - prevalence)
     missed, passed = (1 - point.sensitivity) * prevalence, point.specificity * (1 - prevalence)
-    flagged, others = true / (true + false), missed / (missed + passed)
-    return f"Then {flagged:.0%} of flagged films have a pneumothorax, and {others:.1%} of those not flagged."
+    flagged, others = 100 * true / (true + false), 100 * missed / (missed + passed)
+    return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and {others:.1f} % of those not flagged."
 
 
 def report(finding: Finding, setting: Setting, spacing_known: bool, view: View) -> str:
