@@ -87,11 +87,12 @@ def test_many_files_are_a_strip_and_a_bad_one_is_a_sentence(page, film):
     page.locator("body").press("ArrowLeft")
     page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
     page.get_by_role("button", name="Clear all films").click()
+    page.get_by_role("button", name="Delete all").click()
     page.get_by_text("No film at hand?").wait_for()
 
 
 def test_an_example_is_one_click_away_and_fits_a_laptop_without_scrolling(page):
-    page.get_by_role("button", name="Simulated pneumothorax").click()
+    page.get_by_role("button", name="Large pneumothorax").click()
     page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
     page.locator(".stage[data-film]").wait_for()
     for scroller in ("document.scrollingElement", "document.querySelector('[data-testid=stMain]')"):
@@ -99,5 +100,5 @@ def test_an_example_is_one_click_away_and_fits_a_laptop_without_scrolling(page):
     stage = page.locator(".stage").bounding_box()
     assert stage["width"] > 0.6 * 1280
     assert stage["height"] > 0.7 * 800
-    assert page.get_by_text("Not a medical device").is_visible()
+    assert page.get_by_role("note").get_by_text("Not a medical device").is_visible()
     assert page.get_by_test_id("stToolbar").count() == 0 or not page.get_by_test_id("stToolbar").is_visible()

@@ -109,12 +109,10 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
             page.button(key=f"overrule-{case.number}").click().run()
         if case.film is None:
             continue
-        page.toggle(key="heat").set_value(True)
-        page.segmented_control(key="outline").set_value("Fill")
         page.slider(key="score_threshold").set_value(0.0)
-        page.slider(key="mask_threshold").set_value(0.05)
+        page.session_state["mask_threshold"] = 0.05
         page.run()
-        for file in ("overlay.png", "mask.png", "result.json"):
+        for file in ("overlay.png", "mask.png", "result.json", "dicom.zip"):
             before = len(sent)
             page.session_state["wanted"] = {"name": f"film-{case.number}-{file}", "serial": file}
             page.run()
@@ -203,7 +201,13 @@ def server(home) -> Iterator[Server]:
 
 
 # The server's caches hold no visitor's film.
-_SHARED = ("engine.example_thumbnails", "engine._build", "engine._reader", "session_cleanup._presence")
+_SHARED = (
+    "engine.example_thumbnails",
+    "engine._build",
+    "engine._reader",
+    "engine._warm_up_once",
+    "session_cleanup._presence",
+)
 # Every element with its attributes, inside the components too.
 _WHOLE_PAGE = """() => {
   const roots = [document], pages = [document.documentElement.outerHTML, document.title];

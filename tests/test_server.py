@@ -291,6 +291,7 @@ def test_films_are_deleted_by_the_button_and_with_the_page(server, browser, film
     assert server.held()["uploaded"] == 0
     assert films_in_memory() == 2
     page.get_by_role("button", name="Clear all films").click()
+    page.get_by_role("button", name="Delete all").click()
     page.get_by_text("No film at hand?").wait_for()
     assert films_in_memory() == 0
 
@@ -320,7 +321,7 @@ def test_a_page_that_lost_its_connection_finds_its_films_again(server, browser, 
         end.close()
     page.wait_for_timeout((_KEPT_SECONDS + 1) * 1000)
     assert len(connections) == 2, "the page did not come back"
-    page.get_by_role("button", name="Invert").click()
+    page.get_by_role("button", name="Inverse").click()
     assert strip.count() == 1
     assert films_in_memory() == 1
     page.context.close()

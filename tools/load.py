@@ -130,7 +130,7 @@ def look_through(reader: Reader) -> None:
 def warm_up(server: Server, browser: Any) -> None:
     """Analyse one example first, so that loading the network is not measured."""
     page = open_page(browser, server.address)
-    page.get_by_role("button", name="Simulated pneumothorax").click()
+    page.get_by_role("button", name="Large pneumothorax").click()
     page.get_by_role("heading", name="Pneumothorax flagged").wait_for(timeout=120_000)
     page.context.close()
     until(lambda: server.held()["sessions"] == 0, 10)
@@ -158,6 +158,7 @@ def one_round(
         holding = memory.now()
         for reader in answered:
             reader.page.get_by_role("button", name="Clear all films").click()
+            reader.page.get_by_role("button", name="Delete all").click()
             reader.page.get_by_text("No film at hand?").wait_for(timeout=30_000)
         cleared = memory.now()
         for reader in readers:

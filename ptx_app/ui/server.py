@@ -58,7 +58,7 @@ class SecurityHeaders:
                 message.setdefault("headers", [])
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                if _BUNDLES in scope["path"] and message["status"] == 200:
+                if _BUNDLES in scope.get("path", "") and message["status"] == 200:
                     headers["Cache-Control"] = "public, max-age=31536000, immutable"
             await send(message)
 
