@@ -118,6 +118,7 @@ def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Pat
             "held_out_films": len(held_out),
             "load_average": round(max(os.getloadavg()[0], document.get("load_average", 0.0)), 1),
             "notes": list(comparison.notes),
+            "operating_point": DEFAULT_POINT,
             "rows": rows,
         }
         text = json.dumps(document, indent=2, allow_nan=False)
@@ -169,7 +170,8 @@ def comparison_table(document: EvaluationDocument) -> str:
         f"Written by `ptx compare`. Each model saw {document['films_seen']:,} films in training. Figures are from the "
         f"{document['validation_films']} validation films ({document['validation_positives']} positive), thresholds "
         f"from {document['held_out_films']} held-out films. Dice and IoU are means over all positive films, flagged or "
-        f'not. Pixel accuracy is at the operating point "{DEFAULT_POINT}". In brackets: 95 % interval by patient. '
+        f'not. Pixel accuracy is at the operating point "{document["operating_point"]}". '
+        "In brackets: 95 % interval by patient. "
         f'Differences are from "{document["rows"][0]["title"]}", paired by film. Time and memory are for one film on '
         f"two cores, at a load average of at most {document['load_average']}.",
         "",
