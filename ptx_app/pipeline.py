@@ -12,10 +12,11 @@ from ptx_app.film import read_film
 from ptx_app.film.check.frontal import check
 from ptx_app.film.radiograph import Box, FilmNote, Radiograph
 from ptx_app.inference.decide import Finding, Thresholds, decide
+from ptx_app.inference.lungs import Lungs, lung_pair, lung_probability
 from ptx_app.inference.predict import Prediction, predict
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.engine import Engine
-from ptx_app.model.manifest import Source, Weights, load_manifest
+from ptx_app.model.manifest import LungFields, Source, Weights, load_manifest
 from ptx_app.model.network import Network
 from ptx_app.weights.download import Progress
 from ptx_app.weights.fetch import select
@@ -33,12 +34,26 @@ class Examination:
         rejections: why it is not a frontal chest film that can be analysed; empty if it is one.
         prepared: (channels, S, S) float32, the network's input.
         prediction: the network's output; None if the film was rejected and so not analysed.
+        lungs: where the lungs are; None if the film was not analysed, or no pair of lungs was found.
     """
 
     radiograph: Radiograph
     rejections: tuple[FilmNote, ...]
     prepared: NDArray[np.float32]
     prediction: Prediction | None
+    lungs: Lungs | None = None
+
+
+@dataclass(frozen=True)
+class LungFinder:
+    """The network that outlines the lungs, and its manifest entry."""
+
+    entry: LungFields
+    network: Network
+
+    def find(self, pixels: NDArray[np.float32]) -> Lungs | None:
+        """The lungs on a film (H, W) float32 in [0, 1], or None if there is no plausible pair."""
+        return lung_pair(lung_probability(self.network, pixels, self.entry.input), self.entry.mask_threshold)
 
 
 @dataclass(frozen=True)
@@ -50,11 +65,13 @@ class Detector:
         network: numpy in, numpy out.
         read: from a file's bytes to a film. The default reads in this process. For files from strangers pass
             `SandboxedReader().read`, which reads in a child process with limits.
+        lung_finder: outlines the lungs of analysed films, to measure by; None to leave that out.
     """
 
     weights: Weights
     network: Network
     read: Read = read_film
+    lung_finder: LungFinder | None = None
 
     @classmethod
     def load(
@@ -79,8 +96,12 @@ class Detector:
             SettingsError: as `choose_engine`.
             WeightsError: as `select` and `load_network`.
         """
-        weights, sources = select(load_manifest(), wanted, given)
-        return cls(weights, load_network(weights, given=sources, progress=progress, engine=engine), read)
+        manifest = load_manifest()
+        weights, sources = select(manifest, wanted, given)
+        network = load_network(weights, given=sources, progress=progress, engine=engine)
+        lungs = manifest.lung_fields
+        finder = LungFinder(lungs, load_network(lungs, progress=progress, engine=engine)) if lungs else None
+        return cls(weights, network, read, finder)
 
     def detect(self, data: bytes, thresholds: Thresholds | None = None, *, overrule: bool = False) -> Finding:
         """Whether there is a pneumothorax on the film in a file, and where.
@@ -122,8 +143,11 @@ class Detector:
 
         `turn` as in `examine`.
         """
+        radiograph = examination.radiograph
         with turn():
-            return replace(examination, prediction=self.predict(examination.prepared, examination.radiograph.field))
+            prediction = self.predict(examination.prepared, radiograph.field)
+            lungs = self.lung_finder.find(radiograph.film) if self.lung_finder else None
+            return replace(examination, prediction=prediction, lungs=lungs)
 
     def prepare(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """The network's input (channels, S, S) float32 for pixels (H, W) float32 in [0, 1]."""

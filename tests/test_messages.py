@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ptx_app.film.radiograph import View
-from ptx_app.inference.decide import Grade, Thresholds, decide, grade
+from ptx_app.inference.decide import Grade, Side, Thresholds, decide, grade
+from ptx_app.inference.measure import Place, SideMeasure, measure
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import OperatingPoint, load_manifest
 from ptx_app.output.setting import Setting
@@ -85,12 +86,22 @@ def test_what_a_flag_is_worth_depends_on_how_many_films_have_one(prevalence, fla
 
 def test_the_report_has_technique_finding_measurement_and_limits():
     setting = Setting.of(load_manifest().entry(), POINT, Thresholds.of(POINT), "OpenVINO")
-    lines = messages.report(found(0.9), setting, False, View.PA).splitlines()
+    finding = found(0.9)
+    lines = messages.report(finding, measure(finding, None, None), setting, View.PA).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["Technique", "Finding", "Measurement", "Limits"]
     assert "PA chest film" in lines[0]
-    assert "Left: 4.0 % of the film's area." in lines[2]
-    assert "No lengths" in lines[2]
+    assert lines[2] == "Measurement: score 0.90. Left: 4.0 % of the film's area."
     assert "no volume" in lines[3]
-    unknown = messages.report(found(0.1), setting, True, View.UNKNOWN).splitlines()
+    unknown = messages.report(found(0.1), (), setting, View.UNKNOWN).splitlines()
     assert unknown[0].startswith("Technique: Chest film,")
-    assert "No lengths" not in unknown[2]
+    assert unknown[2] == "Measurement: score 0.10."
+
+
+def test_sizes_are_said_as_far_as_they_are_known():
+    whole = SideMeasure(Side.LEFT, 0.04, 0.2, (Place.APICAL, Place.LATERAL), 21.4, 10.2, 27.0)
+    assert messages.size(whole) == (
+        "Left, apical and lateral: 4.0 % of the film's area, 20.0 % of the hemithorax's area, apical 21 mm, "
+        "lateral 10 mm. Collins estimate 27 % of the volume, if the film is erect PA."
+    )
+    no_spacing = SideMeasure(Side.RIGHT, 0.04, 0.2, (Place.BASAL,), None, None, None)
+    assert messages.size(no_spacing) == "Right, basal: 4.0 % of the film's area, 20.0 % of the hemithorax's area."

@@ -6,7 +6,7 @@ Every fold is trained as the shipped network is, and measured with its last weig
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,10 @@ from ptx_app.data.lungs import read_lung_index
 from ptx_app.data.store import as_pixels, read_grey
 from ptx_app.evaluation.manifest_figures import PLACES
 from ptx_app.evaluation.metrics import bootstrap, dice
+from ptx_app.experiments.onnx_file import onnx_entry
 from ptx_app.inference.decide import binary_mask
 from ptx_app.inference.lungs import lung_probability
+from ptx_app.model.export import export_onnx
 from ptx_app.model.manifest import ROOT, LungFields, LungFigures, Source
 from ptx_app.model.manifest_editing import read_document, write_document
 from ptx_app.model.network import Network
@@ -38,23 +40,31 @@ Overlaps = dict[str, float]
 
 
 @dataclass(frozen=True)
+class Folds:
+    """How many parts the films are split into, and how many of these are held out in turn and measured."""
+
+    number: int
+    measured: int
+
+
+@dataclass(frozen=True)
 class CrossValidation:
-    """Dice of every film in the fold that held it out, by the film's name; and how many folds."""
+    """Dice of every film in the fold that held it out, by the film's name; and the folds."""
 
     overlaps: Overlaps
-    folds: int
+    folds: Folds
 
 
-def cross_validate(configuration: Configuration, data: Path, runs: Path, folds: int) -> CrossValidation | None:
+def cross_validate(configuration: Configuration, data: Path, runs: Path, folds: Folds) -> CrossValidation | None:
     """Train one network for each fold and measure it on the films held out; None if training was stopped.
 
     Raises:
         SettingsError, WeightsError: as `TrainingRun.of` and `TorchNetwork`.
     """
     overlaps: Overlaps = {}
-    for number in range(folds):
-        chosen = configuration.data.model_copy(update={"lung_fold": (number, folds)})
-        name = f"{configuration.name}-{number + 1}-of-{folds}"
+    for number in range(folds.measured):
+        chosen = configuration.data.model_copy(update={"lung_fold": (number, folds.number)})
+        name = f"{configuration.name}-{number + 1}-of-{folds.number}"
         training = TrainingRun.of(configuration.model_copy(update={"name": name, "data": chosen}), data, runs)
         if not training.train():
             return None
@@ -77,8 +87,10 @@ def overlaps_of(network: Network, entry: LungFields, films: Sequence[LabelledFil
 
 
 def figures_of(overlaps: Overlaps, sources: Mapping[str, Sequence[LabelledFilm]]) -> dict[str, LungFigures]:
-    """Mean Dice by source, and of all films as "all"; every film is of another patient."""
-    names = {source: [film.image_id for film in films] for source, films in sources.items()}
+    """Mean Dice of the films measured, by source, and of all as "all"; every film is of another patient."""
+    names = {
+        source: [film.image_id for film in films if film.image_id in overlaps] for source, films in sources.items()
+    }
     groups = names | {"all": [name for own in names.values() for name in own]}
     return {source: _figures(np.asarray([overlaps[name] for name in own])) for source, own in groups.items()}
 
@@ -110,10 +122,14 @@ def publish_lung_fields(run: RunFolder, figures: dict[str, LungFigures]) -> Lung
     """Copy a run's weights to where the app finds them, and put their entry into the manifest."""
     file = run.weights_path(_STATE)
     entry = draft_lung_entry(run.configuration(), file, figures)
-    target = ROOT / BUNDLED / f"{entry.name}.safetensors"
-    partial = target.with_suffix(".part")
-    shutil.copyfile(file, partial)
-    partial.replace(target)
+    onnx = file.with_suffix(".onnx")
+    export_onnx(entry, file, onnx)
+    entry = entry.model_copy(update={"onnx": onnx_entry(entry.name, onnx, {})})
+    for made in (file, onnx):
+        target = ROOT / BUNDLED / f"{entry.name}{made.suffix}"
+        partial = target.with_name(f"part-{target.name}")
+        shutil.copyfile(made, partial)
+        partial.replace(target)
     write_document(read_document() | {"lung_fields": entry.model_dump(mode="json")})
     return entry
 
@@ -128,8 +144,8 @@ def lung_page(entry: LungFields, validation: CrossValidation) -> str:
         "",
         "A lung is the lung field beside the heart and above the diaphragm: the heart's shadow is not part of it.",
         "",
-        f"Mean Dice in {validation.folds}-fold cross-validation: each film was outlined by a network trained without",
-        f"it, in the same way as the shipped one. In brackets: 95 % interval. Goal: {_WANTED}.",
+        f"Mean Dice in {validation.folds.measured} of {validation.folds.number} folds: each film was outlined by a",
+        f"network trained without it, in the same way as the shipped one. In brackets: 95 % interval. Goal: {_WANTED}.",
         "",
         "| Films of | Films | Dice |",
         "| --- | --- | --- |",
@@ -141,7 +157,7 @@ def lung_page(entry: LungFields, validation: CrossValidation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def train_and_measure(configuration: Configuration, data: Path, runs: Path, folds: int, report: Path) -> bool:
+def train_and_measure(configuration: Configuration, data: Path, runs: Path, folds: Folds, report: Path) -> bool:
     """Train the shipped network and one for each fold, publish the first, and write the page and its JSON.
 
     Returns:
@@ -159,7 +175,7 @@ def train_and_measure(configuration: Configuration, data: Path, runs: Path, fold
     entry = publish_lung_fields(shipped.folder, figures_of(validation.overlaps, read_lung_index(data)))
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(lung_page(entry, validation), encoding="utf-8")
-    document = {"sha256": entry.sha256, "folds": folds, "figures": entry.model_dump(mode="json")["figures"]}
+    document = {"sha256": entry.sha256, "folds": asdict(folds), "figures": entry.model_dump(mode="json")["figures"]}
     document["dice"] = {name: round(value, PLACES) for name, value in sorted(validation.overlaps.items())}
     report.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return True

@@ -10,7 +10,7 @@ from ptx_app.data.store import as_pixels, read_grey
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.export import export_onnx
 from ptx_app.model.manifest import OnnxFile, Source, Weights
-from ptx_app.model.quantization import decoder_ranges
+from ptx_app.model.quantization import Ranges, decoder_ranges
 from ptx_app.weights.add import BUNDLED
 from ptx_app.weights.verify import digest
 
@@ -35,11 +35,16 @@ def with_onnx(weights: Weights, file: Path, films: Sequence[LabelledFilm]) -> We
     ordered = sorted(films, key=lambda film: (film.positive, film.image_id))
     spread = ordered[:: max(1, len(ordered) // RANGE_FILMS)]
     prepared = (prepare(as_pixels(read_grey(film.image)), weights.input)[np.newaxis] for film in spread)
-    onnx = OnnxFile(
-        name=f"{weights.name}.onnx",
+    onnx = onnx_entry(weights.name, path, decoder_ranges(path, prepared))
+    return weights.model_copy(update={"onnx": onnx})
+
+
+def onnx_entry(name: str, path: Path, ranges: Ranges) -> OnnxFile:
+    """The manifest's record of an ONNX file that will be bundled under the name of its weights."""
+    return OnnxFile(
+        name=f"{name}.onnx",
         bytes=path.stat().st_size,
         sha256=digest(path),
-        sources=(Source(kind="bundled", location=(BUNDLED / path.with_stem(weights.name).name).as_posix()),),
-        decoder_ranges=decoder_ranges(path, prepared),
+        sources=(Source(kind="bundled", location=(BUNDLED / f"{name}.onnx").as_posix()),),
+        decoder_ranges=dict(ranges),
     )
-    return weights.model_copy(update={"onnx": onnx})

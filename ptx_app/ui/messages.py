@@ -1,7 +1,10 @@
 """The sentences on the page. A verdict is never advice. It says "none flagged", never "no pneumothorax"."""
 
+from collections.abc import Sequence
+
 from ptx_app.film.radiograph import View
 from ptx_app.inference.decide import Finding, Grade, Side, Thresholds
+from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint
 from ptx_app.output.setting import Setting
 
@@ -25,7 +28,7 @@ def verdict(finding: Finding) -> str:
 
 
 def where(finding: Finding) -> str:
-    """Side and size, or why there are none."""
+    """The side, or why there is none."""
     if not finding.flagged:
         just = "just " if finding.grade is Grade.BORDERLINE else ""
         return f"The score is {just}below the threshold. Nothing is outlined."
@@ -33,6 +36,22 @@ def where(finding: Finding) -> str:
         return "No region can be outlined: the model is not sure where it is. The heat map shows where it looked."
     sides = " and ".join(SIDE_WORDS[side] for side in finding.sides)
     return f"{sides[0].upper()}{sides[1:]}, {share(finding.share)} of the film's area."
+
+
+def size(found: SideMeasure) -> str:
+    """Place and size on one side. An area on a film is no volume, so the estimate of a volume says how it was made."""
+    places = f", {' and '.join(found.places)}" if found.places else ""
+    parts = [f"{SIDE_NAMES[found.side]}{places}: {share(found.film_share)} of the film's area"]
+    if found.hemithorax_share is not None:
+        parts.append(f"{share(found.hemithorax_share)} of the hemithorax's area")
+    if found.apical_mm:
+        parts.append(f"apical {found.apical_mm:.0f} mm")
+    if found.lateral_mm:
+        parts.append(f"lateral {found.lateral_mm:.0f} mm")
+    estimate = ""
+    if found.collins_percent is not None:
+        estimate = f" Collins estimate {found.collins_percent:.0f} % of the volume, if the film is erect PA."
+    return f"{', '.join(parts)}.{estimate}"
 
 
 def share(value: float) -> str:
@@ -71,20 +90,14 @@ def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
     return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and {others:.1f} % of those not flagged."
 
 
-def report(finding: Finding, setting: Setting, spacing_known: bool, view: View) -> str:
+def report(finding: Finding, sizes: Sequence[SideMeasure], setting: Setting, view: View) -> str:
     """A text for the reader's own report: technique, finding, measurement, limits."""
     named = f"{view} chest film" if view in (View.PA, View.AP) else "Chest film"
     lines = [
         f"Technique: {named}, analysed by {setting.weights.name} at the operating point {setting.operating_point} "
         f"(score threshold {setting.thresholds.score:.3g}, mask threshold {setting.thresholds.mask_threshold:.2g}).",
         f"Finding: {verdict(finding)}. {where(finding)}",
-        f"Measurement: score {finding.score:.2f}."
-        + "".join(
-            f" {SIDE_NAMES[side]}: {share(sum(region.share for region in finding.regions if region.side is side))} of "
-            "the film's area."
-            for side in finding.sides
-        )
-        + ("" if spacing_known else " No lengths: the film's spacing is not known."),
+        " ".join([f"Measurement: score {finding.score:.2f}.", *map(size, sizes)]),
         "Limits: an area on a film is no volume. Small pneumothoraces are missed most often. "
         "Research and teaching only; not a medical device.",
     ]

@@ -10,6 +10,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import Grade, decide, grade
+from ptx_app.inference.measure import measure
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 from ptx_app.ui import messages, panel
@@ -111,12 +112,13 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
             thresholds=thresholds,
             on_mask_threshold=panel.keep_mask_threshold,
         )
+    sizes = measure(finding, film.lungs, film.spacing, film.field)
     with verdict:
-        panel.show_verdict(finding, point, case)
+        panel.show_verdict(finding, sizes, point, case)
     panel.show_warnings(film.warnings)
     panel.show_header(film)
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
-    panel.show_report(film, finding, setting)
+    panel.show_report(film, finding, sizes, setting)
     panel.offer_files(case, film, finding, setting)
 
 

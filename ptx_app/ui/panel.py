@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -10,6 +10,7 @@ import streamlit as st
 
 from ptx_app.film.radiograph import FilmNote
 from ptx_app.inference.decide import Finding, Thresholds
+from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint, Weights
 from ptx_app.output.pictures import encoded, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
@@ -27,8 +28,8 @@ def show_name(case: Case) -> None:
     st.html(f'<p class="small name" title="{escape(case.name)}">{case.number} · {escape(case.name)}</p>')
 
 
-def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
-    """Show overruled rejections, the verdict, side and size, and the score as a bar with its threshold."""
+def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: OperatingPoint, case: Case) -> None:
+    """Show overruled rejections, the verdict, sides and sizes, and the score as a bar with its threshold."""
     overruled = case.film.rejections if case.film and case.overruled else ()
     for rejection in overruled:
         st.html(
@@ -37,7 +38,8 @@ def show_verdict(finding: Finding, point: OperatingPoint, case: Case) -> None:
     said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
     kind = finding.grade.name.lower()
-    sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>"
+    measured = "".join(f'<p class="small">{messages.size(each)}</p>' for each in sizes if each.hemithorax_share)
+    sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>{measured}"
     st.html(
         f'<div class="verdict {kind}" role="status">{sentence}</div>'
         f'<div class="score" role="img" aria-label="Score {finding.score:.2f}, threshold {threshold / 100:.2f}">'
@@ -64,11 +66,10 @@ def _show_worth(point: OperatingPoint) -> None:
     st.html(f'<p class="small">{messages.worth_of_a_flag(point, prevalence / 100)}</p>')
 
 
-def show_report(film: Film, finding: Finding, setting: Setting) -> None:
+def show_report(film: Film, finding: Finding, sizes: Sequence[SideMeasure], setting: Setting) -> None:
     """Offer a text to copy into a report."""
     with st.expander("Report text"):
-        spacing_known = bool(film.spacing and film.spacing.believable)
-        st.code(messages.report(finding, setting, spacing_known, film.view), language=None, wrap_lines=True)
+        st.code(messages.report(finding, sizes, setting, film.view), language=None, wrap_lines=True)
 
 
 def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:

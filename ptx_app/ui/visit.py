@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ptx_app.errors import PtxError
 from ptx_app.film.modality import ModalityValues
 from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
+from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
 from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
@@ -42,6 +43,7 @@ class Film:
     rejections: tuple[FilmNote, ...]
     prepared: NDArray[np.float32]
     prediction: Prediction | None
+    lungs: Lungs | None = None
     field: Box | None = None
     spacing: PixelSpacing | None = None
     key: str = dataclass_field(default_factory=partial(secrets.token_hex, 8))
@@ -61,6 +63,7 @@ class Film:
             rejections=examination.rejections,
             prepared=examination.prepared,
             prediction=examination.prediction,
+            lungs=examination.lungs,
             field=radiograph.field,
             spacing=radiograph.spacing,
         )

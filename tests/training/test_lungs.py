@@ -10,7 +10,7 @@ import pytest
 from ptx_app.data.lungs import fold, read_lung_index
 from ptx_app.errors import SettingsError
 from ptx_app.experiments import lung_fields
-from ptx_app.experiments.lung_fields import figures_of, overlaps_of
+from ptx_app.experiments.lung_fields import CrossValidation, Folds, figures_of, lung_page, overlaps_of
 from ptx_app.model.manifest import ROOT, InputSpec, LungFields, NetworkSpec
 from ptx_app.model.network import NetworkOutput
 from ptx_app.training.configuration import read_configuration
@@ -120,16 +120,26 @@ def test_one_command_cross_validates_publishes_and_writes_the_page(folder, tmp_p
         name="lungs", data={"lung_fold": [0, 6], "augmentation": "none"}, loss={"image": 0.0}, schedule={"films": 16}
     )
     report = tmp_path / "docs" / "lungs.md"
-    assert lung_fields.train_and_measure(chosen, folder, tmp_path / "runs", 2, report)
+    assert lung_fields.train_and_measure(chosen, folder, tmp_path / "runs", Folds(2, 2), report)
     assert published["film_check"] == "kept"
     entry = LungFields.model_validate(published["lung_fields"])
     file = tmp_path / BUNDLED / "lungs.safetensors"
     assert (file.stat().st_size, digest(file)) == (entry.bytes, entry.sha256)
+    assert entry.onnx is not None
+    assert digest(file.with_suffix(".onnx")) == entry.onnx.sha256
     document = json.loads(report.with_suffix(".json").read_text())
     assert len(document["dice"]) == entry.figures["all"].films == 12
     held = [json.loads((tmp_path / "runs" / f"lungs-{n}-of-2" / "held_out.json").read_text()) for n in (1, 2)]
     assert not set(held[0]) & set(held[1])
     assert f"| all | 12 | {entry.figures['all'].dice:.3f}" in report.read_text()
+
+
+def test_figures_are_of_the_folds_that_were_measured(folder):
+    measured = {film.image_id: 0.9 for film in fold(read_lung_index(folder), 0, 2)[1]}
+    found = figures_of(measured, read_lung_index(folder))
+    assert (found["A"].films, found["B"].films, found["all"].films) == (4, 3, 7)
+    page = lung_page(LUNGS.model_copy(update={"figures": found}), CrossValidation(measured, Folds(2, 1)))
+    assert "in 1 of 2 folds" in page
 
 
 def test_without_a_fold_the_index_of_lung_masks_is_refused(folder):
