@@ -315,6 +315,7 @@ MAY_BE_READ = {
     "PixelPaddingValue",
     "PixelRepresentation",
     "PixelSpacing",
+    "PixelSpacingCalibrationType",
     "PlanarConfiguration",
     "PresentationIntentType",
     "PresentationLUTShape",
