@@ -6,6 +6,7 @@ from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES, Example
 from ptx_app.film.radiograph import View
 from ptx_app.inference.decide import Side, Thresholds
+from ptx_app.inference.measure import measure
 from ptx_app.model.manifest import load_manifest
 from ptx_app.pipeline import Detector, Examination
 
@@ -40,6 +41,23 @@ def test_the_pneumothorax_is_flagged_at_the_default_setting(examined):
 def test_the_pneumothorax_on_the_left_is_not_called_two_sided_at_the_default_setting(examined):
     # At "sensitive" it is; the model card says so.
     assert found(examined, PNEUMOTHORAX, load_manifest().entry().operating_point()).sides == (Side.LEFT,)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_both_lungs_are_found_beside_each_other(examined, example):
+    _, examination = examined(example)
+    lungs = examination.lungs
+    assert lungs is not None
+    assert not (lungs.patient_right & lungs.patient_left).any()
+    assert all(0.1 < lung.mean() < 0.3 for lung in (lungs.patient_right, lungs.patient_left))
+
+
+def test_the_pneumothorax_is_measured_against_its_own_hemithorax(examined):
+    finding = found(examined, PNEUMOTHORAX, load_manifest().entry().operating_point())
+    (size,) = measure(finding, examined(PNEUMOTHORAX)[1].lungs, None)
+    assert size.side is Side.LEFT
+    assert size.film_share < size.hemithorax_share < 1
+    assert size.apical_mm is None  # a JPEG has no spacing
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
