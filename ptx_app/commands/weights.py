@@ -117,8 +117,10 @@ def _verify(arguments: argparse.Namespace) -> int:
                 status = 1
     lungs = manifest.lung_fields
     for entry in [lungs, lungs.onnx] if lungs and lungs.onnx and not arguments.name else []:
-        check_file(locate(entry, offline=True), entry)
-        _say(f"{entry.name} (bundled): size and hash correct")
+        for place, path in _places(entry):
+            if path.is_file():
+                check_file(path, entry)
+                _say(f"{entry.name} ({place}): size and hash correct")
     if manifest.film_check and not arguments.name:
         check_file(ROOT / manifest.film_check.location, manifest.film_check)
         _say(f"{manifest.film_check.name} (bundled): size and hash correct")
