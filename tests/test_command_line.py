@@ -21,6 +21,8 @@ from ptx_app.commands.film_files import stems, walk
 from ptx_app.commands.results_table import RESULT_COLUMNS
 from ptx_app.errors import SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.pictures import encoded
 from ptx_app.pipeline import Detector
@@ -392,6 +394,7 @@ def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path):
         for row in csv.DictReader(file):
             runs.setdefault(row["ImageId"], []).append(row["EncodedPixels"].strip())
     stated = load_manifest().entry().figures["validation_dicoms"]
+    thresholds = Thresholds.of(load_manifest().entry().operating_point())  # the outline, flagged or not
     truths, scores, dices = [], [], []
     for row in table(tmp_path):
         stem = Path(row["file"]).stem
@@ -401,7 +404,7 @@ def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path):
         if positive:
             truth = run_lengths_to_mask(runs[stem])
             probability = np.load(tmp_path / f"{stem}_probability.npy").astype(np.float32)
-            mask = cv2.resize(probability, (1024, 1024)) >= stated.mask_threshold
+            mask = decide(Prediction(1.0, probability, 0.0), (1024, 1024), thresholds).mask
             dices.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
     assert (len(truths), sum(truths)) == (stated.films, stated.positives)
     assert roc_auc_score(truths, scores) == pytest.approx(stated.auc, abs=0.005)

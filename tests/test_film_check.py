@@ -18,12 +18,13 @@ from ptx_app.film.check.classifier import FEATURES, THUMBNAIL_SIDE, WEIGHTS_PATH
 from ptx_app.film.check.frontal import check
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import FilmNote, Radiograph
+from tests.support.films import real_dicom
 
 
 @pytest.fixture(scope="module")
 def film():
     """A real film from a package, (1955, 1841)."""
-    return EXAMPLES[1].load(read_film)
+    return read_film(real_dicom())
 
 
 def codes(pixels):

@@ -455,7 +455,7 @@ def test_what_is_seen_survives_a_run_of_the_page(page, films):
     drag(page, 60, 30)
     press(page, "c")
     before = said(page, "zoom"), window(page), canvas(page, "film")
-    another_point(page, "Balanced")
+    another_point(page, "Sensitive")
     assert (said(page, "zoom"), window(page)) == before[:2]
     assert np.array_equal(canvas(page, "film"), before[2])
     assert page.get_by_role("button", name="Fill").get_attribute("aria-pressed") == "true"

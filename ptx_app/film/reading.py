@@ -43,7 +43,7 @@ def read_film(data: bytes, limits: Limits = Limits()) -> Radiograph:  # noqa: B0
         >>> from ptx_app.film.examples import EXAMPLES
         >>> film = read_film(EXAMPLES[0].data())
         >>> film.pixels.shape, film.source_format
-        ((1955, 1841), 'DICOM, uncompressed')
+        ((460, 500), 'JPEG, 8 bit')
         >>> read_film(b"%PDF-1.7")
         Traceback (most recent call last):
         ptx_app.errors.FilmError: This is a PDF document. Choose a DICOM, PNG or JPEG file.
