@@ -16,7 +16,7 @@ PNEUMOTHORAX, NORMAL = EXAMPLES
 
 @pytest.fixture(scope="module")
 def examined():
-    detector = Detector.load()
+    detector = Detector.load(lungs=True)
     return lambda example: (detector, detector.examine(example.load(read_film)))
 
 

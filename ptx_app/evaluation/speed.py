@@ -83,6 +83,7 @@ def step_ways(detector: Detector, data: bytes) -> dict[str, Way]:
         "check": lambda: check(radiograph),
         "prepare": lambda: detector.prepare(radiograph.film),
         "network": lambda: detector.predict(prepared, radiograph.field),
+        **({"lungs": partial(finder.find, radiograph.film)} if (finder := detector.lung_finder) else {}),
         "decide": lambda: detector.decide(prediction, radiograph.shape, thresholds),
         "thumbnail": lambda: thumbnail(radiograph.pixels),
         "pack": lambda: PackedGreys.of(modality),
@@ -197,7 +198,7 @@ def main() -> None:
     from ptx_app.process import begin
 
     begin()
-    detector = Detector.load(sys.argv[2], engine=Engine(sys.argv[1]))
+    detector = Detector.load(sys.argv[2], engine=Engine(sys.argv[1]), lungs=True)
     loaded = time.time()
     detector.detect(EXAMPLES[0].data(), overrule=True)
     told = {"loaded": loaded, "first_film": time.time(), "memory": round(_memory())}

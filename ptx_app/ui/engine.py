@@ -25,7 +25,7 @@ from ptx_app.ui.data_url import data_url
 
 
 @dataclass(frozen=True)
-class Engine:
+class SharedDetector:
     """The detector, and the fair queue for its network."""
 
     detector: Detector
@@ -63,20 +63,25 @@ def _warm_up_once() -> threading.Thread:
     return thread
 
 
-def engine(progress: Callable[[int, int], None]) -> Engine:
+def engine(progress: Callable[[int, int], None]) -> SharedDetector:
     """The server's engine. The first session builds it while the others wait."""
     return _build(settings(), progress)
 
 
 @st.cache_resource(show_spinner=False)
-def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> Engine:
+def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> SharedDetector:
     detector = Detector.load(
-        wanted.weights, given=wanted.weights_sources, progress=_progress, read=read, engine=wanted.engine
+        wanted.weights,
+        given=wanted.weights_sources,
+        progress=_progress,
+        read=read,
+        engine=wanted.engine,
+        lungs=True,
     )
     # Streamlit collects garbage after every run. What is loaded by now stays, so it need not be searched each time.
     gc.collect()
     gc.freeze()
-    return Engine(detector, FairQueue())
+    return SharedDetector(detector, FairQueue())
 
 
 def read(data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
