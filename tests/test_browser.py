@@ -1,40 +1,16 @@
 """The page in a real browser against a real server."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from tests.support.films import broken_dicom, dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, drop, open_page, running_browser, running_server, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, drop, until
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with running_server() as server:
-        yield server.address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with running_browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture
-def page(address, browser) -> Iterator[Any]:
-    page = open_page(browser, address)
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    page.context.close()
-    assert not problems
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from streamlit import config
 from ptx_app.model.manifest import ROOT
 from ptx_app.ui.server import HEADERS, SecurityHeaders
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_browser, running_server, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_server, until
 
 SETTINGS = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -45,12 +45,6 @@ def server(tmp_path_factory) -> Iterator[Server]:
     script.write_text(_SCRIPT, encoding="utf-8")
     with running_server(script, options=[f"--server.disconnectedSessionTTL={_KEPT_SECONDS}"]) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with running_browser() as chromium:
-        yield chromium
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import urllib.request
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from ptx_app.film import read_film
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.pictures import grey_picture
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, drop, open_page, running_browser, running_server, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, drop, until
 
 SOURCES, ASSETS = ROOT / "viewer", ROOT / "ptx_app" / "ui" / "assets"
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -36,18 +35,6 @@ def test_the_bundle_is_what_the_sources_build(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with running_server() as server:
-        yield server.address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with running_browser() as chromium:
-        yield chromium
-
-
-@pytest.fixture(scope="module")
 def films() -> dict[str, bytes]:
     """A flagged film of 12 bits with a window, its spacing at the detector; without spacing; with a sigmoid."""
     film = cv2.resize(simulated_film(), SHAPE[::-1], interpolation=cv2.INTER_AREA)
@@ -58,16 +45,6 @@ def films() -> dict[str, bytes]:
         "bare": dicom_of(levels, **twelve),
         "sigmoid": dicom_of(levels, **twelve, VOILUTFunction="SIGMOID"),
     }
-
-
-@pytest.fixture
-def page(address, browser) -> Iterator[Any]:
-    page = open_page(browser, address)
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    page.context.close()
-    assert not problems
 
 
 def opened(page, *films: bytes) -> Any:
