@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.errors import WeightsError
+from ptx_app.evaluation.metrics import dice
 from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.predict import sigmoid
@@ -52,12 +53,12 @@ def require_agreement(expected: Network, found: Network, films: list[NDArray[np.
     """
     pairs = [(expected(film[np.newaxis]), found(film[np.newaxis])) for film in films]
     score = max(abs(_score(first) - _score(second)) for first, second in pairs)
-    dice = [_dice(first, second, threshold) for first, second in pairs for threshold in _MASK_THRESHOLDS]
-    if score > _SCORE or np.mean(dice) < _DICE:
+    overlap = np.mean([_overlap(first, second, threshold) for first, second in pairs for threshold in _MASK_THRESHOLDS])
+    if score > _SCORE or overlap < _DICE:
         raise WeightsError(
             "EXPORT_DIFFERS",
             f"The ONNX file does not give torch's results: scores differ by {score:.4f}, "
-            f"and the masks' mean Dice is {np.mean(dice):.3f}.",
+            f"and the masks' mean Dice is {overlap:.3f}.",
         )
 
 
@@ -65,10 +66,8 @@ def _score(output: NetworkOutput) -> float:
     return float(sigmoid(output.score_logits)[0])
 
 
-def _dice(first: NetworkOutput, second: NetworkOutput, threshold: float) -> float:
-    a, b = (sigmoid(output.mask_logits) >= threshold for output in (first, second))
-    both = int(a.sum() + b.sum())
-    return 2 * int((a & b).sum()) / both if both else 1.0
+def _overlap(first: NetworkOutput, second: NetworkOutput, threshold: float) -> float:
+    return dice(*(sigmoid(output.mask_logits) >= threshold for output in (first, second)))
 
 
 def main() -> None:

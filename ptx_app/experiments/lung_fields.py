@@ -4,7 +4,6 @@ Every fold is trained as the shipped network is, and measured with its last weig
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,14 +21,14 @@ from ptx_app.experiments.onnx_file import onnx_entry
 from ptx_app.inference.decide import binary_mask
 from ptx_app.inference.lungs import lung_probability
 from ptx_app.model.export import export_onnx
-from ptx_app.model.manifest import ROOT, LungFields, LungFigures, Source
+from ptx_app.model.manifest import ROOT, LungFields, LungFigures
 from ptx_app.model.manifest_editing import read_document, write_document
 from ptx_app.model.network import Network
 from ptx_app.model.torch_network import TorchNetwork
 from ptx_app.training.configuration import Configuration
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
-from ptx_app.weights.add import BUNDLED
+from ptx_app.weights.add import BUNDLED, bundled, copy_whole
 from ptx_app.weights.verify import digest
 
 MASK_THRESHOLD = 0.5
@@ -111,7 +110,7 @@ def draft_lung_entry(configuration: Configuration, file: Path, figures: dict[str
         mask_threshold=MASK_THRESHOLD,
         bytes=file.stat().st_size,
         sha256=digest(file),
-        sources=(Source(kind="bundled", location=(BUNDLED / f"{configuration.name}.safetensors").as_posix()),),
+        sources=(bundled(f"{configuration.name}.safetensors"),),
         provenance=configuration.provenance,
         terms=configuration.terms,
         figures=figures,
@@ -126,10 +125,7 @@ def publish_lung_fields(run: RunFolder, figures: dict[str, LungFigures]) -> Lung
     export_onnx(entry, file, onnx)
     entry = entry.model_copy(update={"onnx": onnx_entry(entry.name, onnx, {})})
     for made in (file, onnx):
-        target = ROOT / BUNDLED / f"{entry.name}{made.suffix}"
-        partial = target.with_name(f"part-{target.name}")
-        shutil.copyfile(made, partial)
-        partial.replace(target)
+        copy_whole(made, ROOT / BUNDLED / f"{entry.name}{made.suffix}")
     write_document(read_document() | {"lung_fields": entry.model_dump(mode="json")})
     return entry
 

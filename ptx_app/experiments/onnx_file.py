@@ -9,9 +9,9 @@ from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import as_pixels, read_grey
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.export import export_onnx
-from ptx_app.model.manifest import OnnxFile, Source, Weights
+from ptx_app.model.manifest import OnnxFile, Weights
 from ptx_app.model.quantization import Ranges, decoder_ranges
-from ptx_app.weights.add import BUNDLED
+from ptx_app.weights.add import bundled
 from ptx_app.weights.verify import digest
 
 RANGE_FILMS = 48
@@ -45,6 +45,6 @@ def onnx_entry(name: str, path: Path, ranges: Ranges) -> OnnxFile:
         name=f"{name}.onnx",
         bytes=path.stat().st_size,
         sha256=digest(path),
-        sources=(Source(kind="bundled", location=(BUNDLED / f"{name}.onnx").as_posix()),),
+        sources=(bundled(f"{name}.onnx"),),
         decoder_ranges=dict(ranges),
     )

@@ -20,7 +20,6 @@ from ptx_app.model.manifest import (
     UNCALIBRATED,
     Figures,
     OperatingPoint,
-    Source,
     Weights,
     load_manifest,
 )
@@ -29,7 +28,7 @@ from ptx_app.pipeline import Detector
 from ptx_app.training.configuration import Configuration
 from ptx_app.training.dataset import training_films
 from ptx_app.training.run_folder import RunFolder
-from ptx_app.weights.add import BUNDLED, try_out
+from ptx_app.weights.add import BUNDLED, bundled, copy_whole, try_out
 from ptx_app.weights.fetch import locate
 from ptx_app.weights.load import load_network
 from ptx_app.weights.verify import digest
@@ -165,7 +164,7 @@ def draft_entry(run: RunFolder, state: str, flip_averaging: bool | None) -> Weig
         flip_averaging=wanted,
         bytes=file.stat().st_size,
         sha256=digest(file),
-        sources=(Source(kind="bundled", location=(BUNDLED / f"{configuration.name}.safetensors").as_posix()),),
+        sources=(bundled(f"{configuration.name}.safetensors"),),
         calibration=UNCALIBRATED,
         operating_points=(),
         default_operating_point=DEFAULT_POINT,
@@ -216,12 +215,8 @@ def as_entry(weights: Weights) -> ManifestDocument:
 
 
 def _write(weights: Weights, file: Path, places: Places, default: bool) -> None:
-    places.weights.mkdir(parents=True, exist_ok=True)
-    for suffix in (".safetensors", ".onnx"):
-        target = places.weights / f"{weights.name}{suffix}"
-        partial = target.with_name(f"part-{target.name}")
-        shutil.copyfile(file.with_suffix(suffix), partial)
-        try_out(weights, partial)
-        partial.replace(target)
+    for made in (file, file.with_suffix(".onnx")):
+        try_out(weights, made)
+        copy_whole(made, places.weights / f"{weights.name}{made.suffix}")
     document = with_entry(read_document(places.manifest), as_entry(weights))
     write_document(document | {"default": weights.name} if default else document, places.manifest)

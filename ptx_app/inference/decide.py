@@ -96,6 +96,19 @@ class Finding:
         """The verdict in three grades."""
         return grade(self.score, self.thresholds.score)
 
+    def by_side(self) -> dict[Side, NDArray[np.bool_]]:
+        """The mask's pixels on each side that has a region, (H, W) bool, the patient's right first.
+
+        Together they are the mask.
+        """
+        if not self.regions:
+            return {}
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(self.mask.astype(np.uint8), connectivity=8)
+        side_of = {region.box: region.side for region in self.regions}
+        boxes = [(int(x), int(y), int(x + width), int(y + height)) for x, y, width, height, _ in stats[1:]]
+        sides = [None, *(side_of[box] for box in boxes)]
+        return {side: np.array([each is side for each in sides])[labels] for side in self.sides}
+
     @property
     def sides(self) -> tuple[Side, ...]:
         """The sides with at least one region, the patient's right first."""

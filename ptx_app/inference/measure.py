@@ -61,29 +61,12 @@ def measure(
         field: the part of the picture that the film fills, which `lungs` is stretched over; None for all of it.
     """
     field = field or Box(0, 0, *finding.mask.shape)
-    inner = field.of(finding.mask)
     believed = spacing if spacing and spacing.believable else None
-    found = []
-    for side in (Side.RIGHT, Side.LEFT):
-        own = np.zeros_like(inner)
-        for region in finding.regions:
-            if region.side is side:
-                own |= _region(inner, region.box, field)
-        if own.any():
-            found.append(_measured(side, own, lungs.of(side) if lungs else None, believed, finding.film_pixels))
-    return tuple(found)
-
-
-def _region(mask: NDArray[np.bool_], box: tuple[int, int, int, int], field: Box) -> NDArray[np.bool_]:
-    """The connected region of a mask that fills this box of the picture."""
-    left, top, right, bottom = box[0] - field.left, box[1] - field.top, box[2] - field.left, box[3] - field.top
-    only = np.zeros_like(mask)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    wanted = (left, top, right - left, bottom - top)
-    for label in range(1, len(stats)):
-        if tuple(int(value) for value in stats[label, : cv2.CC_STAT_AREA]) == wanted:
-            only |= labels == label
-    return only
+    return tuple(
+        _measured(side, field.of(mask), lungs.of(side) if lungs else None, believed, finding.film_pixels)
+        for side, mask in finding.by_side().items()
+        if side is not Side.UNKNOWN
+    )
 
 
 def _measured(

@@ -105,13 +105,23 @@ def keep(path: Path, source: Source, weights: Weights) -> None:
             raise WeightsError(
                 "WEIGHTS_NAME_TAKEN", f"{source.location} exists already and is another file. Move it away first."
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(".part")
-        try:
-            shutil.copyfile(path, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        copy_whole(path, target)
+
+
+def bundled(file_name: str) -> Source:
+    """The source of a file that is shipped with the project."""
+    return Source(kind="bundled", location=(BUNDLED / file_name).as_posix())
+
+
+def copy_whole(path: Path, target: Path) -> None:
+    """Copy a file so that the target is the old one or the whole new one, whatever happens."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        shutil.copyfile(path, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def try_out(weights: Weights, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
@@ -41,14 +40,8 @@ class Segment:
 
 def segments_of(finding: Finding) -> list[Segment]:
     """The mask's pixels by side, the patient's right first. Together they are the mask; empty if there is none."""
-    if not finding.regions:
-        return []
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(finding.mask.astype(np.uint8), connectivity=8)
-    side_of = {region.box: region.side for region in finding.regions}
-    boxes = [(int(x), int(y), int(x + width), int(y + height)) for x, y, width, height, _ in stats[1:]]
-    sides = [None, *(side_of[box] for box in boxes)]
-    chosen = {side: np.array([each is side for each in sides]) for side in finding.sides}
-    return [Segment(number, side, of[labels]) for number, (side, of) in enumerate(chosen.items(), start=1)]
+    masks = finding.by_side().items()
+    return [Segment(number, side, mask) for number, (side, mask) in enumerate(masks, start=1)]
 
 
 def segmentation(context: Context, segments: list[Segment]) -> Segmentation:
