@@ -79,7 +79,7 @@ def _show_reading(visit: Visit) -> None:
             number = case.number
             st.button("Remove this film", key="remove", on_click=lambda: visit.remove(number), type="tertiary")
         with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
-            st.write(f"{len(visit.cases)} films and their results are deleted. They cannot be brought back.")
+            st.write("This deletes all films and results of this visit. They cannot be brought back.")
             st.button("Delete all", key="clear", on_click=clear, type="primary")
     with stage:
         _show_strip(visit)
