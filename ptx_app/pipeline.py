@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.errors import NotAFilmError
+from ptx_app.errors import NotAFilmError, WeightsError
 from ptx_app.film import read_film
 from ptx_app.film.check.frontal import check
 from ptx_app.film.radiograph import Box, FilmNote, Radiograph
 from ptx_app.inference.decide import Finding, Thresholds, decide
-from ptx_app.inference.lungs import Lungs, lung_pair, lung_probability
+from ptx_app.inference.lungs import Lungs, lung_box, lung_pair, lung_probability
 from ptx_app.inference.predict import Prediction, predict
-from ptx_app.inference.prepare import prepare
+from ptx_app.inference.prepare import NetworkInput, prepare
 from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import LungFields, Source, Weights, load_manifest
 from ptx_app.model.network import Network
@@ -32,16 +32,24 @@ class Examination:
     Attributes:
         radiograph: the film as it was read.
         rejections: why it is not a frontal chest film that can be analysed; empty if it is one.
-        prepared: (channels, S, S) float32, the network's input.
         prediction: the network's output; None if the film was rejected and so not analysed.
         lungs: where the lungs are; None if the film was not analysed, or no pair of lungs was found.
     """
 
     radiograph: Radiograph
     rejections: tuple[FilmNote, ...]
-    prepared: NDArray[np.float32]
-    prediction: Prediction | None
+    prediction: Prediction | None = None
     lungs: Lungs | None = None
+
+
+def lung_fields() -> LungFields:
+    """The manifest's entry of the network that outlines lungs. Raises WeightsError LUNGS_MISSING if it has none."""
+    entry = load_manifest().lung_fields
+    if entry is None:
+        raise WeightsError(
+            "LUNGS_MISSING", "The manifest has no network that outlines lungs. Make one with `ptx lung-fields`."
+        )
+    return entry
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,12 @@ class LungFinder:
 
     entry: LungFields
     network: Network
+
+    @classmethod
+    def load(cls, *, progress: Progress | None = None, engine: Engine | None = None) -> "LungFinder":
+        """The manifest's own. Raises WeightsError as `lung_fields` and `load_network`."""
+        entry = lung_fields()
+        return cls(entry, load_network(entry, progress=progress, engine=engine))
 
     def find(self, pixels: NDArray[np.float32]) -> Lungs | None:
         """The lungs on a film (H, W) float32 in [0, 1], or None if there is no plausible pair."""
@@ -65,7 +79,8 @@ class Detector:
         network: numpy in, numpy out.
         read: from a file's bytes to a film. The default reads in this process. For files from strangers pass
             `SandboxedReader().read`, which reads in a child process with limits.
-        lung_finder: outlines the lungs of analysed films, to measure by; None to leave that out.
+        lung_finder: outlines the lungs of analysed films, to crop or to measure by. Without one, nothing is measured
+            by lungs, and weights whose input is cropped to the lungs cannot be used.
     """
 
     weights: Weights
@@ -92,7 +107,8 @@ class Detector:
             progress: called with the bytes received and the bytes of the whole file.
             read: see the attribute.
             engine: None for `choose_engine`'s choice.
-            lungs: whether to outline the lungs of each film too, for `measure`. That takes a tenth more time.
+            lungs: whether to outline the lungs of each film too, for `measure`, where the weights do not need them
+                anyway. That takes a tenth more time.
 
         Raises:
             SettingsError: as `choose_engine`.
@@ -101,9 +117,19 @@ class Detector:
         manifest = load_manifest()
         weights, sources = select(manifest, wanted, given)
         network = load_network(weights, given=sources, progress=progress, engine=engine)
-        entry = manifest.lung_fields if lungs else None
-        finder = LungFinder(entry, load_network(entry, progress=progress, engine=engine)) if entry else None
+        wants_lungs = weights.input.fit == "lungs" or (lungs and manifest.lung_fields is not None)
+        finder = LungFinder.load(progress=progress, engine=engine) if wants_lungs else None
         return cls(weights, network, read, finder)
+
+    @classmethod
+    def around(cls, weights: Weights, network: Network, *, engine: Engine | None = None) -> "Detector":
+        """A detector of a network at hand, with what outlines the lungs if its input is cropped to them.
+
+        Raises:
+            WeightsError: as `LungFinder.load`.
+        """
+        finder = LungFinder.load(engine=engine) if weights.input.fit == "lungs" else None
+        return cls(weights, network, lung_finder=finder)
 
     def detect(self, data: bytes, thresholds: Thresholds | None = None, *, overrule: bool = False) -> Finding:
         """Whether there is a pneumothorax on the film in a file, and where.
@@ -135,7 +161,7 @@ class Detector:
             turn: makes a context manager that is held while the network runs, such as `FairQueue.turn`.
         """
         rejections = check(radiograph)
-        examination = Examination(radiograph, rejections, self.prepare(radiograph.film), None)
+        examination = Examination(radiograph, rejections)
         return examination if rejections and not overrule else self.judge(examination, turn=turn)
 
     def judge(
@@ -147,20 +173,48 @@ class Detector:
         """
         radiograph = examination.radiograph
         with turn():
-            prediction = self.predict(examination.prepared, radiograph.field)
-            lungs = self.lung_finder.find(radiograph.film) if self.lung_finder else None
+            lungs = self.find_lungs(radiograph.film)
+            prediction = self.predict(self.prepare(radiograph.pixels, radiograph.field, lungs))
             return replace(examination, prediction=prediction, lungs=lungs)
 
-    def prepare(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's input (channels, S, S) float32 for pixels (H, W) float32 in [0, 1]."""
-        return prepare(pixels, self.weights.input)
+    def find_lungs(self, film: NDArray[np.float32]) -> Lungs | None:
+        """The lungs on a film (H, W) float32 in [0, 1]; None if there is no plausible pair, or nothing to find them."""
+        return self.lung_finder.find(film) if self.lung_finder else None
 
-    def predict(self, prepared: NDArray[np.float32], field: Box | None = None) -> Prediction:
-        """The network's output for a prepared film (channels, S, S) float32.
+    def prepare(
+        self, pixels: NDArray[np.float32], field: Box | None = None, lungs: Lungs | None = None
+    ) -> NetworkInput:
+        """The network's input.
 
-        `field`: the part of the picture that was prepared; None for the whole picture.
+        Args:
+            pixels: (H, W) float32 in [0, 1].
+            field: the film's part of the picture; None for all of it.
+            lungs: on the film, from `find_lungs`. The input shows them alone if the weights ask for that.
         """
-        return predict(self.network, prepared, self.weights, field)
+        film = field or Box(0, 0, *pixels.shape)
+        if self.weights.input.fit == "stretch" or lungs is None:
+            return NetworkInput(prepare(film.of(pixels), self.weights.input), film=field)
+        box = lung_box(lungs, (film.height, film.width))
+        shown = Box(film.top + box.top, film.left + box.left, film.top + box.bottom, film.left + box.right)
+        return NetworkInput(prepare(shown.of(pixels), self.weights.input), shown, field)
+
+    def predict(self, prepared: NetworkInput) -> Prediction:
+        """The network's output for a prepared film."""
+        return predict(self.network, prepared, self.weights)
+
+    def prepare_film(self, film: NDArray[np.float32]) -> NetworkInput:
+        """The network's input for a film (H, W) float32 in [0, 1] that fills its picture."""
+        return self.prepare(film, lungs=self.find_lungs(film))
+
+    def predict_film(self, film: NDArray[np.float32], shape: tuple[int, int] | None = None) -> Prediction:
+        """The network's output for a film (H, W) float32 in [0, 1] that fills its picture, without the film check.
+
+        `shape`: size of the picture that results will be drawn on, if it is not the film's own.
+        """
+        prediction = self.predict(self.prepare_film(film))
+        if shape is None or prediction.shown is None:
+            return prediction
+        return replace(prediction, shown=prediction.shown.scaled(shape[0] / film.shape[0], shape[1] / film.shape[1]))
 
     def decide(self, prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds | None = None) -> Finding:
         """The finding for a film of (H, W) px, at the given thresholds or the default operating point."""

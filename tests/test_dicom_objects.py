@@ -110,7 +110,7 @@ PROBABILITY[55, 44] = 0.9
 
 def found(radiograph, score=0.93, field=None):
     probability = PROBABILITY if score < 0.94 else np.zeros_like(PROBABILITY)
-    return decide(Prediction(score, probability, 0.0, field), radiograph.shape, Thresholds(0.5, 0.5, 0.0))
+    return decide(Prediction(score, probability, 0.0, film=field), radiograph.shape, Thresholds(0.5, 0.5, 0.0))
 
 
 def made(data: bytes, *, identified=False, score=0.93, field=None) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from ptx_app.checked_export import require_agreement
 from ptx_app.errors import SettingsError, WeightsError
 from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.inference.prepare import prepare
+from ptx_app.inference.prepare import NetworkInput, prepare
 from ptx_app.model import engine as engines
 from ptx_app.model.engine import Engine, choose_engine
 from ptx_app.model.manifest import ROOT, NetworkSpec, OnnxFile, Weights, load_manifest
@@ -267,7 +267,8 @@ def test_app_side_imports_no_torch_and_sends_nothing(torch_is: str) -> None:
 def test_scores_do_not_depend_on_the_engine(films) -> None:
     entry = load_manifest().entry()
     scores = [
-        [Detector(entry, load_network(entry, engine=engine)).predict(film).score for film in films] for engine in Engine
+        [Detector(entry, load_network(entry, engine=engine)).predict(NetworkInput(film)).score for film in films]
+        for engine in Engine
     ]
     np.testing.assert_allclose(scores[0], scores[2], atol=5e-4)
     np.testing.assert_allclose(scores[1], scores[2], atol=5e-4)

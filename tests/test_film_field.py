@@ -97,7 +97,7 @@ def spread_over(field: Box | None, shape: tuple[int, int], *boxes: tuple[int, in
     probability = np.zeros((100, 100), np.float32)
     for left, top, right, bottom in boxes:
         probability[top:bottom, left:right] = 0.8
-    prediction = Prediction(0.9, probability, 2.0, field)
+    prediction = Prediction(0.9, probability, 2.0, film=field)
     return prediction, decide(prediction, shape, Thresholds(0.5, 0.5, 0))
 
 

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.predict import Prediction, calibrated_score, mask_evidence, predict
-from ptx_app.inference.prepare import prepare
+from ptx_app.inference.prepare import NetworkInput, prepare
 from ptx_app.model.manifest import UNCALIBRATED, Calibration, InputSpec, Weights, load_manifest
 from ptx_app.model.network import NetworkOutput
 
@@ -73,7 +73,7 @@ def test_prepare_stretches_and_does_not_turn():
 def test_predict_puts_the_answer_where_the_film_has_it():
     film = np.zeros((200, 100), np.float32)
     film[:100, :50] = 1.0
-    prediction = predict(BrightIsAir(), prepare(film, SPEC), weights())
+    prediction = predict(BrightIsAir(), NetworkInput(prepare(film, SPEC)), weights())
     assert prediction.probability.shape == (64, 64)
     assert prediction.probability.dtype == np.float32
     assert prediction.probability[10, 10] > 0.99
@@ -85,10 +85,10 @@ def test_flip_averaging_gives_both_ways_to_the_network_and_turns_the_answer_back
     film = np.zeros((64, 64), np.float32)
     film[:, :20] = 1.0
     network = BrightIsAir()
-    averaged = predict(network, prepare(film, SPEC), weights(flip_averaging=True))
+    averaged = predict(network, NetworkInput(prepare(film, SPEC)), weights(flip_averaging=True))
     assert network.batches[0].shape == (2, 3, 64, 64)
     assert np.array_equal(network.batches[0][0], network.batches[0][1][:, :, ::-1])
-    alone = predict(BrightIsAir(), prepare(film, SPEC), weights())
+    alone = predict(BrightIsAir(), NetworkInput(prepare(film, SPEC)), weights())
     assert np.allclose(averaged.probability, alone.probability, atol=1e-6)
     assert averaged.score == pytest.approx(alone.score)
 

@@ -104,7 +104,7 @@ def test_errors_of_the_reader_come_through(detector):
 
 
 def test_a_prediction_keeps_its_logit_so_that_another_calibration_can_score_it(detector, film):
-    prediction = detector.predict(detector.prepare(film.pixels))
+    prediction = detector.predict_film(film.pixels)
     assert prediction.logit == pytest.approx(2)
     assert prediction.calibrated(Calibration(temperature=2.0, bias=-1.0)).score == pytest.approx(0.5)
     assert prediction.calibrated(detector.weights.calibration).score == prediction.score

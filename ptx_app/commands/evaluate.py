@@ -56,4 +56,4 @@ def _chosen(arguments: argparse.Namespace) -> Detector:
     drafts = [entry.name for entry in manifest.weights if (arguments.draft / f"{entry.name}.safetensors").exists()]
     weights = manifest.entry(arguments.weights or next(iter(drafts), None))
     file = arguments.draft / f"{weights.name}.safetensors"
-    return Detector(weights, load_network(weights, file, engine=engine))
+    return Detector.around(weights, load_network(weights, file, engine=engine), engine=engine)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ptx_app.data.index import LabelledFilm
 from ptx_app.errors import SettingsError
+from ptx_app.film.radiograph import Box
 
 Picture = NDArray[np.uint8]
 
@@ -25,12 +26,20 @@ class FilmStore:
     The name of each array depends on its files and their state, so other or changed films get a new array.
     """
 
-    def __init__(self, films: Sequence[LabelledFilm], cache: Path) -> None:
+    def __init__(
+        self, films: Sequence[LabelledFilm], cache: Path, boxes: Mapping[str, Box | None] | None = None
+    ) -> None:
         """Open the cache of these films, and make it first if it is missing.
+
+        Args:
+            films: of a prepared folder.
+            cache: folder of the arrays.
+            boxes: the part of the (512, 512) px to give, by the film's name; all of them for a film without one.
 
         Raises:
             SettingsError: FILM_UNREADABLE if a picture of the index cannot be decoded.
         """
+        self._boxes = dict(boxes or {})
         films = sorted(films, key=lambda film: film.image_id)
         self._row = {film.image_id: row for row, film in enumerate(films)}
         masked = [film for film in films if film.mask]
@@ -42,13 +51,16 @@ class FilmStore:
         self._masks = _decoded(cache, masks, _read_mask, "masks")
 
     def film(self, film: LabelledFilm) -> Picture:
-        """(512, 512) uint8, white = dense."""
-        return np.array(self._films[self._row[film.image_id]])
+        """The film's box, (H, W) uint8, white = dense."""
+        return np.array(self._box(film).of(self._films[self._row[film.image_id]]))
 
     def mask(self, film: LabelledFilm) -> Picture:
-        """(512, 512) uint8 in {0, 1}; empty if the film has none."""
-        row = self._mask_row.get(film.image_id)
-        return np.zeros((STORED_SIDE, STORED_SIDE), np.uint8) if row is None else np.array(self._masks[row])
+        """The same box of its mask, (H, W) uint8 in {0, 1}; empty if the film has none."""
+        box, row = self._box(film), self._mask_row.get(film.image_id)
+        return np.zeros((box.height, box.width), np.uint8) if row is None else np.array(box.of(self._masks[row]))
+
+    def _box(self, film: LabelledFilm) -> Box:
+        return self._boxes.get(film.image_id) or Box(0, 0, STORED_SIDE, STORED_SIDE)
 
 
 def _decoded(cache: Path, sources: list[Path], read: Callable[[Path], Picture], what: str) -> Picture:

@@ -50,11 +50,11 @@ def measure_cost(weights: Weights, file: Path) -> Cost:
 
 def _run(weights: Weights, file: Path) -> tuple[float, float]:
     torch.set_num_threads(_THREADS)
-    detector = Detector(weights, TorchNetwork(weights, file, torch.device("cpu")))
+    detector = Detector.around(weights, TorchNetwork(weights, file, torch.device("cpu")))
     film = np.zeros((1024, 1024), np.float32)
     taken = []
     for _ in range(_TIMES + 1):
         begun = time.perf_counter()
-        detector.predict(detector.prepare(film))
+        detector.predict_film(film)
         taken.append(time.perf_counter() - begun)
     return statistics.median(taken[1:]), peak_memory() / 2**20

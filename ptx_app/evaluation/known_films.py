@@ -72,7 +72,7 @@ def predict_films(
             film.positive,
             film.view,
             film.truth,
-            detector.predict(detector.prepare(film.pixels)),
+            detector.predict_film(film.pixels, film.truth.shape),
         )
         for film in tqdm(films, what, total, unit="film")
     ]

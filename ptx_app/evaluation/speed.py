@@ -72,18 +72,19 @@ def busy() -> float | None:
 def step_ways(detector: Detector, data: bytes) -> dict[str, Way]:
     """The steps of a film in the app, each on the result of the one before."""
     radiograph = detector.read(data)
-    prepared = detector.prepare(radiograph.film)
-    prediction = detector.predict(prepared, radiograph.field)
+    lungs = detector.find_lungs(radiograph.film)
+    prepared = detector.prepare(radiograph.pixels, radiograph.field, lungs)
+    prediction = detector.predict(prepared)
     thresholds = replace(Thresholds.of(detector.weights.operating_point()), score=0.0)
     modality = radiograph.modality or ModalityValues.of_picture(radiograph.pixels)
     greys = PackedGreys.of(modality)
-    sent = partial(message, "", greys, field=radiograph.field, spacing=radiograph.spacing, prediction=prediction)
+    sent = partial(message, "", greys, spacing=radiograph.spacing, prediction=prediction)
     return {
         "read": lambda: detector.read(data),
         "check": lambda: check(radiograph),
-        "prepare": lambda: detector.prepare(radiograph.film),
-        "network": lambda: detector.predict(prepared, radiograph.field),
-        **({"lungs": partial(finder.find, radiograph.film)} if (finder := detector.lung_finder) else {}),
+        **({"lungs": lambda: detector.find_lungs(radiograph.film)} if detector.lung_finder else {}),
+        "prepare": lambda: detector.prepare(radiograph.pixels, radiograph.field, lungs),
+        "network": lambda: detector.predict(prepared),
         "decide": lambda: detector.decide(prediction, radiograph.shape, thresholds),
         "thumbnail": lambda: thumbnail(radiograph.pixels),
         "pack": lambda: PackedGreys.of(modality),
@@ -101,7 +102,7 @@ def app_way(detector: Detector, data: bytes) -> Way:
         detector.decide(prediction, film.shape, thresholds)
         thumbnail(film.pixels)
         greys = PackedGreys.of(film.modality or ModalityValues.of_picture(film.pixels))
-        return message("", greys, field=film.field, spacing=film.spacing, prediction=prediction)
+        return message("", greys, spacing=film.spacing, prediction=prediction)
 
     return once
 

@@ -145,7 +145,7 @@ def measured_row(
     """
     draft = draft_entry(run, _STATE, configuration.publishing.flip_averaging)
     draft = draft.model_copy(update={"title": configuration.title})
-    detector = Detector(draft, TorchNetwork(draft, run.weights_path(_STATE)))
+    detector = Detector.around(draft, TorchNetwork(draft, run.weights_path(_STATE)))
     choice, seen = chosen_and_seen(configuration.publishing, detector, held_out, validation)
     weights = draft.model_copy(
         update={"calibration": choice.calibration, "operating_points": measured_points(choice, seen)}

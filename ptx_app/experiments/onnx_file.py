@@ -7,10 +7,11 @@ import numpy as np
 
 from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import as_pixels, read_grey
-from ptx_app.inference.prepare import prepare
 from ptx_app.model.export import export_onnx
 from ptx_app.model.manifest import OnnxFile, Weights
 from ptx_app.model.quantization import Ranges, decoder_ranges
+from ptx_app.model.torch_network import TorchNetwork
+from ptx_app.pipeline import Detector
 from ptx_app.weights.add import bundled
 from ptx_app.weights.verify import digest
 
@@ -28,13 +29,14 @@ def with_onnx(weights: Weights, file: Path, films: Sequence[LabelledFilm]) -> We
 
     Raises:
         SettingsError: FILM_UNREADABLE.
-        WeightsError: as `export_onnx`.
+        WeightsError: as `export_onnx` and `Detector.around`.
     """
     path = file.with_suffix(".onnx")
     export_onnx(weights, file, path)
     ordered = sorted(films, key=lambda film: (film.positive, film.image_id))
     spread = ordered[:: max(1, len(ordered) // RANGE_FILMS)]
-    prepared = (prepare(as_pixels(read_grey(film.image)), weights.input)[np.newaxis] for film in spread)
+    detector = Detector.around(weights, TorchNetwork(weights, file))
+    prepared = (detector.prepare_film(as_pixels(read_grey(film.image))).square[np.newaxis] for film in spread)
     onnx = onnx_entry(weights.name, path, decoder_ranges(path, prepared))
     return weights.model_copy(update={"onnx": onnx})
 

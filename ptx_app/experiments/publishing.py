@@ -106,7 +106,7 @@ def measured_entry(
         SettingsError: TOO_FEW_FILMS, FILM_UNREADABLE.
         WeightsError: as `load_network`.
     """
-    detector = Detector(draft, load_network(draft, file, engine=Engine.OPENVINO))
+    detector = Detector.around(draft, load_network(draft, file, engine=Engine.OPENVINO), engine=Engine.OPENVINO)
     choice, seen = chosen_and_seen(section, detector, held_out, validation)
     thresholds = choice.points[DEFAULT_POINT]
     figures = {"validation_films": manifest_figures(seen, choice.calibration, thresholds)}

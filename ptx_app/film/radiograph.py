@@ -57,6 +57,12 @@ class Box:
         """Columns."""
         return self.right - self.left
 
+    def scaled(self, rows: float, columns: float) -> "Box":
+        """The same part of a picture with that many times the rows and columns."""
+        return Box(
+            round(self.top * rows), round(self.left * columns), round(self.bottom * rows), round(self.right * columns)
+        )
+
     def of(self, picture: NDArray[Picture]) -> NDArray[Picture]:
         """This part of a picture (H, W), as a view."""
         return picture[self.top : self.bottom, self.left : self.right]

@@ -57,7 +57,8 @@ class Thresholds:
 class Region:
     """One connected region of the mask: its share of the film's area, and its box in px.
 
-    `box`: (left, top, right, bottom) in the picture. `side`: the side of the film's middle on which its centroid lies.
+    `box`: (left, top, right, bottom) in the picture. `side`: the side on which its centroid lies, from the middle of
+    what the network was shown: of the film, or of the lungs.
     """
 
     side: Side
@@ -72,7 +73,7 @@ class Finding:
     Attributes:
         flagged: whether the score reaches the score threshold.
         score: calibrated image-level probability in [0, 1].
-        mask: (H, W) bool at the picture's own size, False outside the film's field; all False if not flagged.
+        mask: (H, W) bool at the picture's own size, False outside the film; all False if not flagged.
         regions: the mask's connected regions, largest first. Equal ones are sorted from top to bottom, then from left
             to right. Empty if no pixel reaches the mask threshold.
         thresholds: the thresholds used.
@@ -137,13 +138,13 @@ def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Threshold
         shape: (H, W) of the picture in px.
         thresholds: from an operating point, or set by the user.
     """
-    field = prediction.field or Box(0, 0, *shape)
-    area = field.height * field.width
+    film, seen = prediction.film or Box(0, 0, *shape), prediction.seen(shape)
+    area = film.height * film.width
     mask = np.zeros(shape, dtype=np.bool_)
     if prediction.score < thresholds.score:
         return Finding(False, prediction.score, mask, (), thresholds, area)
-    full = _stretched(prediction.probability, (field.height, field.width))
-    field.of(mask)[...], regions = _regions(full, thresholds, field)
+    full = _stretched(prediction.probability, (seen.height, seen.width))
+    seen.of(mask)[...], regions = _regions(full, thresholds, seen, film)
     return Finding(True, prediction.score, mask, regions, thresholds, area)
 
 
@@ -163,7 +164,7 @@ def _stretched(probability: NDArray[np.float32], shape: tuple[int, int]) -> NDAr
 
 
 def _regions(
-    probability: NDArray[np.float32], thresholds: Thresholds, field: Box
+    probability: NDArray[np.float32], thresholds: Thresholds, seen: Box, film: Box
 ) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
     height, width = probability.shape
     mask = (probability >= np.float32(thresholds.mask_threshold)).astype(np.uint8)
@@ -171,22 +172,23 @@ def _regions(
     kept = np.zeros(count, dtype=np.bool_)
     regions = []
     for label in range(1, count):
-        share = float(stats[label, cv2.CC_STAT_AREA]) / (height * width)
-        if share < thresholds.smallest_region:
+        area = float(stats[label, cv2.CC_STAT_AREA])
+        if area / (height * width) < thresholds.smallest_region:
             continue
         left, top, across, down = (int(value) for value in stats[label, : cv2.CC_STAT_AREA])
         own = (slice(top, top + down), slice(left, left + across))
         if probability[own].max(where=labels[own] == label, initial=0) < np.float32(thresholds.surest_pixel):
             continue
         kept[label] = True
-        left, top = field.left + left, field.top + top
-        right, bottom = left + across, top + down
-        regions.append(Region(_side(float(centroids[label, 0]), height, width), share, (left, top, right, bottom)))
+        left, top = seen.left + left, seen.top + top
+        box = (left, top, left + across, top + down)
+        side = _side(float(centroids[label, 0]), width, film)
+        regions.append(Region(side, area / (film.height * film.width), box))
     regions.sort(key=lambda region: (-region.share, region.box[1], region.box[0]))
     return kept[labels], tuple(regions)
 
 
-def _side(column: float, height: int, width: int) -> Side:
-    if width > _WIDEST * height:
+def _side(column: float, width: int, film: Box) -> Side:
+    if film.width > _WIDEST * film.height:
         return Side.UNKNOWN
     return Side.RIGHT if column < (width - 1) / 2 else Side.LEFT

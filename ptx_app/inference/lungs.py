@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.film.radiograph import Box
 from ptx_app.inference.decide import Side
 from ptx_app.inference.predict import sigmoid
 from ptx_app.inference.prepare import prepare
@@ -16,6 +17,10 @@ from ptx_app.model.network import Network
 _LEAST_AREA, _MOST_AREA = 0.03, 0.35
 _MOST_UNEQUAL = 5.0  # times the area of the smaller one
 _LEAST_BESIDE = 0.5  # share of the lower one's height that lies beside the other
+
+# Of the lungs' own height and width, on each side. A pneumothorax is pleural space, which the network may leave out: of
+# 2,131 training films with a mask, 99.6 % of the masks' pixels lie inside the box.
+_MARGIN = 0.09
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,21 @@ def lung_pair(probability: NDArray[np.float32], mask_threshold: float) -> Lungs 
     if beside < _LEAST_BESIDE * min(heights[first], heights[second]):
         return None
     return Lungs(labels == first, labels == second)
+
+
+def lung_box(lungs: Lungs | None, shape: tuple[int, int]) -> Box:
+    """The part of a film of (H, W) px that holds both lungs with a margin; all of it if there is no pair of lungs."""
+    height, width = shape
+    if lungs is None:
+        return Box(0, 0, height, width)
+    both = lungs.patient_right | lungs.patient_left
+    rows, columns = np.nonzero(both)
+    top, bottom = _with_margin(rows, both.shape[0], height)
+    left, right = _with_margin(columns, both.shape[1], width)
+    return Box(top, left, bottom, right)
+
+
+def _with_margin(places: NDArray[np.intp], side: int, length: int) -> tuple[int, int]:
+    first, last = float(places.min()) / side, float(places.max() + 1) / side
+    margin = _MARGIN * (last - first)
+    return max(0, round((first - margin) * length)), min(length, round((last + margin) * length))

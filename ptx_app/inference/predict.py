@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.film.radiograph import Box
+from ptx_app.inference.prepare import NetworkInput
 from ptx_app.model.manifest import Calibration, Weights
 from ptx_app.model.network import Network
 
@@ -21,48 +22,54 @@ class Prediction:
         score: calibrated probability in [0, 1] that there is a pneumothorax anywhere on the film.
         probability: (S, S) float32 in [0, 1]: the probability of pneumothorax for each pixel of the network's square.
         logit: image-level logit before calibration. With flip averaging, the mean of film and mirror image.
-        field: the part of the picture that the square shows; None if it shows the whole picture.
+        shown: the part of the picture that the square shows; None for the film.
+        film: the film's part of the picture; None for the whole picture.
     """
 
     score: float
     probability: NDArray[np.float32]
     logit: float
-    field: Box | None = None
+    shown: Box | None = None
+    film: Box | None = None
 
     def over_picture(self, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """The probability for the whole picture of (H, W) px, 0 outside the field.
+        """The probability for the whole picture of (H, W) px, 0 outside what the square shows.
 
-        (S, S), still to be stretched, if the field is the whole picture; else (H, W).
+        (S, S), still to be stretched, if the square shows the whole picture; else (H, W).
         """
-        if self.field is None:
+        whole, box = Box(0, 0, *shape), self.seen(shape)
+        if box == whole:
             return self.probability
         spread = np.zeros(shape, np.float32)
-        size = (self.field.width, self.field.height)
-        self.field.of(spread)[...] = cv2.resize(self.probability, size, interpolation=cv2.INTER_LINEAR)
+        box.of(spread)[...] = cv2.resize(self.probability, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
         return spread
+
+    def seen(self, shape: tuple[int, int]) -> Box:
+        """The part of a picture of (H, W) px that the square shows."""
+        return self.shown or self.film or Box(0, 0, *shape)
 
     def calibrated(self, calibration: Calibration) -> "Prediction":
         """The same prediction with the score of another calibration."""
         return replace(self, score=calibrated_score(self.logit, self.probability, calibration))
 
 
-def predict(network: Network, prepared: NDArray[np.float32], weights: Weights, field: Box | None = None) -> Prediction:
+def predict(network: Network, prepared: NetworkInput, weights: Weights) -> Prediction:
     """Run one film through the network, and its mirror image too if the weights use flip averaging.
 
     Args:
         network: numpy in, numpy out.
-        prepared: (channels, S, S) float32 from `prepare`.
+        prepared: the film, as it is prepared for these weights.
         weights: the manifest's entry, for calibration and flip averaging.
-        field: the part of the picture that was prepared; None for the whole picture.
     """
-    batch = np.stack([prepared, prepared[:, :, ::-1]]) if weights.flip_averaging else prepared[np.newaxis]
+    square = prepared.square
+    batch = np.stack([square, square[:, :, ::-1]]) if weights.flip_averaging else square[np.newaxis]
     output = network(np.ascontiguousarray(batch))
     probability = sigmoid(output.mask_logits)
     if weights.flip_averaging:
         probability = np.stack([probability[0], probability[1][:, ::-1]])
     mean = probability.mean(axis=0, dtype=np.float32)
     logit = float(output.score_logits.mean())
-    return Prediction(calibrated_score(logit, mean, weights.calibration), mean, logit, field)
+    return Prediction(calibrated_score(logit, mean, weights.calibration), mean, logit, prepared.shown, prepared.film)
 
 
 def calibrated_score(logit: float, probability: NDArray[np.float32], calibration: Calibration) -> float:

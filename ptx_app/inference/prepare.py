@@ -1,12 +1,30 @@
 """Turns a film into the network's input. Training and the app use the same function."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.film.radiograph import Box
 from ptx_app.model.manifest import InputSpec
 
 _INTERPOLATION = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """What the network is shown of a picture.
+
+    Attributes:
+        square: (channels, side, side) float32, from `prepare`.
+        shown: the part of the picture that the square shows; None for the film.
+        film: the film's part of the picture; None for the whole picture.
+    """
+
+    square: NDArray[np.float32]
+    shown: Box | None = None
+    film: Box | None = None
 
 
 def prepare(pixels: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:

@@ -59,11 +59,12 @@ class NetworkSpec(_Record):
 class InputSpec(_Record):
     """The network's input: a square of `side` px, (grey - mean) / std, the same in all `channels`.
 
-    `denoising` "median" applies a median filter of 3 × 3 px to the square.
+    `fit`: what the square shows: "stretch" the whole film, "lungs" the part with the lungs (see `lung_box`), or the
+    whole film if no pair of lungs is found. `denoising` "median" applies a median filter of 3 × 3 px to the square.
     """
 
     side: Side
-    fit: Literal["stretch"]
+    fit: Literal["stretch", "lungs"]
     interpolation: Literal["area", "linear"]
     channels: Literal[3]
     mean: float
@@ -102,7 +103,7 @@ class OperatingPoint(_Record):
         name: such as "balanced".
         score: a film is flagged if its calibrated score is at least this, in [0, 1].
         mask_threshold: a pixel belongs to the mask if its probability is at least this, in [0, 1].
-        smallest_region: regions smaller than this share of the film are dropped, in [0, 1].
+        smallest_region: regions smaller than this share of what the network is shown are dropped, in [0, 1].
         surest_pixel: regions whose highest probability is below this are dropped, in [0, 1].
         sensitivity, specificity: measured on `films` films, `positives` of them with a pneumothorax.
         sensitivity_interval, specificity_interval: Wilson's 95 % intervals of the two, or None.

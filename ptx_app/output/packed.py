@@ -80,7 +80,6 @@ def message(
     key: str,
     greys: PackedGreys,
     *,
-    field: Box | None,
     spacing: PixelSpacing | None,
     prediction: Prediction | None,
 ) -> bytes:
@@ -89,12 +88,11 @@ def message(
     Args:
         key: identifies this message in the browser.
         greys: of the film.
-        field: the part of the picture that the network saw; None for all of it.
         spacing: passed on if it can be believed.
         prediction: its probabilities are passed on as they are, in float32; None if the film was not analysed.
     """
     height, width = greys.shape
-    seen = field or Box(0, 0, height, width)
+    seen = prediction.seen(greys.shape) if prediction else Box(0, 0, height, width)
     probability = b"" if prediction is None else zlib.compress(prediction.probability.tobytes(), _FASTEST)
     shades = b"" if greys.meaning["linear"] else greys.shades  # the browser draws a ramp by itself
     parts = (greys.levels, shades, probability)

@@ -1,5 +1,6 @@
 """Augmentation: the same chest with other positions, exposures and image quality."""
 
+import string
 from typing import Literal
 
 import albumentations
@@ -58,19 +59,49 @@ def _photometric() -> list[albumentations.BasicTransform | albumentations.BaseCo
         a.OneOf(
             [
                 a.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.3),
-                a.RandomGamma(gamma_limit=(65, 150)),
+                a.RandomGamma(gamma_limit=(60, 160)),
+                a.RandomToneCurve(scale=0.25),
                 a.CLAHE(clip_limit=(1.0, 3.0), tile_grid_size=(8, 8)),
             ],
-            p=0.6,
+            p=0.65,
+        ),
+        # Other detectors, screenshots, and films that were reduced, enlarged or compressed on their way.
+        a.OneOf(
+            [
+                a.GaussNoise(std_range=(0.01, 0.1)),
+                a.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 3.0)),
+                a.Downscale(scale_range=(0.35, 0.8), interpolation_pair=_REDUCED),
+                a.ImageCompression(quality_range=(15, 90)),
+            ],
+            p=0.4,
         ),
         a.OneOf(
             [
-                a.GaussNoise(std_range=(0.01, 0.05)),
-                a.GaussianBlur(blur_limit=(3, 5)),
-                a.ImageCompression(quality_range=(50, 95)),
+                a.CropAndPad(percent=(0.0, 0.1), fill=shade, mask_interpolation=cv2.INTER_LINEAR)
+                for shade in (0, 0, 128, 255)
             ],
-            p=0.25,
+            p=0.08,
         ),
+        Writing(p=0.12),
         # Tubes, labels and clips also hide parts of a chest. The mask is not changed.
         a.CoarseDropout(num_holes_range=(1, 3), hole_height_range=(0.03, 0.08), hole_width_range=(0.03, 0.08), p=0.1),
     ]
+
+
+_REDUCED: dict[str, int] = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+
+
+class Writing(albumentations.ImageOnlyTransform):  # type: ignore[misc]
+    """Burned-in letters and digits, as side markers and the captions of a screenshot. The mask is not changed."""
+
+    def apply(self, img: NDArray[np.uint8], **_: object) -> NDArray[np.uint8]:
+        """Write one to four lines on a film (H, W) uint8."""
+        chance = self.py_random
+        written = img.copy()
+        height, width = img.shape[:2]
+        for _line in range(chance.randint(1, 4)):
+            text = "".join(chance.choices(string.ascii_uppercase + string.digits + " /:.-", k=chance.randint(1, 14)))
+            place = (round(chance.uniform(0, 0.9) * width), round(chance.uniform(0.05, 1) * height))
+            size, bold = chance.uniform(0.4, 1.3) * width / 512, chance.randint(1, 2)
+            cv2.putText(written, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, chance.choice((0, 255, 220)), bold)
+        return written

@@ -45,6 +45,7 @@ class InputSection(_Section):
     """The network's input."""
 
     side: Side = 384
+    fit: Literal["stretch", "lungs"] = "stretch"
     interpolation: Literal["area", "linear"] = "area"
     channels: Literal[3] = 3
     mean: float = 0.5
@@ -53,7 +54,7 @@ class InputSection(_Section):
 
     def spec(self) -> InputSpec:
         """As the manifest describes it."""
-        return InputSpec(fit="stretch", **self.model_dump())
+        return InputSpec(**self.model_dump())
 
 
 class DataSection(_Section):

@@ -23,6 +23,7 @@ from ptx_app.training.configuration import Configuration
 from ptx_app.training.dataset import FilmDataset, TrainingExample, training_films
 from ptx_app.training.depthwise import quicken_depthwise
 from ptx_app.training.losses import MASK_LOSSES, total_loss
+from ptx_app.training.lung_boxes import lung_boxes
 from ptx_app.training.optimisation import (
     LearningRateSchedule,
     build_average,
@@ -100,7 +101,8 @@ class TrainingRun:
         cache = runs / "cache"
         if configuration.data.teacher is not None:
             films = with_drawn_masks(films, configuration.data.teacher, cache)
-        store = FilmStore([*films, *held_out], cache)
+        boxes = lung_boxes([*films, *held_out], cache) if configuration.input.fit == "lungs" else {}
+        store = FilmStore([*films, *held_out], cache, boxes)
         return cls(configuration, RunFolder(runs / configuration.name), films, held_out, store)
 
     @property

@@ -16,9 +16,9 @@ from ptx_app.data.index import LabelledFilm, MaskKind
 from ptx_app.data.store import STORED_SIDE, Picture, as_pixels, read_grey
 from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import load_manifest
-from ptx_app.model.torch_network import TorchNetwork
 from ptx_app.pipeline import Detector
 from ptx_app.weights.fetch import locate, select
+from ptx_app.weights.load import load_network
 
 
 def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -> list[LabelledFilm]:
@@ -30,7 +30,7 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
         cache: folder for the masks, so that a teacher draws each mask only once.
 
     Raises:
-        WeightsError: as `select`, `locate` and TorchNetwork.
+        WeightsError: as `select`, `locate` and `load_network`.
         SettingsError: FILM_UNREADABLE.
     """
     weights, sources = select(load_manifest(), teacher)
@@ -43,7 +43,7 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
     if undrawn:
         folder.mkdir(parents=True, exist_ok=True)
         averaged = weights.model_copy(update={"flip_averaging": True})
-        confidences |= _draw(Detector(averaged, TorchNetwork(weights, file)), undrawn, folder)
+        confidences |= _draw(Detector.around(averaged, load_network(averaged, file)), undrawn, folder)
         drawn.write_text(json.dumps(confidences, indent=1), encoding="utf-8")
     return [_taught(film, confidences.get(film.image_id, 0.0), folder) for film in films]
 
@@ -54,10 +54,11 @@ def teacher_mask(detector: Detector, film: Picture) -> tuple[Picture, float]:
     The second value is the teacher's confidence: the mean probability inside the mask, in [0, 1]; 0 if it is empty.
     """
     point = detector.weights.operating_point()
-    prediction = detector.predict(detector.prepare(as_pixels(film)))
+    prediction = detector.predict_film(as_pixels(film), (STORED_SIDE, STORED_SIDE))
     thresholds = Thresholds(0.0, point.mask_threshold, point.smallest_region)
     mask = detector.decide(prediction, (STORED_SIDE, STORED_SIDE), thresholds).mask
-    probability = cv2.resize(prediction.probability, (STORED_SIDE, STORED_SIDE), interpolation=cv2.INTER_LINEAR)
+    spread = prediction.over_picture((STORED_SIDE, STORED_SIDE))
+    probability = cv2.resize(spread, (STORED_SIDE, STORED_SIDE), interpolation=cv2.INTER_LINEAR)
     confidence = float(probability[mask].mean()) if mask.any() else 0.0
     return mask.astype(np.uint8) * np.uint8(255), confidence
 

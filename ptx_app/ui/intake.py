@@ -10,6 +10,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from ptx_app.errors import FilmError, PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
+from ptx_app.pipeline import Examination
 from ptx_app.ui.engine import engine, read
 from ptx_app.ui.session_cleanup import release_upload
 from ptx_app.ui.visit import Case, Film, Visit
@@ -57,8 +58,9 @@ def judge(case: Case) -> None:
     progress = _Progress(1)
     shared = engine(progress.fetched)
     progress.say("Analysing the film")
-    with shared.fair_queue.turn(progress.waiting):
-        case.film = replace(case.film, prediction=shared.detector.predict(case.film.prepared, case.film.field))
+    turn = partial(shared.fair_queue.turn, progress.waiting)
+    judged = shared.detector.judge(Examination(case.film.radiograph(), case.film.rejections), turn=turn)
+    case.film = replace(case.film, prediction=judged.prediction, lungs=judged.lungs)
     st.rerun()
 
 

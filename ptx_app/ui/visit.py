@@ -7,9 +7,7 @@ from dataclasses import field as dataclass_field
 from functools import partial
 from threading import Lock
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from ptx_app.errors import PtxError
 from ptx_app.film.modality import ModalityValues
@@ -31,7 +29,7 @@ class Film:
     """What is kept of a film after reading: its packed greys and the network's output, not its pixels.
 
     `key` is random, so that a browser never takes one film for another. `thumbnail` is a data URL. A film that the
-    check rejects has no prediction until the user asks for one; `prepared` is the network's input for that.
+    check rejects has no prediction until the user asks for one.
     """
 
     greys: PackedGreys
@@ -41,7 +39,6 @@ class Film:
     tags: Mapping[str, str]
     warnings: tuple[FilmNote, ...]
     rejections: tuple[FilmNote, ...]
-    prepared: NDArray[np.float32]
     prediction: Prediction | None
     lungs: Lungs | None = None
     field: Box | None = None
@@ -61,7 +58,6 @@ class Film:
             tags=radiograph.tags,
             warnings=radiograph.warnings,
             rejections=examination.rejections,
-            prepared=examination.prepared,
             prediction=examination.prediction,
             lungs=examination.lungs,
             field=radiograph.field,
@@ -93,7 +89,7 @@ class Film:
 
     def message(self) -> bytes:
         """The film as the viewer takes it."""
-        return message(self.shown_as, self.greys, field=self.field, spacing=self.spacing, prediction=self.prediction)
+        return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
 
 
 @dataclass

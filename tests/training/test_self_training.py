@@ -39,7 +39,7 @@ def films(tmp_path):
 
 def test_only_films_without_a_mask_get_one_and_only_once(films, tmp_path, monkeypatch):
     teachers = []
-    monkeypatch.setattr(self_training, "TorchNetwork", lambda *_: teachers.append(BrightIsAir()) or teachers[-1])
+    monkeypatch.setattr(self_training, "load_network", lambda *_: teachers.append(BrightIsAir()) or teachers[-1])
     taught = with_drawn_masks(films, TEACHER, tmp_path / "cache")
     for before, after in zip(films, taught, strict=True):
         if before.mask_kind is not MaskKind.IMAGE_LABEL:
@@ -57,12 +57,12 @@ def test_only_films_without_a_mask_get_one_and_only_once(films, tmp_path, monkey
 
 def test_a_film_without_a_teacher_mask_keeps_its_image_level_label(films, tmp_path, monkeypatch):
     monkeypatch.setattr(self_training, "teacher_mask", lambda *_: (np.zeros((512, 512), np.uint8), 0.0))
-    monkeypatch.setattr(self_training, "TorchNetwork", BrightIsAir)
+    monkeypatch.setattr(self_training, "load_network", BrightIsAir)
     assert with_drawn_masks(films, TEACHER, tmp_path) == films
 
 
 def test_films_that_another_split_brings_are_drawn_too(films, tmp_path, monkeypatch):
-    monkeypatch.setattr(self_training, "TorchNetwork", BrightIsAir)
+    monkeypatch.setattr(self_training, "load_network", BrightIsAir)
     bare = [film for film in films if film.mask_kind is MaskKind.IMAGE_LABEL]
     first = with_drawn_masks(bare[:1], TEACHER, tmp_path)
     both = with_drawn_masks(bare, TEACHER, tmp_path)
@@ -81,7 +81,7 @@ def test_an_empty_mask_has_no_confidence():
 
 
 def test_a_run_with_a_teacher_learns_from_its_masks(films, tmp_path, monkeypatch):
-    monkeypatch.setattr(self_training, "TorchNetwork", BrightIsAir)
+    monkeypatch.setattr(self_training, "load_network", BrightIsAir)
     data = {"held_out_positives": 2, "held_out_negatives": 2, "augmentation": "none", "teacher": TEACHER}
     training = TrainingRun.of(configuration(data=data, schedule={"films": 48}), tmp_path / "data", tmp_path / "runs")
     assert training.train()

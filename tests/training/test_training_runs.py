@@ -19,7 +19,7 @@ from ptx_app.data.store import FilmStore
 from ptx_app.errors import SettingsError, WeightsError
 from ptx_app.evaluation.known_films import prepared_films
 from ptx_app.inference.predict import predict
-from ptx_app.inference.prepare import prepare
+from ptx_app.inference.prepare import NetworkInput, prepare
 from ptx_app.model.manifest import MANIFEST_PATH, load_manifest
 from ptx_app.model.torch_network import build_module
 from ptx_app.training.configuration import NetworkSection, read_configuration, write_configuration
@@ -276,7 +276,9 @@ def test_the_app_reproduces_the_figures_of_the_entry(published, data):
     weights = load_manifest(published / MANIFEST_PATH.name).entry()
     network = load_network(weights, published / "tiny.safetensors")
     films = list(prepared_films(validation_films(read_index(data))))
-    scores = np.asarray([predict(network, prepare(film.pixels, weights.input), weights).score for film in films])
+    scores = np.asarray(
+        [predict(network, NetworkInput(prepare(film.pixels, weights.input)), weights).score for film in films]
+    )
     positive = np.asarray([film.positive for film in films])
     for point in weights.operating_points:
         assert (scores[positive] >= point.score).mean() == pytest.approx(point.sensitivity, abs=1e-4)
