@@ -42,8 +42,12 @@ _TRAINER = (
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run a verb and return the exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    """Run a verb and return the exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.
+
+    `words`: None for those of this process, which then is the verb's own, so that `ptx train` may start it over.
+    """
     begin()
+    own_process = words is None
     words = sys.argv[1:] if words is None else words
     verb = next((word for word in words[:1] if word in VERBS), None)
     parser = argparse.ArgumentParser(prog="ptx", description="Pneumothorax on chest films.")
@@ -52,7 +56,7 @@ def main(words: list[str] | None = None) -> int:
         verb_parser = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == verb:
             import_module(module).add_arguments(verb_parser)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(words, argparse.Namespace(own_process=own_process))
     try:
         status: int = import_module(VERBS[arguments.verb][0]).run(arguments)
     except PtxError as error:

@@ -5,12 +5,6 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-# A training step spends its time on page faults of large tensors unless freed memory is kept.
-jemalloc=$(ldconfig -p | sed -n 's/.*libjemalloc\.so\.2.*=> //p' | head -n 1)
-if [ -n "$jemalloc" ]; then
-  export LD_PRELOAD=$jemalloc MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always
-fi
-
 for word in "$@"; do
   data=()
   [[ $word == *=* ]] && data=(--data "${word#*=}")

@@ -1,6 +1,7 @@
 """ptx train: start a run, or resume it."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from ptx_app.commands.places import add_places, data_folder
@@ -23,11 +24,16 @@ def _minutes(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train. Returns 0 at the end of the schedule, 3 if the run was stopped and can be resumed."""
+    from ptx_app.training.allocator import start_over
     from ptx_app.training.configuration import read_configuration  # slow to import; not for --help
+    from ptx_app.training.gathering import gather_films
     from ptx_app.training.loop import TrainingRun
     from ptx_app.training.plots import draw_curves
 
     configuration = read_configuration(arguments.configuration)
+    gather_films(configuration, data_folder(arguments), arguments.runs)
+    if arguments.own_process:
+        start_over(sys.argv[1:])
     training = TrainingRun.of(configuration, data_folder(arguments), arguments.runs)
     ended = training.train(arguments.minutes)
     draw_curves(training.folder)

@@ -20,10 +20,10 @@ from ptx_app.errors import SettingsError
 from ptx_app.model.torch_network import choose_device
 from ptx_app.training.augmentation import Augmentation
 from ptx_app.training.configuration import Configuration
-from ptx_app.training.dataset import FilmDataset, TrainingExample, training_films
+from ptx_app.training.dataset import FilmDataset, TrainingExample
 from ptx_app.training.depthwise import quicken_depthwise
+from ptx_app.training.gathering import gather_films
 from ptx_app.training.losses import MASK_LOSSES, total_loss
-from ptx_app.training.lung_boxes import lung_boxes
 from ptx_app.training.optimisation import (
     LearningRateSchedule,
     build_average,
@@ -33,7 +33,6 @@ from ptx_app.training.optimisation import (
 )
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.sampler import FallingShareSampler, stratum
-from ptx_app.training.self_training import with_drawn_masks
 from ptx_app.training.starting_weights import build_network
 from ptx_app.training.validation import Validation, validate
 
@@ -94,16 +93,10 @@ class TrainingRun:
         """The run of a configuration in a folder of runs, with films from a prepared folder.
 
         Raises:
-            SettingsError: as `read_index`, `hold_out`, `FilmStore` and the run itself.
-            WeightsError: as `build_network` and `with_drawn_masks`.
+            SettingsError: as `gather_films` and the run itself.
+            WeightsError: as `build_network` and `gather_films`.
         """
-        films, held_out = training_films(configuration, data)
-        cache = runs / "cache"
-        if configuration.data.teacher is not None:
-            films = with_drawn_masks(films, configuration.data.teacher, cache)
-        boxes = lung_boxes([*films, *held_out], cache) if configuration.input.fit == "lungs" else {}
-        store = FilmStore([*films, *held_out], cache, boxes)
-        return cls(configuration, RunFolder(runs / configuration.name), films, held_out, store)
+        return cls(configuration, RunFolder(runs / configuration.name), *gather_films(configuration, data, runs))
 
     @property
     def films_seen(self) -> int:
