@@ -18,6 +18,7 @@ from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.prepare import NetworkInput, prepare
 from ptx_app.model import engine as engines
 from ptx_app.model.engine import Engine, choose_engine
+from ptx_app.model.export import export_onnx
 from ptx_app.model.manifest import ROOT, NetworkSpec, OnnxFile, Weights, load_manifest
 from ptx_app.model.network import NetworkOutput
 from ptx_app.model.torch_network import TorchNetwork, build_module
@@ -53,6 +54,23 @@ def small_weights(folder: Path) -> tuple[Weights, Path]:
     inputs = entry.input.model_copy(update={"side": 64})
     changes = {"name": "small", "network": spec, "input": inputs, "onnx": None, "sources": ()}
     return entry.model_copy(update=changes | {"bytes": file.stat().st_size, "sha256": digest(file)}), file
+
+
+@pytest.mark.parametrize("engine", EXACT)
+def test_activation_is_exact_for_pooled_means_and_the_same_in_each_engine(engine, tmp_path) -> None:
+    entry, file = small_weights(tmp_path)
+    entry = entry.model_copy(update={"network": entry.network.model_copy(update={"head_pooling": "avg"})})
+    network = TorchNetwork(entry, file, torch.device("cpu"))
+    film = np.random.default_rng(3).standard_normal((1, 3, 64, 64), np.float32)
+    output = network(film)
+    bias = float(network.module.classification_head[3].bias.detach())
+    assert output.activation.shape == (1, 2, 2)
+    assert output.activation.mean() + bias == pytest.approx(float(output.score_logits[0]), abs=1e-4)
+    target = tmp_path / "small.onnx"
+    export_onnx(entry, file, target)
+    onnx = OnnxFile(name="small.onnx", bytes=target.stat().st_size, sha256=digest(target), sources=())
+    found = network_of_onnx(onnx, target, engine)(film)
+    np.testing.assert_allclose(found.activation, output.activation, atol=1e-3)
 
 
 @pytest.mark.parametrize("engine", EXACT)

@@ -93,6 +93,28 @@ def test_flip_averaging_gives_both_ways_to_the_network_and_turns_the_answer_back
     assert averaged.score == pytest.approx(alone.score)
 
 
+class Tells:
+    """A network that says that the upper left quarter makes the score, on whatever it is shown."""
+
+    engine = "made"
+
+    def __call__(self, batch):
+        activation = np.zeros((len(batch), 2, 2), np.float32)
+        activation[:, 0, 0] = 3
+        logits = np.zeros((len(batch), *batch.shape[2:]), np.float32)
+        return NetworkOutput(logits, np.zeros(len(batch), np.float32), activation)
+
+
+@pytest.mark.parametrize(("averaged", "expected"), [(False, [[3, 0], [0, 0]]), (True, [[1.5, 1.5], [0, 0]])])
+def test_the_activation_is_the_films_or_the_mean_with_its_mirror_image_turned_back(averaged, expected):
+    film = NetworkInput(np.zeros((3, 64, 64), np.float32))
+    assert predict(Tells(), film, weights(flip_averaging=averaged)).activation.tolist() == expected
+
+
+def test_a_network_that_does_not_tell_has_no_activation():
+    assert predict(BrightIsAir(), NetworkInput(np.zeros((3, 64, 64), np.float32)), weights()).activation is None
+
+
 def test_calibration_is_temperature_then_bias():
     nothing = np.zeros((8, 8), np.float32)
     assert calibrated_score(2.0, nothing, Calibration(temperature=2.0, bias=-1.0)) == pytest.approx(0.5)

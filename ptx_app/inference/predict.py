@@ -24,6 +24,8 @@ class Prediction:
         logit: image-level logit before calibration. With flip averaging, the mean of film and mirror image.
         shown: the part of the picture that the square shows; None for the film.
         film: the film's part of the picture; None for the whole picture.
+        activation: (s, s) float32 over what the square shows: what each place adds to the score, as Grad-CAM has it;
+            None if the network does not tell. Only its positive values, next to each other, mean something.
     """
 
     score: float
@@ -31,6 +33,7 @@ class Prediction:
     logit: float
     shown: Box | None = None
     film: Box | None = None
+    activation: NDArray[np.float32] | None = None
 
     def over_picture(self, shape: tuple[int, int]) -> NDArray[np.float32]:
         """The probability for the whole picture of (H, W) px, 0 outside what the square shows.
@@ -64,12 +67,16 @@ def predict(network: Network, prepared: NetworkInput, weights: Weights) -> Predi
     square = prepared.square
     batch = np.stack([square, square[:, :, ::-1]]) if weights.flip_averaging else square[np.newaxis]
     output = network(np.ascontiguousarray(batch))
-    probability = sigmoid(output.mask_logits)
-    if weights.flip_averaging:
-        probability = np.stack([probability[0], probability[1][:, ::-1]])
-    mean = probability.mean(axis=0, dtype=np.float32)
+    mean = _averaged(sigmoid(output.mask_logits))
+    activation = None if output.activation is None else _averaged(output.activation)
     logit = float(output.score_logits.mean())
-    return Prediction(calibrated_score(logit, mean, weights.calibration), mean, logit, prepared.shown, prepared.film)
+    score = calibrated_score(logit, mean, weights.calibration)
+    return Prediction(score, mean, logit, prepared.shown, prepared.film, activation)
+
+
+def _averaged(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of a film's map and its mirror image's, turned back; (1, S, S) is of the film alone."""
+    return np.asarray(maps[0] if len(maps) == 1 else (maps[0] + maps[1][:, ::-1]) / np.float32(2), np.float32)
 
 
 def calibrated_score(logit: float, probability: NDArray[np.float32], calibration: Calibration) -> float:

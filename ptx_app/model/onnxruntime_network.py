@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import OnnxFile
-from ptx_app.model.network import NetworkOutput
+from ptx_app.model.network import NetworkOutput, output_of
 
 
 class OnnxRuntimeNetwork:
@@ -33,6 +33,4 @@ class OnnxRuntimeNetwork:
 
     def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
         """Run (N, channels, S, S) float32 through the network, one film after the other."""
-        outputs = [self._session.run(None, {self._input: film[np.newaxis]}) for film in batch]
-        masks = np.stack([mask[0, 0] for mask, _ in outputs])
-        return NetworkOutput(masks, np.asarray([score[0, 0] for _, score in outputs], np.float32))
+        return output_of([self._session.run(None, {self._input: film[np.newaxis]}) for film in batch])

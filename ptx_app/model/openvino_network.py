@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import OnnxFile
-from ptx_app.model.network import NetworkOutput
+from ptx_app.model.network import NetworkOutput, output_of
 from ptx_app.model.openvino_runtime import openvino
 from ptx_app.model.quantization import quantize_decoder
 
@@ -34,7 +34,4 @@ class OpenVinoNetwork:
 
     def __call__(self, batch: NDArray[np.float32]) -> NetworkOutput:
         """Run (N, channels, S, S) float32 through the network, one film after the other: that is faster on a CPU."""
-        outputs = [self._model(film[np.newaxis]).to_tuple() for film in batch]
-        # OpenVINO uses the memory of its outputs again.
-        masks = np.stack([mask[0, 0] for mask, _ in outputs])
-        return NetworkOutput(masks, np.asarray([score[0, 0] for _, score in outputs], np.float32))
+        return output_of([self._model(film[np.newaxis]).to_tuple() for film in batch])

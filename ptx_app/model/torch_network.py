@@ -49,6 +49,21 @@ def build_module(spec: NetworkSpec, encoder_weights: str | None = None) -> torch
     return module
 
 
+def with_activation(module: torch.nn.Module, films: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mask logits and image-level logits, and where the latter come from: the class activation (N, 1, s, s).
+
+    It is the encoder's last feature map, its channels weighted as the image-level head weights them. That head is one
+    linear layer on pooled features, so this is Grad-CAM (Selvaraju et al., ICCV 2017) but for a factor, before its
+    negative values are set to zero.
+    """
+    network: Any = module
+    features = network.encoder(films)
+    mask = network.segmentation_head(network.decoder(features))
+    linear = next(layer for layer in network.classification_head if isinstance(layer, torch.nn.Linear))
+    activation = torch.nn.functional.conv2d(features[-1], linear.weight[:, :, None, None])
+    return mask, network.classification_head(features[-1]), activation
+
+
 def choose_device() -> torch.device:
     """CUDA if available, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -86,8 +101,9 @@ class TorchNetwork:
         """Run (N, channels, S, S) float32 through the network."""
         tensor = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.float16, enabled=self._half):
-            mask, score = self.module(tensor)
-        return NetworkOutput(mask[:, 0].float().cpu().numpy(), score[:, 0].float().cpu().numpy())
+            outputs = with_activation(self.module, tensor)
+        mask, score, activation = (output[:, 0].float().cpu().numpy() for output in outputs)
+        return NetworkOutput(mask, score, activation)
 
     @property
     def _half(self) -> bool:

@@ -89,13 +89,15 @@ def message(
         key: identifies this message in the browser.
         greys: of the film.
         spacing: passed on if it can be believed.
-        prediction: its probabilities are passed on as they are, in float32; None if the film was not analysed.
+        prediction: its probabilities are passed on as they are, in float32, and its activation in 8 bits; None if the
+            film was not analysed.
     """
     height, width = greys.shape
     seen = prediction.seen(greys.shape) if prediction else Box(0, 0, height, width)
     probability = b"" if prediction is None else zlib.compress(prediction.probability.tobytes(), _FASTEST)
     shades = b"" if greys.meaning["linear"] else greys.shades  # the browser draws a ramp by itself
-    parts = (greys.levels, shades, probability)
+    activation = b"" if prediction is None else _activation(prediction)
+    parts = (greys.levels, shades, probability, activation)
     believed = spacing if spacing and spacing.believable else None
     header = greys.meaning | {
         "key": key,
@@ -109,3 +111,11 @@ def message(
     }
     said = json.dumps(header).encode()
     return b"".join((struct.pack("<I", len(said)), said, *parts))
+
+
+def _activation(prediction: Prediction) -> bytes:
+    """The positive part of the activation as shares of its highest value in 8 bits; empty if there is none."""
+    if prediction.activation is None or prediction.activation.max() <= 0:
+        return b""
+    positive = np.clip(prediction.activation, 0, None)
+    return zlib.compress((positive * (255 / positive.max())).round().astype(np.uint8).tobytes(), _FASTEST)

@@ -13,7 +13,8 @@ export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["O", "Overlay on or off"],
   ["U, held", "Look underneath the overlay"],
   ["C", "Fill on or off"],
-  ["H", "Heat map on or off"],
+  ["H", "Heat map of the probability on or off"],
+  ["Y", "Why: what each place adds to the score, on or off"],
   ["[ ]", "Less or more opaque"],
   [", .", "Lower or raise the mask threshold"],
   ["→ J, ← K", "Next film, previous film"],
@@ -23,7 +24,7 @@ export const KEYS: readonly (readonly [keys: string, does: string])[] = [
 
 export const ACTS: Readonly<Record<string, string>> = {
   w: "window", p: "pan", r: "ruler", m: "magnifier", escape: "window", f: "fit", a: "actual", i: "invert", o: "overlay",
-  c: "fill", h: "heat", "[": "fainter", "]": "stronger", ",": "lower", ".": "higher", "+": "larger", "=": "larger",
+  c: "fill", h: "heat", y: "why", "[": "fainter", "]": "stronger", ",": "lower", ".": "higher", "+": "larger", "=": "larger",
   "-": "smaller", "?": "keys", delete: "remove", backspace: "remove", 1: "preset-1", 2: "preset-2", 3: "preset-3",
   4: "preset-4", 5: "preset-5",
 };

@@ -7,7 +7,9 @@ export interface Look {
   contour: boolean;
   fill: boolean;
   heat: boolean;
-  /** Of fill and heat map, in [0, 1]. */
+  /** What each place adds to the score. */
+  why: boolean;
+  /** Of fill and maps, in [0, 1]. */
   opacity: number;
 }
 
@@ -26,6 +28,7 @@ export class Overlay {
   private coarse = new Path2D();
   private drawn = "";
   private heat: HTMLCanvasElement | null = null;
+  private why: HTMLCanvasElement | null = null;
   private outlinedAt = "";
 
   constructor(private readonly canvas: HTMLCanvasElement) {
@@ -36,7 +39,7 @@ export class Overlay {
   outline(film: Film, threshold: number, kept: Least): void {
     if (film !== this.film) {
       this.film = film;
-      [this.wide, this.heat, this.outlinedAt] = [null, null, ""];
+      [this.wide, this.heat, this.why, this.outlinedAt] = [null, null, null, ""];
     }
     const asked = `${threshold} ${kept.smallest} ${kept.surest}`;
     if (this.outlinedAt === asked) return;
@@ -69,10 +72,12 @@ export class Overlay {
     context.setTransform(scale, 0, 0, scale, from[0]! * ratio, from[1]! * ratio);
     const [top, left, bottom, right] = film.field;
     const path = COARSE_PX * scale < 1 ? this.coarse : this.path;
-    if (look.heat) {
-      this.heat ??= heatOf(film);
+    if (look.heat) this.heat ??= mapOf(film.probability, 1);
+    if (look.why) this.why ??= mapOf(film.activation, 255);
+    const map = look.heat ? this.heat : look.why ? this.why : null;
+    if (map) {
       context.globalAlpha = look.opacity;
-      context.drawImage(this.heat, left, top, right - left, bottom - top);
+      context.drawImage(map, left, top, right - left, bottom - top);
       context.globalAlpha = 1;
     }
     if (look.fill) {
@@ -107,12 +112,15 @@ function trace(path: Path2D, loop: Int32Array, least: number): void {
   path.closePath();
 }
 
-function heatOf({ probability, side }: Film): HTMLCanvasElement {
+/** A square of values in [0, `highest`] in colour, as transparent as they are low; null for none. */
+function mapOf(values: ArrayLike<number>, highest: number): HTMLCanvasElement | null {
+  if (!values.length) return null;
+  const side = Math.sqrt(values.length);
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = side;
   const pixels = new ImageData(side, side);
-  for (let at = 0; at < probability.length; at++) {
-    const value = probability[at]!;
+  for (let at = 0; at < values.length; at++) {
+    const value = values[at]! / highest;
     pixels.data.set([...inferno(value), 255 * value], 4 * at);
   }
   canvas.getContext("2d")!.putImageData(pixels, 0, 0);

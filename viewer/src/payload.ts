@@ -26,8 +26,8 @@ export interface Header {
   field: [number, number, number, number];
   /** Side of the square of probabilities; 0 if the film was not analysed. */
   side: number;
-  /** Bytes of each part as sent: greys, shades, probability. */
-  parts: [number, number, number];
+  /** Bytes of each part as sent: greys, shades, probability, activation. */
+  parts: [number, number, number, number];
 }
 
 export interface Film extends Header {
@@ -37,6 +37,8 @@ export interface Film extends Header {
   shades: Float32Array;
   /** (side × side) probabilities in [0, 1]. */
   probability: Float32Array;
+  /** A square over the same part of the picture: what each place adds to the score, 255 where most; empty if unknown. */
+  activation: Uint8Array;
 }
 
 export function headerOf(data: Uint8Array): Header {
@@ -46,7 +48,7 @@ export function headerOf(data: Uint8Array): Header {
 export async function filmOf(data: Uint8Array): Promise<Film> {
   const header = headerOf(data);
   let at = 4 + lengthOf(data);
-  const [greys, shades, probability] = await Promise.all(
+  const [greys, shades, probability, activation] = await Promise.all(
     header.parts.map((bytes) => inflated(data.subarray(at, (at += bytes)))),
   );
   return {
@@ -54,6 +56,7 @@ export async function filmOf(data: Uint8Array): Promise<Film> {
     levels: levelsOf(greys!, header.width, header.height),
     shades: new Float32Array(shades!.buffer),
     probability: new Float32Array(probability!.buffer),
+    activation: activation!,
   };
 }
 

@@ -27,7 +27,7 @@ export interface Said {
 type Report = (name: "mask_threshold", value: number) => void;
 
 /** The reader's preferences, kept from film to film. */
-const reader = { overlay: true, fill: false, heat: false, opacity: 45, mode: "window" as Mode };
+const reader = { overlay: true, fill: false, heat: false, why: false, opacity: 45, mode: "window" as Mode };
 
 /** The film on the screen as it was left, in case the page takes the viewer away and puts it back. */
 let left: { film: Film; place: Place; greys: Greys; inverse: boolean } | null = null;
@@ -124,6 +124,7 @@ export class Viewer {
     const { width, height } = this.stage.film!;
     Object.assign(this.one<HTMLElement>(".stage").dataset, { film: this.said!.key, size: `${width} × ${height}` });
     this.one(".viewer").classList.toggle("bare", !this.stage.film!.side);
+    this.one<HTMLButtonElement>("[data-act=why]").disabled = !this.stage.film!.activation.length;
     this.outline();
     this.say();
   }
@@ -157,10 +158,19 @@ export class Viewer {
     const { film } = this.stage;
     if (!film) return;
     const shown = reader.overlay && !this.under;
-    const look = { contour: true, fill: reader.fill, heat: reader.heat, opacity: reader.opacity / 100 };
+    const look = { contour: true, fill: reader.fill, heat: reader.heat, why: reader.why, opacity: reader.opacity / 100 };
     this.overlay.draw(shown ? look : null, this.stage.toCanvas(0, 0), this.stage.toCanvas(film.width, film.height));
-    this.one<HTMLElement>(".scale").hidden = !(shown && reader.heat && film.side);
+    this.scale(shown && film.side > 0, film.activation.length > 0);
     this.say();
+  }
+
+  /** Show the scale of the map that is on. */
+  private scale(shown: boolean, knowsWhy: boolean): void {
+    const scale = this.one<HTMLElement>(".scale");
+    scale.hidden = !(shown && (reader.heat || (reader.why && knowsWhy)));
+    const [most, half, least] = reader.heat ? ["1", "0.5", "0"] : ["most", "", "none"];
+    for (const [name, text] of Object.entries({ most, half, least })) this.one(`.scale .${name}`).textContent = text!;
+    scale.setAttribute("aria-label", reader.heat ? "Heat map scale, probability from 0 to 1" : "Scale of what each place adds to the score");
   }
 
   private say(): void {
@@ -198,7 +208,8 @@ export class Viewer {
     if (name === "remove") this.stage.removeRulers();
     if (name === "overlay") reader.overlay = !reader.overlay;
     if (name === "fill") reader.fill = !reader.fill;
-    if (name === "heat") reader.heat = !reader.heat;
+    if (name === "heat") [reader.heat, reader.why] = [!reader.heat, false];
+    if (name === "why") [reader.heat, reader.why] = [false, !reader.why];
     if (name === "fainter") reader.opacity = Math.max(reader.opacity - 5, 0);
     if (name === "stronger") reader.opacity = Math.min(reader.opacity + 5, 100);
     if ((name === "lower" || name === "higher") && film.side) {
@@ -245,7 +256,7 @@ export class Viewer {
 
   /** Show on the toolbar what is set. */
   private press(): void {
-    const pressed: Record<string, boolean> = { overlay: reader.overlay, fill: reader.fill, heat: reader.heat };
+    const pressed: Record<string, boolean> = { overlay: reader.overlay, fill: reader.fill, heat: reader.heat, why: reader.why };
     for (const button of this.root.querySelectorAll<HTMLElement>("[data-toggle]"))
       button.setAttribute("aria-pressed", String(pressed[button.dataset["act"]!]));
     for (const button of this.root.querySelectorAll<HTMLElement>("[data-mode]"))
