@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="average the outputs for the film and its mirror image (default: as in the entry)",
     )
+    parser.add_argument("--against", metavar="WEIGHTS", help="another entry to compare with, film by film")
     parser.add_argument("--engine", choices=list(Engine), help="what computes the network (default: by the machine)")
     parser.add_argument("--hard-cases", type=int, default=60, metavar="N", help="films to degrade (0: none)")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the report (default: docs)")
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         flip_averaging=arguments.flip_averaging,
         hard_films=arguments.hard_cases,
         pictures=arguments.pictures,
+        against=arguments.against and Detector.load(arguments.against, engine=choose_engine(arguments.engine)),
     )
     sys.stdout.write(f"{report}\n")
     return 0

@@ -88,6 +88,8 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
         "",
         *_list(document["calibration"]),
     ]
+    if document.get("against"):
+        lines += ["", "## Film by film", "", *_against(document["against"])]
     if document.get("hard_cases"):
         lines += ["", "## Hard cases", "", *_hard_cases(document["hard_cases"])]
     for caption, file in figures.items():
@@ -133,6 +135,26 @@ def _goals(goals: list[EvaluationDocument]) -> list[str]:
         goal = f"at {'most' if row['at_most'] else 'least'} {row['goal']}"
         rows.append(f"| {row['figure']} | {goal} | {value(row['measured'])} | {missed} |")
     return rows
+
+
+def _against(other: EvaluationDocument) -> list[str]:
+    changed = {
+        "Films with a pneumothorax: newly flagged, no longer flagged": ("found_now", "missed_now"),
+        "Films without one: no longer flagged, newly flagged": ("spared_now", "flagged_now"),
+        "Outlines of films with a pneumothorax": ("better_outline", "worse_outline"),
+    }
+    return [
+        f"Next to {other['model']} (sha256 `{other['sha256'][:16]}…`) on the same films, each model at its own default "
+        "operating point. An outline is better or worse if the film's Dice changes by more than 0.1.",
+        "",
+        "| | Better | Worse |",
+        "| --- | --- | --- |",
+        *(f"| {what} | {other[better]} | {other[worse]} |" for what, (better, worse) in changed.items()),
+        "",
+        "Differences, paired by film:",
+        "",
+        *_list(other["differences"]),
+    ]
 
 
 def _hard_cases(cases: EvaluationDocument) -> list[str]:

@@ -34,6 +34,8 @@ Statistic = Callable[[Rows], float]
 PREVALENCES = (20, 5, 1)
 """In percent: how many of all films have a pneumothorax, for the value of a flag."""
 
+_CLEARLY = 0.1  # change of a film's Dice that a reader would see
+
 # Pixels by prediction and truth: true positive, false positive, false negative, true negative.
 _HIT, _FALSE, _MISSED, _SPARED = range(4)
 
@@ -186,6 +188,38 @@ def differences(results: Results, base: Results) -> EvaluationDocument:
         return lambda rows: own[name](rows) - other[name](rows)
 
     return _measure({name: differing(name) for name in ("auc", "dice_mean")}, everyone, results.groups)
+
+
+def film_by_film(results: Results, weights: Weights, base: Results, of_base: Weights) -> EvaluationDocument:
+    """A model next to another on the same films, each at its own default operating point.
+
+    Counts of films whose verdict changes, by truth and direction; of positive films whose Dice rises or falls by more
+    than 0.1; and the differences of `differences`.
+
+    Raises:
+        ValueError: the films are not the same.
+    """
+    flagged, before = (
+        each.score >= each.points[entry.default_operating_point].threshold
+        for each, entry in ((results, weights), (base, of_base))
+    )
+    changed = differences(results, base)
+    change, positive = results.dice - base.dice, results.positive
+
+    def count(films: Bools) -> int:
+        return int(films.sum())
+
+    return {
+        "model": of_base.name,
+        "sha256": of_base.sha256,
+        "found_now": count(positive & flagged & ~before),
+        "missed_now": count(positive & ~flagged & before),
+        "spared_now": count(~positive & ~flagged & before),
+        "flagged_now": count(~positive & flagged & ~before),
+        "better_outline": count(change > _CLEARLY),
+        "worse_outline": count(change < -_CLEARLY),
+        "differences": changed,
+    }
 
 
 def thirds_by_size(results: Results) -> dict[str, Rows]:

@@ -14,7 +14,7 @@ from ptx_app.evaluation.known_films import predict_films, prepared_films
 from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.plots import draw_figures, draw_films
 from ptx_app.evaluation.report import markdown
-from ptx_app.evaluation.results import evaluate, results_of
+from ptx_app.evaluation.results import evaluate, film_by_film, results_of
 from ptx_app.inference.decide import Thresholds
 from ptx_app.pipeline import Detector
 
@@ -27,6 +27,7 @@ def write_evaluation(
     flip_averaging: bool | None = None,
     hard_films: int = 0,
     pictures: Path | None = None,
+    against: Detector | None = None,
 ) -> Path:
     """Measure a model on the validation films and write evaluation.md, evaluation.json and figures.
 
@@ -37,6 +38,7 @@ def write_evaluation(
         flip_averaging: None for the entry's setting.
         hard_films: number of films to degrade, half of them positive; 0 for none.
         pictures: folder for pictures that show films, or None.
+        against: another model to compare with, film by film, or None.
 
     Returns:
         Path of the Markdown report.
@@ -52,6 +54,9 @@ def write_evaluation(
     predicted = predict_films(detector, prepared_films(films), len(films), "validation films")
     results = results_of(predicted, weights)
     document: EvaluationDocument = {"engine": detector.network.engine} | evaluate(results, weights)
+    if against is not None:
+        others = predict_films(against, prepared_films(films), len(films), against.weights.name)
+        document["against"] = film_by_film(results, weights, results_of(others, against.weights), against.weights)
     if hard_films:
         document["hard_cases"] = hard_case_rows(detector, drawn(films, hard_films))
     output.mkdir(parents=True, exist_ok=True)

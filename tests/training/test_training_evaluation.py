@@ -11,7 +11,7 @@ from ptx_app.evaluation.hard_cases import CASES, harder
 from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
 from ptx_app.evaluation.plots import telling_films
 from ptx_app.evaluation.report import markdown
-from ptx_app.evaluation.results import _other_side, differences, evaluate, results_of, thirds_by_size
+from ptx_app.evaluation.results import _other_side, differences, evaluate, film_by_film, results_of, thirds_by_size
 from ptx_app.evaluation.run import drawn, write_evaluation
 from ptx_app.film.radiograph import View
 from ptx_app.inference.predict import Prediction
@@ -68,6 +68,31 @@ def films():
 @pytest.fixture(scope="module")
 def document(films):
     return {"engine": "torch, cpu"} | evaluate(results_of(films, WEIGHTS), WEIGHTS)
+
+
+def test_another_model_is_compared_film_by_film(films, document):
+    changed = [
+        film(0, -9.0, 10, 12, View.AP),  # no longer found; the outline is a little worse
+        film(1, 2.0, 20, 20),  # found now, and outlined rightly
+        film(2, -9.0, 40, 0),  # missed as before; the outline is gone
+        film(3, 2.0, 0, 5),  # a new false positive
+        film(4, -9.0, 0, 25),  # no longer a false positive
+        film(5, 2.0, 0, 0),
+    ]
+    now, base = results_of(changed, WEIGHTS), results_of(films, WEIGHTS)
+    other = film_by_film(now, WEIGHTS, base, WEIGHTS)
+    counts = {name: value for name, value in other.items() if isinstance(value, int)}
+    assert counts == {
+        "found_now": 1,
+        "missed_now": 1,
+        "spared_now": 1,
+        "flagged_now": 1,
+        "better_outline": 1,
+        "worse_outline": 1,
+    }
+    text = markdown(document | {"against": other}, {})
+    assert "| Outlines of films with a pneumothorax | 1 | 1 |" in text
+    assert "Film by film" not in markdown(document, {})
 
 
 def test_overlap_is_of_all_positive_films_flagged_or_not(document):
