@@ -212,9 +212,8 @@ class Detector:
         `shape`: size of the picture that results will be drawn on, if it is not the film's own.
         """
         prediction = self.predict(self.prepare_film(film))
-        if shape is None or prediction.shown is None:
-            return prediction
-        return replace(prediction, shown=prediction.shown.scaled(shape[0] / film.shape[0], shape[1] / film.shape[1]))
+        height, width = shape or film.shape
+        return prediction.scaled(height / film.shape[0], width / film.shape[1])
 
     def decide(self, prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds | None = None) -> Finding:
         """The finding for a film of (H, W) px, at the given thresholds or the default operating point."""

@@ -18,13 +18,13 @@ from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
 from ptx_app.commands.film_files import stems, walk
-from ptx_app.commands.results_table import RESULT_COLUMNS
 from ptx_app.errors import SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.pictures import encoded
+from ptx_app.output.table import RESULT_COLUMNS
 from ptx_app.pipeline import Detector
 from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom, simulated_film
 

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from ptx_app.errors import FilmError, WeightsError
+from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.pipeline import Detector
 from ptx_app.ui import engine
 from tests.support.films import broken_dicom, ct_slice, real_dicom
+from tests.support.serving import until
 
 
 @pytest.fixture
@@ -22,12 +23,18 @@ def page() -> AppTest:
 @pytest.fixture
 def example(page) -> AppTest:
     page.query_params["example"] = "pneumothorax"
-    return page.run()
+    return read(page.run())
 
 
 def drop(page: AppTest, *files: tuple[str, bytes]) -> AppTest:
     page.run()
     page.file_uploader[0].set_value([(name, data, "application/octet-stream") for name, data in files])
+    return read(page.run())
+
+
+def read(page: AppTest) -> AppTest:
+    """The page once all its films are read."""
+    until(lambda: not visit(page).pending, 60)
     return page.run()
 
 
@@ -106,7 +113,8 @@ def test_a_rejected_film_is_not_analysed_until_the_user_asks(page, monkeypatch):
     assert "Not analysed" in said
     assert "WRONG_MODALITY" in said
     assert "Pneumothorax flagged" not in said
-    page.button(key=f"overrule-{visit(page).current.number}").click().run()
+    page.button(key=f"overrule-{visit(page).current.number}").click()
+    read(page.run())
     assert "Score" in words_of(page)
 
 
@@ -135,8 +143,8 @@ def test_clearing_deletes_every_film_at_once(example):
 
 def test_thresholds_stay_while_a_case_without_film_is_shown(example):
     example.slider(key="score_threshold").set_value(0.9).run()
-    empty = FilmError("EMPTY_FILE", "This file is empty.")
-    visit(example).keep("broken", empty, file_id="broken", in_round=visit(example).round)
+    drop(example, ("empty", b""))
+    visit(example).show(2)
     assert "EMPTY_FILE" in words_of(example.run())
     visit(example).show(1)
     assert example.run().slider(key="score_threshold").value == 0.9
@@ -149,7 +157,7 @@ def test_missing_weights_are_reported_and_nothing_else_breaks(page, monkeypatch)
     engine._build.clear()
     monkeypatch.setattr("ptx_app.pipeline.load_network", missing)
     page.query_params["example"] = "normal"
-    said = words_of(page.run())
+    said = words_of(read(page.run()))
     assert "WEIGHTS_UNAVAILABLE" in said
     engine._build.clear()
 

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptx_app.commands.film_files import bytes_of, is_named_a_film, require_apart, stems, walk
-from ptx_app.commands.results_table import MASK_ENDING, TABLE, Row, cell, earlier_rows, open_table, stem_of
+from ptx_app.commands.results_table import earlier_rows, open_table, stem_of
 from ptx_app.errors import NotAFilmError, PtxError, SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.output.dicom.objects import KINDS, dicom_objects
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
-from ptx_app.output.record import side_code
 from ptx_app.output.setting import Setting
+from ptx_app.output.table import MASK_ENDING, TABLE, Row, cell, facts
 from ptx_app.pipeline import Detector, required_prediction
 from ptx_app.settings import read_settings
 from ptx_app.unexpected import unexpected
@@ -280,7 +280,7 @@ def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]
             source = job.read_source(data) if job.wanted.identified else None
             objects = dicom_objects(radiograph, finding, job.wanted.setting, source)
             outputs |= {_DICOM[kind]: content for kind, content in objects.items()}
-        return {"status": "ok"} | _facts(finding), outputs
+        return {"status": "ok"} | facts(finding), outputs
     except Exception as error:  # anything but a PtxError is a bug here or in a decoder
         known = error if isinstance(error, PtxError) else unexpected(error)
         return {"status": "refused" if _is_no_film(known, file) else "failed", "error_code": known.code}, {}
@@ -289,16 +289,6 @@ def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]
 def _is_no_film(error: PtxError, file: Path) -> bool:
     """Whether the file is merely something else. A file named as a film that is none has failed."""
     return isinstance(error, NotAFilmError) or (error.code in _OTHER_FORMATS and not is_named_a_film(file))
-
-
-def _facts(finding: Finding) -> dict[str, object]:
-    return {
-        "score": f"{finding.score:.6f}",
-        "flagged": int(finding.flagged),
-        "side": side_code(finding),
-        "area_share": f"{finding.share:.6f}",
-        "regions": len(finding.regions),
-    }
 
 
 def _pictures(grey: NDArray[np.uint8], finding: Finding) -> dict[str, bytes]:

@@ -2,27 +2,12 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ptx_app.errors import SettingsError
-from ptx_app.output.setting import SETTING_COLUMNS
-
-TABLE = "results.csv"
-MASK_ENDING = "_mask.png"
-RESULT_COLUMNS = (
-    "file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds", *SETTING_COLUMNS,
-    "mask",
-)  # fmt: skip
-Row = Mapping[str, object]
-_LINE_END = "\r\n"
-
-
-def cell(name: str) -> str:
-    """A name of any bytes as a cell: readable as UTF-8, and no formula for a spreadsheet."""
-    safe = f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
-    return safe.encode("utf-8", "backslashreplace").decode()
+from ptx_app.output.table import LINE_END, MASK_ENDING, RESULT_COLUMNS, TABLE, Row
 
 
 def stem_of(row: Row) -> str:
@@ -45,7 +30,7 @@ def earlier_rows(table: Path) -> list[dict[str, str]]:
         raise _foreign() from error
     if tuple(reader.fieldnames or ()) != RESULT_COLUMNS:
         raise _foreign()
-    if rows and not text.endswith(_LINE_END):
+    if rows and not text.endswith(LINE_END):
         rows.pop()
     return [row for row in rows if None not in row and None not in row.values()]
 
@@ -63,12 +48,12 @@ def open_table(table: Path, kept: Iterable[Row]) -> Iterator[Callable[[Row], Non
     """Replace the table by one with the kept rows, and yield a function that adds a row and saves it at once."""
     beginning = table.with_name(f"{TABLE}.new")
     with beginning.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, RESULT_COLUMNS, lineterminator=_LINE_END)
+        writer = csv.DictWriter(file, RESULT_COLUMNS, lineterminator=LINE_END)
         writer.writeheader()
         writer.writerows(kept)
     beginning.replace(table)
     with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, RESULT_COLUMNS, lineterminator=_LINE_END)
+        writer = csv.DictWriter(file, RESULT_COLUMNS, lineterminator=LINE_END)
 
         def add(row: Row) -> None:
             writer.writerow(row)

@@ -51,6 +51,11 @@ class Prediction:
         """The part of a picture of (H, W) px that the square shows."""
         return self.shown or self.film or Box(0, 0, *shape)
 
+    def scaled(self, rows: float, columns: float) -> "Prediction":
+        """The same prediction for a picture with that many times the rows and columns."""
+        shown, film = (box and box.scaled(rows, columns) for box in (self.shown, self.film))
+        return replace(self, shown=shown, film=film)
+
     def calibrated(self, calibration: Calibration) -> "Prediction":
         """The same prediction with the score of another calibration."""
         return replace(self, score=calibrated_score(self.logit, self.probability, calibration))

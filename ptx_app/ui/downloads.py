@@ -27,16 +27,16 @@ class Offer:
     make: Callable[[], bytes]
 
 
-def downloads(offers: list[Offer]) -> None:
-    """Draw a button for each offer, and send the file that was just asked for."""
+def downloads(key: str, offers: list[Offer]) -> None:
+    """Draw a button for each offer, and send the file that was just asked for. `key` is the widget's."""
 
     def remember() -> None:
-        st.session_state["wanted"] = st.session_state["downloads"].want
+        st.session_state[f"{key}-wanted"] = st.session_state[key].want
 
-    wanted = st.session_state.pop("wanted", None)
+    wanted = st.session_state.pop(f"{key}-wanted", None)
     data: dict[str, Any] = {"offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers]}
     for offer in offers:
         if wanted and wanted["name"] == offer.file_name:
             # The browser made the serial number: if the page is drawn twice, it saves the file once.
             data["file"] = wanted | {"url": data_url(offer.make(), offer.mime)}
-    _mount(key="downloads", data=data, on_want_change=remember)
+    _mount(key=key, data=data, on_want_change=remember)

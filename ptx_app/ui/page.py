@@ -1,5 +1,6 @@
 """The page: the film at the left, everything about it at the right, the films of the visit below."""
 
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -9,19 +10,25 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.inference.decide import Grade, decide, grade
+from ptx_app.inference.decide import decide
 from ptx_app.inference.measure import measure
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
+from ptx_app.pipeline import Detector
 from ptx_app.ui import messages, panel
+from ptx_app.ui.all_results import all_results
+from ptx_app.ui.background import read_on
+from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.engine import engine, example_thumbnails, on_public_host, warm_up
-from ptx_app.ui.intake import judge, take_example, take_files
+from ptx_app.ui.film_list import film_list
+from ptx_app.ui.intake import overrule, take_example, take_files
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
-from ptx_app.ui.thumbnails import Mark, Thumbnail, thumbnails
+from ptx_app.ui.thumbnails import Thumbnail, thumbnails
 from ptx_app.ui.viewer import viewer
 from ptx_app.ui.visit import Case, Film, Visit, this_visit
 
-_MARKS: dict[Grade, Mark] = {Grade.FLAGGED: "flagged", Grade.BORDERLINE: "borderline", Grade.CLEAR: "clear"}
+_FEW = 4  # films that the list shows in one row
+_REFRESH = 0.5  # seconds between two looks at the list while films are read
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -44,52 +51,88 @@ def show() -> None:
 def _show_empty(visit: Visit) -> None:
     with st.container(key="empty"):
         st.html("<h1>Is there a pneumothorax on this film, and where?</h1>" + _notice())
-        stage = st.container()
-        with stage:
-            files = _drop_zone(visit)
-            st.html('<p class="small centre">No film at hand? Open an example.</p>')
-            picked = _pick_example()
-    with stage:
-        if files:
-            take_files(visit, files)
-        if picked or "example" in st.query_params:
-            take_example(visit, picked or st.query_params.pop("example"))
+        files = _drop_zone(visit)
+        st.html('<p class="small centre">No film at hand? Open an example.</p>')
+        picked = _pick_example()
+    if files:
+        take_files(visit, files)
+    if picked or "example" in st.query_params:
+        take_example(visit, picked or st.query_params.pop("example"))
 
 
 def _pick_example() -> str | None:
     pictures = example_thumbnails()
     items = [Thumbnail(example.name, pictures[example.name], example.title, example.known) for example in EXAMPLES]
-    return thumbnails("examples", "Examples", items, "large", lambda: None)
+    return thumbnails("examples", "Examples", items)
 
 
 def _show_reading(visit: Visit) -> None:
-    def clear() -> None:
-        visit.clear()
-        release_all_uploads()
-
+    read_on(visit)
     stage, side = st.columns([2, 1], gap="small")
-    progress = stage.container()
     with side, st.container(key="panel"):
         st.html(_notice())
         files = _drop_zone(visit)
         case = visit.current
         if case is not None:
-            _show_case(stage, case)
-        if case is not None:
-            number = case.number
-            st.button("Remove this film", key="remove", on_click=lambda: visit.remove(number), type="tertiary")
-        with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
-            st.write("This deletes all films and results of this visit. They cannot be brought back.")
-            st.button("Delete all", key="clear", on_click=clear, type="primary")
-    with stage:
-        _show_strip(visit)
+            _show_case(stage, visit, case)
+        if any(case.film and case.film.prediction for case in visit.cases):
+            _offer_all(visit)
+        with st.container(horizontal=True, gap="medium"):
+            _offer_removal(visit)
+    with stage, st.container(key="many" if len(visit.cases) > _FEW else "few"):
+        st.fragment(_show_list, run_every=_REFRESH if visit.pending else None)(visit, _on_screen(visit))
     if files:
-        with progress:
-            take_files(visit, files)
+        take_files(visit, files)
 
 
-def _show_case(stage: DeltaGenerator, case: Case) -> None:
+def _on_screen(visit: Visit) -> tuple[object, ...]:
+    """What the page must be drawn again for, beside the list: another film, its outcome, and the end of all reading."""
+    case = visit.current
+    return case, case is not None and case.done, visit.pending == 0
+
+
+def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
+    if _on_screen(visit) != drawn:
+        st.rerun()
+    analysed = any(case.film and case.film.prediction for case in visit.cases)
+    thresholds = panel.chosen_thresholds(_detector().weights)[1] if analysed else None
+    film_list(visit, thresholds, visit.show)
+
+
+def _detector() -> Detector:
+    """The server's detector, which is loaded by the time that a film is analysed."""
+    return engine(lambda *_: None).detector
+
+
+def _offer_removal(visit: Visit) -> None:
+    def clear() -> None:
+        visit.clear()
+        release_all_uploads()
+
+    if visit.shown is not None:
+        st.button("Remove this film", key="remove", on_click=partial(visit.remove, visit.shown), type="tertiary")
+    with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
+        st.write("This deletes all films and results of this visit. They cannot be brought back.")
+        st.button("Delete all", key="clear", on_click=clear, type="primary")
+
+
+def _offer_all(visit: Visit) -> None:
+    detector = _detector()
+    point, thresholds = panel.chosen_thresholds(detector.weights)
+    setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
+    named = not on_public_host()
+    hint = "A zip with a table of all films, and overlay, mask and result of each, at the present setting"
+    make = partial(all_results, visit, setting, named=named)
+    downloads("all", [Offer("Download all films", hint, "films.zip", "application/zip", make)])
+
+
+def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     panel.show_name(case)
+    if not case.done:
+        with stage:
+            st.html('<div class="nofilm" role="status"><p>Reading this film</p></div>')
+        return
+    case.seen = True
     if case.error is not None:
         with stage:
             st.html(f'<div class="nofilm">{_problem(case.error.message, case.error.code)}</div>')
@@ -97,9 +140,9 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
     film = case.film
     assert film is not None  # noqa: S101  (a case has either)
     if film.prediction is None:
-        _show_rejected(stage, case, film)
+        _show_rejected(stage, visit, case, film)
         return
-    detector = engine(lambda *_: None).detector
+    detector = _detector()
     verdict = st.container()
     point, thresholds = panel.choose_thresholds(detector.weights)
     finding = decide(film.prediction, film.shape, thresholds)
@@ -122,49 +165,25 @@ def _show_case(stage: DeltaGenerator, case: Case) -> None:
     panel.offer_files(case, film, finding, setting)
 
 
-def _show_rejected(stage: DeltaGenerator, case: Case, film: Film) -> None:
+def _show_rejected(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:
     with stage:
         viewer(film.shown_as, film.message(), "A picture that was not analysed", sides=False)
     reasons = " ".join(rejection.message for rejection in film.rejections)
     st.html(_problem(reasons, film.rejections[0].code, "Not analysed"))
-    asked = st.button("Analyse anyway", key=f"overrule-{case.number}")
+    st.button("Analyse anyway", key=f"overrule-{case.number}", on_click=lambda: overrule(visit, case))
     panel.show_header(film)
-    if asked:
-        with stage:
-            judge(case)
-
-
-def _show_strip(visit: Visit) -> None:
-    def pick() -> None:
-        visit.show(int(st.session_state["strip"].pick))
-
-    items = []
-    for case in visit.cases:
-        standing, mark = _standing(case)
-        picture = case.film.thumbnail if case.film else ""
-        label = f"{case.number} · {standing}"
-        items.append(Thumbnail(str(case.number), picture, label, case.name, mark, case is visit.current))
-    thumbnails("strip", "Films of this visit", items, "small", pick, arrow_keys=True)
-
-
-def _standing(case: Case) -> tuple[str, Mark]:
-    if case.film is None:
-        return "not read", "refused"
-    if case.film.prediction is None:
-        return "not analysed", "refused"
-    threshold = panel.score_threshold(engine(lambda *_: None).weights)
-    found = grade(case.film.prediction.score, threshold)
-    mark = _MARKS[found]
-    return ("overruled", mark) if case.overruled else (found.value, mark)
 
 
 def _drop_zone(visit: Visit) -> list[UploadedFile]:
-    return st.file_uploader(
-        "Drop chest films: DICOM, PNG or JPEG",
-        accept_multiple_files=True,
-        key=f"drop-{visit.round}",
-        help="One or more. Files stay in this session's memory until you close the page or clear the films.",
+    folder = bool(st.session_state.get("folder"))
+    files: list[UploadedFile] = st.file_uploader(
+        "Drop a folder of chest films" if folder else "Drop chest films: DICOM, PNG, JPEG, or a zip of them",
+        accept_multiple_files="directory" if folder else True,
+        key=f"drop-{visit.round}-{'folder' if folder else 'files'}",
+        help="One or more. Films stay in this session's memory until you close the page or clear them.",
     )
+    st.toggle("A whole folder", key="folder", persist_state="session")
+    return files
 
 
 def _notice() -> str:

@@ -102,17 +102,22 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         persist_state="session",
         help="A film is flagged if its score is at least this.",
     )
-    point = points[state["operating_point"]]
+    point, chosen = chosen_thresholds(weights)
     if (state["score_threshold"], state["mask_threshold"]) != (point.score, point.mask_threshold):
         st.button(f"Reset to {point.name}", key="back", on_click=follow_point, type="tertiary", icon=":material/undo:")
-    chosen = replace(Thresholds.of(point), score=state["score_threshold"], mask_threshold=state["mask_threshold"])
     return point, chosen
 
 
-def score_threshold(weights: Weights) -> float:
-    """The current score threshold in [0, 1]: the user's, or the default until the slider has been shown."""
-    threshold: float = st.session_state.get("score_threshold", weights.operating_point().score)
-    return threshold
+def chosen_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
+    """The operating point and thresholds in use: the user's, or the default until the controls have been shown."""
+    state = st.session_state
+    point = weights.operating_point(state.get("operating_point", weights.default_operating_point))
+    score, mask_threshold = (state.get(name, own) for name, own in _own(point).items())
+    return point, replace(Thresholds.of(point), score=score, mask_threshold=mask_threshold)
+
+
+def _own(point: OperatingPoint) -> dict[str, float]:
+    return {"score_threshold": point.score, "mask_threshold": point.mask_threshold}
 
 
 def keep_mask_threshold(threshold: float) -> None:
@@ -166,6 +171,7 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting) -> N
     stem = f"film-{case.number}"
     size = "PNG at the film's own size"
     downloads(
+        "downloads",
         [
             Offer("Overlay PNG", f"The film with the contour, {size}", f"{stem}-overlay.png", "image/png", overlay),
             Offer("Mask PNG", f"The mask, 0 or 255, {size}", f"{stem}-mask.png", "image/png", mask),
@@ -183,5 +189,5 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting) -> N
                 "application/zip",
                 dicom,
             ),
-        ]
+        ],
     )

@@ -1,7 +1,7 @@
 """The films of one visit. They live in this browser tab's session only, until it ends or is cleared."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
@@ -12,6 +12,7 @@ import streamlit as st
 from ptx_app.errors import PtxError
 from ptx_app.film.modality import ModalityValues
 from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
+from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
 from ptx_app.output.packed import PackedGreys, message
@@ -92,55 +93,119 @@ class Film:
         return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
 
 
+class CaseRemovedError(Exception):
+    """The case was removed while it was read."""
+
+
 @dataclass
 class Case:
-    """One dropped file: a film, or the error that stopped it from being read.
+    """One film of the visit: to be read, being read, or read, or the error that stopped it.
 
-    `name` is the file's name, shown only to the person who dropped it. `known` says what is known about an example.
+    Attributes:
+        number: in order of arrival, from 1.
+        name: the file's, shown only to the person who dropped it.
+        job: reads and analyses the film; None once that is done. It may raise a PtxError.
+        known: what is known about an example.
+        film, error: the outcome; one of them, once it is done.
+        running: whether the job has begun.
+        saying: what the job waits for, as a sentence, or "".
+        removed: whether the reader has removed the case; its job then stops when it next waits.
+        seen: whether it was on the screen after it was done.
+        listed: what the list says of side and size, and the thresholds that this is for.
     """
 
     number: int
     name: str
+    job: "Callable[[Case], Film] | None" = None
+    known: str = ""
     film: Film | None = None
     error: PtxError | None = None
-    known: str = ""
+    running: bool = False
+    saying: str = ""
+    removed: bool = False
+    seen: bool = False
+    listed: tuple[Thresholds, str] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a film or an error."""
+        return self.job is None
 
     @property
     def overruled(self) -> bool:
         """Whether the film was analysed although the check rejects it."""
         return self.film is not None and bool(self.film.rejections) and self.film.prediction is not None
 
+    def say(self, text: str) -> None:
+        """Set `saying`. Raises CaseRemovedError if the case was removed."""
+        if self.removed:
+            raise CaseRemovedError
+        self.saying = text
+
 
 @dataclass
 class Visit:
     """All cases of the session in order of arrival, and the one on the screen.
 
-    A click while films are read starts a new run of the page before the old one has ended, so two threads may work on
-    one visit. `reading` is held while a file is read, `_changing` while cases are added or removed.
+    The page's thread and those that read films work on it at once; `_changing` is held while cases change.
 
-    `round` numbers the drop zone: a new round gives an empty one and releases the files of the old one. `taken` holds
-    the drop zone's ids of the files already read in this round.
+    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
     shown: int | None = None
     counter: int = 0
     round: int = 0
-    taken: set[str] = dataclass_field(default_factory=set)
-    reading: Lock = dataclass_field(default_factory=Lock)
+    readers: int = 0
     _changing: Lock = dataclass_field(default_factory=Lock)
 
-    def keep(self, name: str, outcome: Film | PtxError, *, file_id: str, in_round: int, known: str = "") -> None:
-        """Append a case, and show it if it is the first of its round. Cases of a past round are dropped."""
+    def take(self, in_round: int, jobs: Sequence[tuple[str, Callable[[Case], Film]]], known: str = "") -> None:
+        """Append a case for each name and job, and begin a new round. Does nothing in a past round.
+
+        The first of them is put on the screen if there is no other case.
+        """
         with self._changing:
             if in_round != self.round:
                 return
-            self.counter += 1
-            film, error = (outcome, None) if isinstance(outcome, Film) else (None, outcome)
-            self.cases.append(Case(self.counter, name, film, error, known))
-            if not self.taken:
-                self.shown = self.counter
-            self.taken.add(file_id)
+            for name, job in jobs:
+                self.counter += 1
+                self.cases.append(Case(self.counter, name, job, known))
+            if self.shown is None and self.cases:
+                self.shown = self.cases[0].number
+            self.round += 1
+
+    def hire(self, most: int) -> int:
+        """How many threads to start so that up to `most` work on what waits. They count as started."""
+        with self._changing:
+            more = max(0, min(most, sum(not case.done for case in self.cases)) - self.readers)
+            self.readers += more
+            return more
+
+    def begin_next(self) -> Case | None:
+        """The case to read next: the one on the screen, else the first. None, and the thread no longer counts, if there
+        is none.
+        """
+        with self._changing:
+            waiting = [case for case in self.cases if not case.done and not case.running]
+            if not waiting:
+                self.readers -= 1
+                return None
+            case = next((case for case in waiting if case.number == self.shown), waiting[0])
+            case.running = True
+            return case
+
+    def finish(self, case: Case, outcome: Film | PtxError) -> None:
+        """Keep the outcome of a case."""
+        with self._changing:
+            case.film, case.error = (outcome, None) if isinstance(outcome, Film) else (case.film, outcome)
+            case.job, case.running, case.saying = None, False, ""
+
+    def redo(self, number: int, job: Callable[[Case], Film]) -> None:
+        """Let a case that is done be read by another job."""
+        with self._changing:
+            for case in self.cases:
+                if case.number == number and case.done:
+                    case.job = job
 
     def show(self, number: int) -> None:
         """Put the case of that number on the screen; unknown numbers change nothing."""
@@ -153,6 +218,7 @@ class Visit:
             place = next((place for place, case in enumerate(self.cases) if case.number == number), None)
             if place is None:
                 return
+            self.cases[place].removed = True
             del self.cases[place]
             if self.shown == number:
                 self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
@@ -160,24 +226,22 @@ class Visit:
     def clear(self) -> None:
         """Delete every film at once, including those being read."""
         with self._changing:
+            for case in self.cases:
+                case.removed = True
             self.cases.clear()
             self.shown = None
-            self._next_round()
-
-    def new_round(self) -> None:
-        """Empty the drop zone."""
-        with self._changing:
-            self._next_round()
-
-    def _next_round(self) -> None:
-        self.round += 1
-        self.taken.clear()
+            self.round += 1
 
     @property
-    def full(self) -> bool:
-        """Whether the visit holds as much as it may."""
-        films = [case.film for case in self.cases if case.film is not None]
-        return len(films) >= MOST_FILMS or sum(len(film.greys.levels) for film in films) >= MOST_BYTES
+    def pending(self) -> int:
+        """Number of cases that are not done."""
+        return sum(not case.done for case in self.cases)
+
+    def full(self, case: Case) -> bool:
+        """Whether the visit holds as much as it may, with what is read beside this case and came before it."""
+        films = [each.film for each in self.cases if each.film is not None and each is not case]
+        before = sum(each.running and each.number < case.number for each in self.cases)
+        return len(films) + before >= MOST_FILMS or sum(len(film.greys.levels) for film in films) >= MOST_BYTES
 
     @property
     def current(self) -> Case | None:

@@ -1,0 +1,33 @@
+"""One row for each film: the columns of results.csv, on the command line and in the page's download of all films."""
+
+from collections.abc import Mapping
+
+from ptx_app.inference.decide import Finding
+from ptx_app.output.record import side_code
+from ptx_app.output.setting import SETTING_COLUMNS
+
+TABLE = "results.csv"
+MASK_ENDING = "_mask.png"
+LINE_END = "\r\n"
+RESULT_COLUMNS = (
+    "file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds", *SETTING_COLUMNS,
+    "mask",
+)  # fmt: skip
+Row = Mapping[str, object]
+
+
+def cell(name: str) -> str:
+    """A name of any bytes as a cell: readable as UTF-8, and no formula for a spreadsheet."""
+    safe = f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+    return safe.encode("utf-8", "backslashreplace").decode()
+
+
+def facts(finding: Finding) -> dict[str, object]:
+    """The columns that a finding fills."""
+    return {
+        "score": f"{finding.score:.6f}",
+        "flagged": int(finding.flagged),
+        "side": side_code(finding),
+        "area_share": f"{finding.share:.6f}",
+        "regions": len(finding.regions),
+    }

@@ -1,0 +1,68 @@
+"""One download of all films of the visit: the table of `ptx predict`, and overlay, mask and result of each film."""
+
+import csv
+import io
+import re
+import zipfile
+
+from ptx_app.inference.decide import decide
+from ptx_app.output.pictures import encoded, mask_picture, overlay_picture, shrunk
+from ptx_app.output.record import finding_json
+from ptx_app.output.setting import Setting
+from ptx_app.output.table import LINE_END, MASK_ENDING, RESULT_COLUMNS, TABLE, cell, facts
+from ptx_app.ui.visit import Case, Visit
+
+_OVERLAY_PX = 1600  # longer side; a hundred overlays at full size would not fit into a small server's memory
+_LONGEST_NAME = 60
+
+
+def all_results(visit: Visit, setting: Setting, *, named: bool) -> bytes:
+    """A zip with results.csv and, for each analysed film, overlay (JPEG), mask (PNG, full size) and result (JSON).
+
+    Args:
+        visit: films that are not done are left out.
+        setting: thresholds and weights for all films.
+        named: whether files and table have the names that the reader's files had, beside the number.
+    """
+    target, table = io.BytesIO(), io.StringIO(newline="")
+    writer = csv.DictWriter(table, RESULT_COLUMNS, lineterminator=LINE_END, restval="")
+    writer.writeheader()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:  # pictures do not get smaller
+        for case in [case for case in visit.cases if case.done]:
+            row, files = _results(case, setting, _stem(case, named))
+            for name, content in files.items():
+                archive.writestr(name, content)
+            writer.writerow({"file": cell(case.name) if named else f"film {case.number}"} | row | setting.facts())
+        archive.writestr(TABLE, table.getvalue())
+    return target.getvalue()
+
+
+def _results(case: Case, setting: Setting, stem: str) -> tuple[dict[str, object], dict[str, bytes]]:
+    film = case.film
+    if film is None:
+        return {"status": "failed", "error_code": case.error.code if case.error else ""}, {}
+    if film.prediction is None:
+        return {"status": "refused", "error_code": film.rejections[0].code}, {}
+    finding = decide(film.prediction, film.shape, setting.thresholds)
+    overlay = shrunk(overlay_picture(film.greys.grey_picture(), finding), _OVERLAY_PX)
+    record = finding_json(
+        finding,
+        setting,
+        view=film.view,
+        source_format=film.source_format,
+        warnings=film.warnings,
+        overruled=film.rejections if case.overruled else (),
+    )
+    mask = f"{stem}{MASK_ENDING}"
+    files = {
+        f"{stem}_overlay.jpg": encoded(overlay, ".jpg"),
+        mask: encoded(mask_picture(finding)),
+        f"{stem}_result.json": record.encode(),
+    }
+    return {"status": "ok", "mask": mask} | facts(finding), files
+
+
+def _stem(case: Case, named: bool) -> str:
+    """The case's number, which makes it unique, and what every system allows of the file's name."""
+    name = re.sub(r"[^\w.-]+", "_", case.name.rsplit("/", 1)[-1]).strip("._")[:_LONGEST_NAME] if named else ""
+    return f"{case.number:03d}_{name}" if name else f"{case.number:03d}"

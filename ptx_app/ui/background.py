@@ -1,0 +1,46 @@
+"""Reads the films of a visit in the background, so that the reader goes on reading meanwhile."""
+
+import threading
+
+from streamlit.runtime.scriptrunner import add_script_run_ctx
+
+from ptx_app.errors import FilmError, PtxError
+from ptx_app.ui.visit import Case, CaseRemovedError, Film, Visit
+from ptx_app.unexpected import unexpected
+
+# While one film is in the network, the next one is read, checked and packed.
+_READERS = 2
+_FULL = FilmError(
+    "VISIT_FULL",
+    "This visit is full, and no more films fit. Download what you need, clear all films, then drop this one again.",
+)
+
+
+def read_on(visit: Visit) -> None:
+    """Start what reads the films that wait, if it is not at work already."""
+    for _ in range(visit.hire(_READERS)):
+        thread = threading.Thread(target=_work, args=(visit,), name="film-reader", daemon=True)
+        add_script_run_ctx(thread)  # for the settings and for what sessions share
+        thread.start()
+
+
+def _work(visit: Visit) -> None:
+    while (case := visit.begin_next()) is not None:
+        outcome = _outcome(visit, case)
+        if outcome is not None:
+            visit.finish(case, outcome)
+
+
+def _outcome(visit: Visit, case: Case) -> Film | PtxError | None:
+    """What becomes of a case; None if it was removed meanwhile."""
+    if visit.full(case):
+        return _FULL
+    assert case.job is not None  # noqa: S101  (it waits)
+    try:
+        return case.job(case)
+    except CaseRemovedError:
+        return None
+    except PtxError as error:
+        return error
+    except Exception as error:  # a bug here or in a decoder
+        return unexpected(error)

@@ -1,0 +1,108 @@
+// Order and filter are the reader's; they stay while films come and go.
+const reader = { order: "arrival", filter: "all" };
+const SHOWN = {
+  all: () => true,
+  flagged: ({ mark }) => mark === "flagged",
+  borderline: ({ mark }) => mark === "borderline",
+  unseen: ({ seen, mark }) => !seen && mark !== "waiting",
+  problem: ({ mark }) => mark === "problem",
+};
+let order = [];
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const one = (selector) => parentElement.querySelector(selector);
+  const section = one(".films"), list = one(".list");
+  const films = data.films;
+  let chosen = films.find((film) => film.chosen)?.id;
+  section.classList.toggle("many", films.length > 4);
+  one(".counts").textContent = counts(films);
+  for (const select of section.querySelectorAll("select")) {
+    const name = select.dataset.set;
+    select.value = reader[name];
+    select.onchange = () => {
+      reader[name] = select.value;
+      arrange(true);
+    };
+  }
+  arrange(false);
+
+  // Under the reader's pointer or focus nothing changes its place: what is new comes last.
+  function arrange(asked) {
+    const held = !asked && (list.matches(":hover") || list.contains(list.getRootNode().activeElement));
+    const wanted = films.filter((film) => SHOWN[reader.filter](film) || (film.id === chosen && !asked));
+    if (reader.order === "score") wanted.sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
+    const ids = wanted.map(({ id }) => id);
+    const kept = held ? order.filter((id) => films.some((film) => film.id === id)) : [];
+    order = [...kept, ...ids.filter((id) => !kept.includes(id))];
+    draw();
+  }
+
+  function draw() {
+    const focused = list.getRootNode().activeElement?.dataset?.id;
+    const buttons = order.map((id) => button(films.find((film) => film.id === id), id === chosen, pick));
+    list.replaceChildren(...(buttons.length ? buttons : [nothing()]));
+    const find = (id) => buttons.find((each) => each.dataset.id === id);
+    find(focused)?.focus({ preventScroll: true });
+    if (chosen !== section.dataset.chosen) find(chosen)?.scrollIntoView({ block: "nearest" });
+    section.dataset.chosen = chosen ?? "";
+  }
+
+  function pick(id) {
+    if (id === chosen) return;
+    // Mark it at once: a second key press may come before the server has answered the first.
+    for (const each of list.children) each.setAttribute("aria-current", each.dataset.id === id);
+    chosen = id;
+    // The film on the screen goes at once, so that it never stands beside the next one's verdict.
+    globalThis.dispatchEvent(new Event("ptx-leave"));
+    setTriggerValue("pick", id);
+  }
+
+  const steps = { arrowright: 1, j: 1, arrowleft: -1, k: -1 };
+  const listening = new AbortController();
+  // Before anything else hears the key: the film changes wherever the focus is, also on a slider.
+  window.addEventListener("keydown", (event) => {
+    const step = steps[event.key.toLowerCase()];
+    if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = "input:not([type=range], [type=checkbox], [type=radio]), textarea, select, dialog";
+    if (event.composedPath().some((node) => node.matches?.(typing))) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    const next = order[order.indexOf(chosen) + step];
+    if (next !== undefined) pick(next);
+  }, { signal: listening.signal, capture: true });
+  return () => listening.abort();
+}
+
+function counts(films) {
+  const count = (mark) => films.filter((film) => film.mark === mark).length;
+  const parts = [
+    `${films.length} ${films.length === 1 ? "film" : "films"}`,
+    [count("flagged"), "flagged"], [count("borderline"), "borderline"], [count("problem"), "not read"],
+    [count("waiting"), "to be read"],
+  ];
+  return parts.map((part) => (typeof part === "string" ? part : part[0] && part.join(" "))).filter(Boolean).join(" · ");
+}
+
+function nothing() {
+  return Object.assign(document.createElement("p"), { className: "empty", textContent: "No film is of this kind." });
+}
+
+function button(film, chosen, pick) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.className = film.mark + (film.seen || film.mark === "waiting" ? "" : " new");
+  made.dataset.id = film.id;
+  made.title = film.name;
+  made.setAttribute("aria-current", chosen);
+  const score = film.score === null ? "" : film.score.toFixed(2);
+  const said = [`Film ${film.id}`, film.standing, score && `score ${score}`, film.where, film.seen ? "" : "not seen", film.name];
+  made.setAttribute("aria-label", said.filter(Boolean).join(", "));
+  const picture = film.picture
+    ? Object.assign(document.createElement("img"), { src: film.picture, alt: "" })
+    : Object.assign(document.createElement("span"), { className: "none" });
+  made.append(picture, ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where]].map(
+    ([className, textContent]) => Object.assign(document.createElement("span"), { className, textContent }),
+  ));
+  made.onclick = () => pick(film.id);
+  return made;
+}

@@ -1,0 +1,115 @@
+"""The list of the visit's films: those read, those in work and those waiting, with verdict, side and size."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from ptx_app.inference.decide import Finding, Grade, Thresholds, decide, grade
+from ptx_app.inference.measure import measure
+from ptx_app.ui import messages
+from ptx_app.ui.component import component
+from ptx_app.ui.visit import Case, Film, Visit
+
+_mount = component("film_list")
+
+Mark = Literal["flagged", "borderline", "clear", "problem", "waiting"]
+_MARKS: dict[Grade, Mark] = {Grade.FLAGGED: "flagged", Grade.BORDERLINE: "borderline", Grade.CLEAR: "clear"}
+# Longer side in px of the picture on which sides and sizes of the list are decided: all films are decided again
+# whenever a threshold changes.
+_LISTED_PX = 512
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One film of the list.
+
+    Attributes:
+        id: the case's number.
+        name: of the file.
+        picture: a data URL, or "" where there is none.
+        score: image-level probability, or None if the film was not analysed.
+        standing: the verdict, or how far the film is, in a few words.
+        where: side and size in a few words, or "".
+        mark: kind of standing.
+        seen: whether the reader has seen the result.
+        chosen: whether it is on the screen.
+    """
+
+    id: str
+    name: str
+    picture: str
+    score: float | None
+    standing: str
+    where: str
+    mark: Mark
+    seen: bool
+    chosen: bool
+
+
+def film_list(visit: Visit, thresholds: Thresholds | None, on_pick: Callable[[int], None]) -> None:
+    """Draw the list. The browser sorts and filters it; arrows, J and K pick the next film of its order from anywhere.
+
+    Args:
+        visit: its cases are listed.
+        thresholds: those in use; None while no film is analysed.
+        on_pick: called with a case's number when its film is picked.
+    """
+
+    def picked() -> None:
+        import streamlit as st
+
+        on_pick(int(st.session_state["films"].pick))
+
+    entries = [entry(case, thresholds, chosen=case is visit.current) for case in visit.cases]
+    _mount(key="films", data={"films": [asdict(each) for each in entries]}, on_pick_change=picked)
+
+
+def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
+    """A case as it is listed at these thresholds."""
+    film = case.film
+    picture = film.thumbnail if film else ""
+    number, name = str(case.number), case.name
+    if not case.done:
+        standing = case.saying or ("reading" if case.running else "waiting")
+        return Entry(number, name, picture, None, standing, "", "waiting", case.seen, chosen)
+    if film is None or film.prediction is None or thresholds is None:
+        standing = "not read" if film is None else "not analysed"
+        return Entry(number, name, picture, None, standing, "", "problem", case.seen, chosen)
+    score = film.prediction.score
+    found = grade(score, thresholds.score)
+    standing = f"{found.value}, overruled" if case.overruled else found.value
+    where = _where(case, film, thresholds)
+    return Entry(number, name, picture, score, standing, where, _MARKS[found], case.seen, chosen)
+
+
+def _where(case: Case, film: Film, thresholds: Thresholds) -> str:
+    if case.listed is None or case.listed[0] != thresholds:
+        case.listed = thresholds, _brief(film, thresholds)
+    return case.listed[1]
+
+
+def _brief(film: Film, thresholds: Thresholds) -> str:
+    """Side and size in a few words, decided on a reduced picture; the size is rounded so far that both agree."""
+    assert film.prediction is not None  # noqa: S101  (only analysed films are decided)
+    scale = min(1.0, _LISTED_PX / max(film.shape))
+    shape = round(film.shape[0] * scale), round(film.shape[1] * scale)
+    factors = shape[0] / film.shape[0], shape[1] / film.shape[1]
+    finding = decide(film.prediction.scaled(*factors), shape, thresholds)
+    if not finding.flagged:
+        return ""
+    if not finding.regions:
+        return "no outline"
+    sizes = measure(finding, film.lungs, None, film.field and film.field.scaled(*factors))
+    shares = [each.hemithorax_share for each in sizes if each.hemithorax_share is not None]
+    size = f"{_about(max(shares))} of hemithorax" if shares else f"{_about(finding.share)} of film"
+    return f"{_sides(finding)}, {size}"
+
+
+def _sides(finding: Finding) -> str:
+    if len(finding.sides) > 1:
+        return "Both"
+    return messages.SIDE_NAMES[finding.sides[0]]
+
+
+def _about(share: float) -> str:
+    return "< 1 %" if share < 0.01 else f"{100 * share:.0f} %"
