@@ -1,6 +1,9 @@
 """The page in a real browser against a real server."""
 
+import csv
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.films import broken_dicom, dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, drop, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, films_of, until
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
@@ -50,10 +53,9 @@ def test_a_dropped_dicom_is_outlined_and_the_downloads_are_right(page, film):
     assert (smaller > 0).sum() < (mask > 0).sum()
 
 
-def test_many_files_are_a_strip_and_a_bad_one_is_a_sentence(page, film):
+def test_many_files_are_a_list_and_a_bad_one_is_a_sentence(page, film):
     drop(page, ("film.dcm", film), ("broken.dcm", broken_dicom()), ("note.txt", b"a shopping list"))
-    items = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    items.nth(2).wait_for()
+    items = all_read(page, 3)
     items.nth(1).click()
     page.get_by_role("alert").wait_for()
     assert "Traceback" not in page.content()
@@ -78,3 +80,87 @@ def test_an_example_is_one_click_away_and_fits_a_laptop_without_scrolling(page):
     assert stage["height"] > 0.7 * 800
     assert page.get_by_role("note").get_by_text("Not a medical device").is_visible()
     assert page.get_by_test_id("stToolbar").count() == 0 or not page.get_by_test_id("stToolbar").is_visible()
+
+
+def sized(number: int) -> bytes:
+    """A film whose width tells it from the others."""
+    return dicom_of(cv2.resize(simulated_film(), (400 + 2 * number, 425), interpolation=cv2.INTER_AREA))
+
+
+def test_forty_films_are_read_while_the_reader_goes_on_and_nothing_moves(page):
+    drop(page, *((f"film-{number}.dcm", sized(number)) for number in range(40)))
+    page.locator('.stage[data-film][data-size="400 × 425"]').wait_for()
+    films, counts = films_of(page), page.locator(".counts")
+    assert films.count() == 40
+    assert "to be read" in counts.inner_text(), "the first film is shown before the last is read"
+    threshold = page.locator(".score b")
+    was = threshold.get_attribute("style")
+    page.get_by_text("Sensitive").click()
+    until(lambda: threshold.get_attribute("style") != was, 30)
+    assert page.locator('.stage[data-film][data-size="400 × 425"]').count() == 1, "a setting changes no film"
+    assert films.count() == 40
+    films.nth(30).click()
+    page.locator('.stage[data-film][data-size="460 × 425"]').wait_for()
+    assert page.get_by_text("31 · film-30.dcm").is_visible()
+    page.keyboard.press("j")
+    page.locator('.stage[data-film][data-size="462 × 425"]').wait_for()
+    all_read(page, 40)
+    assert page.locator('.stage[data-film][data-size="462 × 425"]').count() == 1, "the end of reading changes no film"
+    assert counts.inner_text().startswith("40 films")
+    assert "to be read" not in counts.inner_text()
+    labels = [film.get_attribute("aria-label") for film in films.all()]
+    seen = [label for label in labels if "not seen" not in label]
+    assert [label.partition(",")[0] for label in seen] == ["Film 1", "Film 31", "Film 32"]
+
+
+def test_the_list_is_ordered_and_filtered_and_keys_follow_its_order(page):
+    drop(page, ("broken.dcm", broken_dicom()), ("first.dcm", sized(1)), ("second.dcm", sized(2)))
+    films = all_read(page, 3)
+    titles = lambda: [film.get_attribute("title") for film in films.all()]  # noqa: E731
+    assert titles() == ["broken.dcm", "first.dcm", "second.dcm"]
+    page.locator("select[data-set=order]").select_option("score")
+    until(lambda: titles()[2] == "broken.dcm", 10)
+    by_score = titles()
+    films.first.click()
+    page.get_by_text(by_score[0]).wait_for()
+    for title in by_score[1:]:
+        page.locator("body").press("j")
+        page.get_by_text(f"· {title}").wait_for()
+    shown = page.locator("select[data-set=filter]")
+    shown.select_option("problem")
+    until(lambda: titles() == ["broken.dcm"], 10)
+    shown.select_option("flagged")
+    until(lambda: sorted(titles()) == ["first.dcm", "second.dcm"], 10)
+    shown.select_option("borderline")
+    page.get_by_text("No film is of this kind").wait_for()
+
+
+def test_a_film_is_removed_and_all_are_cleared_while_others_are_read(page):
+    drop(page, *((f"film-{number}.dcm", sized(number)) for number in range(20)))
+    page.locator('.stage[data-film][data-size="400 × 425"]').wait_for()
+    page.get_by_role("button", name="Remove this film").click()
+    page.locator('.stage[data-film][data-size="402 × 425"]').wait_for()
+    assert films_of(page).count() == 19
+    page.get_by_role("button", name="Clear all films").click()
+    page.get_by_role("button", name="Delete all").click()
+    page.get_by_text("No film at hand?").wait_for()
+    drop(page, ("next.dcm", sized(3)))
+    assert all_read(page, 1).first.get_attribute("title") == "next.dcm"
+
+
+def test_an_archive_is_read_and_all_results_come_in_one(page):
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"study/film-{number}.dcm", sized(number))
+        archive.writestr("study/notes.txt", "a shopping list")
+    drop(page, ("study.zip", target.getvalue()))
+    all_read(page, 4)
+    page.locator(".stage[data-film]").wait_for()
+    single = json.loads(downloaded(page, "Result JSON"))
+    with zipfile.ZipFile(io.BytesIO(downloaded(page, "Download all films"))) as results:
+        names = results.namelist()
+        table = list(csv.DictReader(io.StringIO(results.read("results.csv").decode(), newline="")))
+        assert json.loads(results.read("001_film-0.dcm_result.json")) == single
+    assert len([name for name in names if name.endswith("_mask.png")]) == 3
+    assert [row["status"] for row in table] == ["ok", "ok", "ok", "failed"]

@@ -27,9 +27,19 @@ from tests.support.marked_films import (
     markers_in,
     misnamed_dicom,
 )
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_browser, running_server, until
+from tests.support.serving import (
+    CHROMIUM,
+    NO_CHROMIUM,
+    Server,
+    all_read,
+    drop,
+    open_page,
+    running_browser,
+    running_server,
+    until,
+)
 
-# The only places where the person who dropped a file sees its name: tooltips of the strip, one line above the verdict.
+# The only places where the person who dropped a file sees its name: the list of films, one line above the verdict.
 _TOOLTIP = re.compile(rb'"title": ?"[^"]*"|<p class=.small name. title=.[^>]*>[^<]*</p>')
 
 
@@ -102,11 +112,14 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
     page.run()
     visit = page.session_state["visit"]
     assert [case.name for case in visit.cases] == list(films)
+    until(lambda: not visit.pending, 120)
     for case in visit.cases:
         visit.show(case.number)
         page.run()
         if case.film is not None and case.film.prediction is None:
             page.button(key=f"overrule-{case.number}").click().run()
+            until(lambda: not visit.pending, 60)
+            page.run()
         if case.film is None:
             continue
         page.slider(key="score_threshold").set_value(0.0)
@@ -114,7 +127,7 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
         page.run()
         for file in ("overlay.png", "mask.png", "result.json", "dicom.zip"):
             before = len(sent)
-            page.session_state["wanted"] = {"name": f"film-{case.number}-{file}", "serial": file}
+            page.session_state["downloads-wanted"] = {"name": f"film-{case.number}-{file}", "serial": file}
             page.run()
             assert any(b'"url"' in message for message in sent[before:]), "no file was sent"
     assert sum(case.film is not None for case in visit.cases) >= 4
@@ -136,6 +149,8 @@ def test_an_unexpected_error_is_a_message_and_its_text_is_not_logged(sent, logge
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     page.file_uploader[0].set_value([(f"{FILE_MARK}.dcm", b"film", "application/octet-stream")]).run()
     (case,) = page.session_state["visit"].cases
+    until(lambda: case.done, 60)
+    page.run()
     assert isinstance(case.error, PtxError)
     assert case.error.code == "UNEXPECTED"
     assert not page.exception
@@ -233,14 +248,13 @@ def test_a_real_server_shows_logs_writes_and_keeps_nothing_of_the_patient(films,
         page.reload()
         page.get_by_test_id("stFileUploaderDropzone").wait_for()
         drop(page, (f"{FILE_MARK}-large.dcm", large), *dropped.items())
-        strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-        strip.nth(len(dropped)).wait_for()
+        listed = all_read(page, len(dropped) + 1)
         page.get_by_text("About this film").click()
         page.get_by_role("button", name="Mask PNG").click()
-        strip.nth(1).click()
+        listed.nth(1).click()
         page.get_by_role("heading", name="Not analysed").wait_for()
         html = page.evaluate(_WHOLE_PAGE)
-        assert html.count(f'title="{FILE_MARK}') == len(dropped) + 1 + 1  # the strip, and the film on the screen
+        assert html.count(f'title="{FILE_MARK}') == len(dropped) + 1 + 1  # the list, and the film on the screen
         assert "Modality" in html
         assert not markers_in(_OWNERS_EYES.sub("", html))
         assert not markers_in(page.title() + page.url)

@@ -17,7 +17,17 @@ from streamlit import config
 from ptx_app.model.manifest import ROOT
 from ptx_app.ui.server import HEADERS, SecurityHeaders
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, drop, open_page, running_server, until
+from tests.support.serving import (
+    CHROMIUM,
+    NO_CHROMIUM,
+    Server,
+    all_read,
+    drop,
+    films_of,
+    open_page,
+    running_server,
+    until,
+)
 
 SETTINGS = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -261,8 +271,7 @@ def test_a_script_in_a_header_or_a_file_name_is_neither_run_nor_drawn(server, br
     page.on("dialog", lambda dialogue: (dialogues.append(dialogue.message), dialogue.dismiss()))
     drop(page, (f"{_SCRIPTS[1]}.dcm", film))
     page.get_by_text("About this film").click(timeout=60_000)
-    strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    assert strip.first.get_attribute("title") == f"{_SCRIPTS[1]}.dcm"  # as text, to its owner
+    assert films_of(page).first.get_attribute("title") == f"{_SCRIPTS[1]}.dcm"  # as text, to its owner
     page.wait_for_timeout(300)
     assert page.evaluate("window.hurt") is None
     assert not dialogues
@@ -280,8 +289,7 @@ def _film(width: int):
 def test_films_are_deleted_by_the_button_and_with_the_page(server, browser, films_in_memory):
     page = open_page(browser, server.address)
     drop(page, ("one.dcm", dicom_of(_film(400))), ("two.dcm", dicom_of(_film(420))))
-    strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    strip.nth(1).wait_for()
+    all_read(page, 2)
     assert server.held()["uploaded"] == 0
     assert films_in_memory() == 2
     page.get_by_role("button", name="Clear all films").click()
@@ -290,7 +298,7 @@ def test_films_are_deleted_by_the_button_and_with_the_page(server, browser, film
     assert films_in_memory() == 0
 
     drop(page, ("one.dcm", dicom_of(_film(400))))
-    strip.first.wait_for()
+    all_read(page, 1)
     page.context.close()
     until(lambda: server.held()["sessions"] == 1, 5)
     time.sleep(_KEPT_SECONDS)
@@ -309,13 +317,12 @@ def test_a_page_that_lost_its_connection_finds_its_films_again(server, browser, 
     page.goto(server.address)
     page.get_by_test_id("stFileUploaderDropzone").wait_for()
     drop(page, ("one.dcm", dicom_of(_film(400))))
-    strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    strip.first.wait_for()
+    films = all_read(page, 1)
     for end in connections[-1]:
         end.close()
     page.wait_for_timeout((_KEPT_SECONDS + 1) * 1000)
     assert len(connections) == 2, "the page did not come back"
     page.get_by_role("button", name="Inverse").click()
-    assert strip.count() == 1
+    assert films.count() == 1
     assert films_in_memory() == 1
     page.context.close()

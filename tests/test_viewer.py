@@ -17,7 +17,7 @@ from ptx_app.film import read_film
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.pictures import grey_picture
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, drop, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, until
 
 SOURCES, ASSETS = ROOT / "viewer", ROOT / "ptx_app" / "ui" / "assets"
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -49,8 +49,7 @@ def films() -> dict[str, bytes]:
 
 def opened(page, *films: bytes) -> Any:
     drop(page, *((f"{number}.dcm", film) for number, film in enumerate(films)))
-    strip = page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    until(lambda: strip.count() == len(films), 120)
+    all_read(page, len(films))
     page.locator(".stage[data-film]").wait_for()
     settled(page)
     return page

@@ -1,7 +1,7 @@
 """Many users at once on one server: `python -m tools.load [--sessions 20] [--films 3] [--rounds 1] [--json FILE]`.
 
 Each user is a browser page with its own context. It drops films of unique sizes, waits for the verdicts, opens every
-film of its strip and clears them. The tool prints how many users got all verdicts, how many saw another user's film,
+film of its list and clears them. The tool prints how many users got all verdicts, how many saw another user's film,
 how long it took, how much memory the server held, and how many saw their place in the queue. Further rounds with new
 users on the same server show whether memory is returned.
 """
@@ -24,7 +24,16 @@ import cv2
 import numpy as np
 
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, open_page, running_browser, running_server, until
+from tests.support.serving import (
+    CHROMIUM,
+    NO_CHROMIUM,
+    Server,
+    films_of,
+    open_page,
+    running_browser,
+    running_server,
+    until,
+)
 
 _MOST_SESSIONS, _MOST_FILMS = 40, 5
 _KEPT_SECONDS = 5
@@ -107,19 +116,18 @@ def films_for(reader: int, films: int, source: np.ndarray, folder: Path) -> list
 
 
 def look(reader: Reader, started: float) -> None:
-    """Record the place in the queue that the page shows, and whether its strip holds every film."""
-    said = reader.page.locator(".st-key-progress").all_inner_texts()
-    reader.places.update(text.strip() for text in said if "Waiting" in text)
-    strip = reader.page.get_by_role("group", name="Films of this visit").get_by_role("button")
-    if strip.count() == len(reader.sizes):
+    """Record the place in the queue that the page shows, and whether every film of its list is read."""
+    said = reader.page.locator(".list .waiting .standing").all_inner_texts()
+    reader.places.update(text.strip() for text in said if "ahead" in text)
+    if films_of(reader.page).count() == len(reader.sizes) and reader.page.locator(".list .waiting").count() == 0:
         reader.seconds = time.monotonic() - started
 
 
 def look_through(reader: Reader) -> None:
-    """Open every film of the strip. Count those that have another size than the dropped film."""
-    strip = reader.page.get_by_role("group", name="Films of this visit").get_by_role("button")
+    """Open every film of the list. Count those that have another size than the dropped film."""
+    films = films_of(reader.page)
     for number, (width, height) in enumerate(reader.sizes):
-        strip.nth(number).click()
+        films.nth(number).click()
         mine = reader.page.locator(f'.stage[data-film][data-size="{width} × {height}"]')
         try:
             until(lambda: mine.count() == 1, 20)  # noqa: B023  (used at once)

@@ -52,15 +52,14 @@ def warm_up() -> None:
 
 
 @st.cache_resource(show_spinner=False)
-def _warm_up_once() -> threading.Thread:
+def _warm_up_once() -> None:
     def load() -> None:
         with suppress(PtxError):  # whoever needs the engine is told
             engine(lambda *_: None)
 
     thread = threading.Thread(target=load, daemon=True)
     add_script_run_ctx(thread)
-    thread.start()
-    return thread
+    thread.start()  # and is not kept: it would keep the first visitor's session
 
 
 def engine(progress: Callable[[int, int], None]) -> SharedDetector:

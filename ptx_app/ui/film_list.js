@@ -1,5 +1,6 @@
-// Order and filter are the reader's; they stay while films come and go.
-const reader = { order: "arrival", filter: "all" };
+// Order and filter are the reader's: they stay while films come and go, and while Streamlit mounts the list again, which
+// it does without telling the former one. `ids` are the films in the order of the list.
+const reader = (globalThis.ptxList ??= { order: "arrival", filter: "all", ids: [], listening: null });
 const SHOWN = {
   all: () => true,
   flagged: ({ mark }) => mark === "flagged",
@@ -7,8 +8,6 @@ const SHOWN = {
   unseen: ({ seen, mark }) => !seen && mark !== "waiting",
   problem: ({ mark }) => mark === "problem",
 };
-let order = [];
-
 export default function ({ data, parentElement, setTriggerValue }) {
   const one = (selector) => parentElement.querySelector(selector);
   const section = one(".films"), list = one(".list");
@@ -32,14 +31,14 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const wanted = films.filter((film) => SHOWN[reader.filter](film) || (film.id === chosen && !asked));
     if (reader.order === "score") wanted.sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
     const ids = wanted.map(({ id }) => id);
-    const kept = held ? order.filter((id) => films.some((film) => film.id === id)) : [];
-    order = [...kept, ...ids.filter((id) => !kept.includes(id))];
+    const kept = held ? reader.ids.filter((id) => films.some((film) => film.id === id)) : [];
+    reader.ids = [...kept, ...ids.filter((id) => !kept.includes(id))];
     draw();
   }
 
   function draw() {
     const focused = list.getRootNode().activeElement?.dataset?.id;
-    const buttons = order.map((id) => button(films.find((film) => film.id === id), id === chosen, pick));
+    const buttons = reader.ids.map((id) => button(films.find((film) => film.id === id), id === chosen, pick));
     list.replaceChildren(...(buttons.length ? buttons : [nothing()]));
     const find = (id) => buttons.find((each) => each.dataset.id === id);
     find(focused)?.focus({ preventScroll: true });
@@ -58,7 +57,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
 
   const steps = { arrowright: 1, j: 1, arrowleft: -1, k: -1 };
-  const listening = new AbortController();
+  reader.listening?.abort();
+  const listening = (reader.listening = new AbortController());
   // Before anything else hears the key: the film changes wherever the focus is, also on a slider.
   window.addEventListener("keydown", (event) => {
     const step = steps[event.key.toLowerCase()];
@@ -67,7 +67,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (event.composedPath().some((node) => node.matches?.(typing))) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    const next = order[order.indexOf(chosen) + step];
+    const next = reader.ids[reader.ids.indexOf(chosen) + step];
     if (next !== undefined) pick(next);
   }, { signal: listening.signal, capture: true });
   return () => listening.abort();
@@ -92,10 +92,10 @@ function button(film, chosen, pick) {
   made.type = "button";
   made.className = film.mark + (film.seen || film.mark === "waiting" ? "" : " new");
   made.dataset.id = film.id;
-  made.title = film.name;
+  made.title = film.title;
   made.setAttribute("aria-current", chosen);
   const score = film.score === null ? "" : film.score.toFixed(2);
-  const said = [`Film ${film.id}`, film.standing, score && `score ${score}`, film.where, film.seen ? "" : "not seen", film.name];
+  const said = [`Film ${film.id}`, film.standing, score && `score ${score}`, film.where, film.seen ? "" : "not seen", film.title];
   made.setAttribute("aria-label", said.filter(Boolean).join(", "));
   const picture = film.picture
     ? Object.assign(document.createElement("img"), { src: film.picture, alt: "" })

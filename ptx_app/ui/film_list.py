@@ -25,7 +25,7 @@ class Entry:
 
     Attributes:
         id: the case's number.
-        name: of the file.
+        title: the file's name.
         picture: a data URL, or "" where there is none.
         score: image-level probability, or None if the film was not analysed.
         standing: the verdict, or how far the film is, in a few words.
@@ -36,7 +36,7 @@ class Entry:
     """
 
     id: str
-    name: str
+    title: str
     picture: str
     score: float | None
     standing: str
@@ -68,18 +68,18 @@ def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
     """A case as it is listed at these thresholds."""
     film = case.film
     picture = film.thumbnail if film else ""
-    number, name = str(case.number), case.name
+    number, title = str(case.number), case.name
     if not case.done:
         standing = case.saying or ("reading" if case.running else "waiting")
-        return Entry(number, name, picture, None, standing, "", "waiting", case.seen, chosen)
+        return Entry(number, title, picture, None, standing, "", "waiting", case.seen, chosen)
     if film is None or film.prediction is None or thresholds is None:
         standing = "not read" if film is None else "not analysed"
-        return Entry(number, name, picture, None, standing, "", "problem", case.seen, chosen)
+        return Entry(number, title, picture, None, standing, "", "problem", case.seen, chosen)
     score = film.prediction.score
     found = grade(score, thresholds.score)
     standing = f"{found.value}, overruled" if case.overruled else found.value
     where = _where(case, film, thresholds)
-    return Entry(number, name, picture, score, standing, where, _MARKS[found], case.seen, chosen)
+    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen)
 
 
 def _where(case: Case, film: Film, thresholds: Thresholds) -> str:

@@ -41,18 +41,18 @@ def take_example(visit: Visit, name: str) -> None:
     st.rerun()
 
 
-def overrule(visit: Visit, case: Case) -> None:
+def overrule(visit: Visit, number: int) -> None:
     """Analyse a film that the check rejected, because the reader asks for it."""
-    film = case.film
-    assert film is not None  # noqa: S101  (only a film can be rejected)
 
     def job(case: Case) -> Film:
+        film = case.film
+        assert film is not None  # noqa: S101  (only a film can be rejected)
         shared = _engine(case)
         turn = partial(shared.fair_queue.turn, _waiting(case))
         judged = shared.detector.judge(Examination(film.radiograph(), film.rejections), turn=turn)
         return replace(film, prediction=judged.prediction, lungs=judged.lungs)
 
-    visit.redo(case.number, job)
+    visit.redo(number, job)
     read_on(visit)
 
 

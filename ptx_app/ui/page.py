@@ -86,9 +86,12 @@ def _show_reading(visit: Visit) -> None:
 
 
 def _on_screen(visit: Visit) -> tuple[object, ...]:
-    """What the page must be drawn again for, beside the list: another film, its outcome, and the end of all reading."""
+    """What the page must be drawn again for, beside the list: another film, its outcome, and the end of all reading.
+
+    Streamlit keeps it for some time, so it holds no film.
+    """
     case = visit.current
-    return case, case is not None and case.done, visit.pending == 0
+    return visit.shown, case is not None and case.done, visit.pending == 0
 
 
 def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
@@ -170,7 +173,7 @@ def _show_rejected(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) 
         viewer(film.shown_as, film.message(), "A picture that was not analysed", sides=False)
     reasons = " ".join(rejection.message for rejection in film.rejections)
     st.html(_problem(reasons, film.rejections[0].code, "Not analysed"))
-    st.button("Analyse anyway", key=f"overrule-{case.number}", on_click=lambda: overrule(visit, case))
+    st.button("Analyse anyway", key=f"overrule-{case.number}", on_click=partial(overrule, visit, case.number))
     panel.show_header(film)
 
 

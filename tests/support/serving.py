@@ -147,6 +147,18 @@ def drop(page: Any, *files: tuple[str, bytes]) -> None:
     page.evaluate(_DROP, [zone, [[name, base64.b64encode(data).decode()] for name, data in files]])
 
 
+def films_of(page: Any) -> Any:
+    """The films in the page's list, as buttons."""
+    return page.get_by_role("group", name="Films of this visit").get_by_role("button")
+
+
+def all_read(page: Any, count: int, seconds: float = 180) -> Any:
+    """Wait until the list holds so many films and all are read; returns them."""
+    films = films_of(page)
+    until(lambda: films.count() == count and page.locator(".list .waiting").count() == 0, seconds)
+    return films
+
+
 def until(holds: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
     """Wait until the condition holds. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
