@@ -20,6 +20,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     select.value = reader[name];
     select.onchange = () => {
       reader[name] = select.value;
+      select.blur(); // the next J or arrow is for the film
       arrange(true);
     };
   }

@@ -68,7 +68,9 @@ def _pick_example() -> str | None:
 
 def _show_reading(visit: Visit) -> None:
     read_on(visit)
-    stage, side = st.columns([2, 1], gap="small")
+    left, side = st.columns([2, 1], gap="small")
+    # Streamlit knows a fragment by its place. If that depended on what stands above, a click on the list could be lost.
+    stage, below = left.container(), left.container(key="many" if len(visit.cases) > _FEW else "few")
     with side, st.container(key="panel"):
         st.html(_notice())
         files = _drop_zone(visit)
@@ -79,7 +81,7 @@ def _show_reading(visit: Visit) -> None:
             _offer_all(visit)
         with st.container(horizontal=True, gap="medium"):
             _offer_removal(visit)
-    with stage, st.container(key="many" if len(visit.cases) > _FEW else "few"):
+    with below:
         st.fragment(_show_list, run_every=_REFRESH if visit.pending else None)(visit, _on_screen(visit))
     if files:
         take_files(visit, files)
