@@ -140,7 +140,7 @@ def test_a_film_is_removed_and_all_are_cleared_while_others_are_read(page):
     page.locator('.stage[data-film][data-size="400 × 425"]').wait_for()
     page.get_by_role("button", name="Remove this film").click()
     page.locator('.stage[data-film][data-size="402 × 425"]').wait_for()
-    assert films_of(page).count() == 19
+    until(lambda: films_of(page).count() == 19, 10)
     page.get_by_role("button", name="Clear all films").click()
     page.get_by_role("button", name="Delete all").click()
     page.get_by_text("No film at hand?").wait_for()
