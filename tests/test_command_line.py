@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
-from ptx_app.commands.film_files import stems, walk
 from ptx_app.errors import SettingsError
+from ptx_app.film.files import stems, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import Prediction

@@ -11,10 +11,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ptx_app.commands.film_arguments import add_film_arguments, detector_and_wanted
-from ptx_app.commands.film_files import bytes_of, is_named_a_film, require_apart, stems, walk
-from ptx_app.commands.results_table import earlier_rows, open_table, stem_of
 from ptx_app.errors import FilmError, SettingsError
+from ptx_app.film.files import bytes_of, is_named_a_film, require_apart, stems, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.output.results_table import earlier_rows, open_table, stem_of
 from ptx_app.output.table import TABLE, Row, cell
 from ptx_app.results import DICOM, ENDINGS, Result, ResultMaker, Wanted, row_of
 
