@@ -65,6 +65,13 @@ def _seconds(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read films until SIGTERM or SIGINT. Returns 0."""
+    with _logged():
+        _watch(arguments)
+        _LOG.info("Stopped.")
+    return 0
+
+
+def _watch(arguments: argparse.Namespace) -> None:
     from ptx_app.hospital.application import Peer, ae_title
     from ptx_app.hospital.inbox import Inbox, Options
     from ptx_app.hospital.inbox_files import Space, delete_parts
@@ -77,7 +84,6 @@ def run(arguments: argparse.Namespace) -> int:
     _require_sensible(arguments)
     title, callers = ae_title(arguments.ae_title), tuple(ae_title(caller) for caller in arguments.caller)
     peer = Peer.of(arguments.store_to) if arguments.store_to else None
-    _set_up_log()
     with ExitStack() as stack:
         stop = stack.enter_context(_told_to_stop())
         detector, wanted = detector_and_wanted(arguments, record=True)
@@ -113,8 +119,6 @@ def run(arguments: argparse.Namespace) -> int:
             metrics=metrics,
             health=health,
         ).run(stop)
-    _LOG.info("Stopped.")
-    return 0
 
 
 def _require_sensible(arguments: argparse.Namespace) -> None:
@@ -165,11 +169,16 @@ def _told_to_stop() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _set_up_log() -> None:
-    """Write the project's own log to stderr, one line an event."""
-    handler = logging.StreamHandler(sys.stderr)
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Write the project's own log to stderr, one line an event, while the block runs."""
+    handler, log = logging.StreamHandler(sys.stderr), logging.getLogger("ptx_app")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log = logging.getLogger("ptx_app")
+    level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
-    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
