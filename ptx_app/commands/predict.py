@@ -5,6 +5,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.files import bytes_of, is_named_a_film, require_apart, stems, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.output.results_table import earlier_rows, open_table, stem_of
-from ptx_app.output.table import TABLE, Row, cell
+from ptx_app.output.table import PARQUET, TABLE, Row, cell
+from ptx_app.pipeline import Detector
 from ptx_app.results import DICOM, ENDINGS, Result, ResultMaker, Wanted, row_of
 
 Results = Iterator[tuple[Path, str, Result]]
@@ -25,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("films", type=Path, nargs="+", help="files or folders; folders are searched recursively")
     add_film_arguments(parser)
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="spread the films over a Dask cluster, such as tcp://10.0.0.5:8786, in place of --jobs",
+    )
+    parser.add_argument("--parquet", action="store_true", help="also write the table as results.parquet")
     parser.add_argument("--json", action="store_true", help="also write STEM_result.json")
     parser.add_argument("--strict", action="store_true", help="exit with 1 also where a file is no chest film")
     earlier = parser.add_mutually_exclusive_group()
@@ -38,6 +46,10 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         1 if any file could not be read, or with --strict if any is no chest film; else 0.
     """
+    if arguments.parquet:
+        import pyarrow.parquet  # noqa: F401  (if it is missing, say so before the work)
+    if arguments.scheduler:
+        import ptx_app.cluster  # noqa: F401
     detector, wanted = detector_and_wanted(arguments, record=arguments.json)
     files = list(walk(arguments.films))
     if not files:
@@ -46,9 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
         plan = _planned(files, arguments, wanted)
         require_apart(arguments.films, files, arguments.output, plan.names)
         arguments.output.mkdir(parents=True, exist_ok=True)
-        with SandboxedReader(workers=arguments.jobs) as reader:
-            maker = ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted)
-            made = _write_all(plan, arguments.output, wanted, _results(plan.to_do, maker, arguments.jobs))
+        with _results_of(plan, detector, wanted, arguments) as results:
+            made = _write_all(plan, arguments.output, wanted, results)
+        if arguments.parquet:
+            from ptx_app.output.parquet import write_parquet
+
+            write_parquet(arguments.output / TABLE)
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE",
@@ -65,6 +80,8 @@ def _is_met(wanted: Wanted, row: Row, output: Path) -> bool:
     if any(row[name] != value for name, value in wanted.setting.facts().items()):
         return False
     if row["status"] != "ok":
+        if row["error_code"] == "WORKER_LOST":  # through no fault of the film
+            return False
         return not (wanted.overrule and row["status"] == "refused")
     stem = stem_of(row)
     missing = not all((output / f"{stem}{ending}").exists() for ending in wanted.endings())
@@ -92,7 +109,7 @@ class _Plan:
     def names(self) -> list[str]:
         """Every name that may be written or deleted in the output folder."""
         stems = [*(stem for _, stem in self.to_do), *self.stale]
-        return [TABLE, *(stem + ending for stem in stems for ending in ENDINGS)]
+        return [TABLE, PARQUET, *(stem + ending for stem in stems for ending in ENDINGS)]
 
 
 def _planned(files: Sequence[Path], arguments: argparse.Namespace, wanted: Wanted) -> _Plan:
@@ -132,11 +149,27 @@ def _stems_in(table: Path) -> list[str]:
         return []
 
 
+@contextmanager
+def _results_of(plan: _Plan, detector: Detector, wanted: Wanted, arguments: argparse.Namespace) -> Iterator[Results]:
+    """The results of what is left to do, made on this machine or on a cluster while the block runs."""
+    if arguments.scheduler and plan.to_do:
+        from ptx_app.cluster import spread
+
+        with spread(plan.to_do, wanted, arguments.scheduler) as results:
+            yield results
+        return
+    with SandboxedReader(workers=arguments.jobs) as reader:
+        maker = ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted)
+        yield _results(plan.to_do, maker, arguments.jobs)
+
+
 def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: Results) -> list[Row]:
     """Delete what is stale, then write the results and the row of every file. Returns the rows."""
     for stem in plan.stale:
         for ending in ENDINGS:
             (output / f"{stem}{ending}").unlink(missing_ok=True)
+    if (output / TABLE).exists():
+        (output / PARQUET).unlink(missing_ok=True)  # it would no longer be the table's
     rows: list[Row] = []
     with open_table(output / TABLE, plan.kept) as add:
         for file, stem, result in tqdm(results, total=len(plan.to_do), unit="film"):
