@@ -108,8 +108,10 @@ class Ledger:
 
     def rows(self) -> Iterator[Row]:
         """The rows of all films that are done, in the order in which they were."""
-        for (row,) in self._run("SELECT result FROM films WHERE place IS NOT NULL ORDER BY place"):
-            yield json.loads(row)
+        last = 0
+        while some := self._run("SELECT place, result FROM films WHERE place > ? ORDER BY place LIMIT 1000", last):
+            yield from (json.loads(row) for _, row in some)
+            last = some[-1][0]
 
     def dealt_with(self) -> set[bytes]:
         """The marks of the files that are done and are still in the folder."""

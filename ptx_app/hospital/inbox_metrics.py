@@ -27,6 +27,7 @@ class Metrics:
         self.retries = Counter("ptx_inbox_retries", "Tries on which the reader was lost", registry=self.registry)
         self.seconds = Histogram("ptx_inbox_film_seconds", "Time from bytes to results", registry=self.registry)
         self.received = Counter("ptx_inbox_received", "Films received by C-STORE", ["outcome"], registry=self.registry)
+        self.rejected = Counter("ptx_inbox_rejected_calls", "Associations rejected", registry=self.registry)
         self.sent = Counter("ptx_inbox_sent", "Films sent on by C-STORE", ["outcome"], registry=self.registry)
         self.waiting = Gauge("ptx_inbox_waiting", "Complete files that wait to be read", registry=self.registry)
         self.unsent = Gauge("ptx_inbox_unsent", "Films whose objects wait to be sent", registry=self.registry)

@@ -71,6 +71,12 @@ class _Receiver:
     metrics: Metrics
     most_bytes: int
 
+    def on_reject(self, event: Event) -> None:
+        """Say who was rejected, so that a wrong setting can be found."""
+        asked = event.assoc.requestor
+        self.metrics.rejected.inc()
+        _LOG.warning("A call from %r at %s was rejected. See --caller and --ae-title.", asked.ae_title, asked.address)
+
     def on_pdu(self, event: Event) -> None:
         """Count what belongs to the object that is being received, and abort if it is too large."""
         primitive: Any = event.pdu
@@ -129,7 +135,11 @@ def receiving(listening: Listening, folder: Path, space: Space, ledger: Ledger, 
     for film_class in _FILM_CLASSES:
         entity.add_supported_context(film_class, list(TRANSFER_SYNTAXES))
     receiver = _Receiver(folder, space, ledger, metrics, listening.most_bytes)
-    handlers: list[Any] = [(evt.EVT_C_STORE, receiver.on_store), (evt.EVT_PDU_RECV, receiver.on_pdu)]
+    handlers: list[Any] = [
+        (evt.EVT_C_STORE, receiver.on_store),
+        (evt.EVT_PDU_RECV, receiver.on_pdu),
+        (evt.EVT_REJECTED, receiver.on_reject),
+    ]
     try:
         server = entity.start_server((listening.host, listening.port), block=False, evt_handlers=handlers)
     except OSError as error:

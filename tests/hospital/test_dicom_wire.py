@@ -1,9 +1,7 @@
 """C-STORE and C-ECHO over real associations on 127.0.0.1: with pynetdicom, and with dcmtk where it is installed."""
 
 import hashlib
-import io
 import logging
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 from pydicom.uid import (
     CTImageStorage,
@@ -33,11 +30,11 @@ from ptx_app.hospital.inbox_metrics import Health, Metrics
 from ptx_app.hospital.inbox_sender import Sender, sending
 from ptx_app.hospital.storage_scp import Listening, receiving
 from ptx_app.hospital.storage_scu import RefusedError, UnreachableError, send
+from tests.support.dicom_wire import DCMTK, dataset_of, store
 from tests.support.films import CR_STORAGE, dicom_of
 from tests.support.marked_films import marked_dicom, markers_in
 from tests.support.serving import until
 
-DCMTK = pytest.mark.skipif(not (shutil.which("storescu") and shutil.which("echoscu")), reason="dcmtk is not installed")
 FILM = dicom_of(np.random.default_rng(1).random((200, 160), dtype=np.float32))
 
 
@@ -69,28 +66,6 @@ def place(tmp_path):
     place = Receiving(tmp_path)
     yield place
     place.ledger.close()
-
-
-def dataset_of(film: bytes) -> pydicom.FileDataset:
-    return pydicom.dcmread(io.BytesIO(film))
-
-
-def store(port: int, film: bytes, caller: str = "MODALITY", called: str = "PTX", sop_class: str | None = None):
-    """The status of a C-STORE, or None if the association or the context was refused or aborted."""
-    dataset = dataset_of(film)
-    if sop_class:
-        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
-    entity = AE(caller)
-    entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", port, ae_title=called)
-    if not association.is_established:
-        return None
-    try:
-        return association.send_c_store(dataset).get("Status")
-    except (ValueError, RuntimeError):
-        return None
-    finally:
-        association.release()
 
 
 def test_a_film_is_on_the_disk_as_it_came_and_named_after_a_hash(place):
@@ -130,10 +105,12 @@ def test_an_instance_sent_again_is_stored_again_only_if_it_was_lost(place):
         (("MODALITY",), "MODALITY", "OTHER", False),
     ],
 )
-def test_only_allowed_callers_that_know_the_title_may_send(place, callers, caller, called, accepted):
+def test_only_allowed_callers_that_know_the_title_may_send(place, callers, caller, called, accepted, caplog):
     with place.at(*callers) as port:
         assert store(port, FILM, caller, called) == (0 if accepted else None)
     assert len(place.files()) == accepted
+    assert (f"A call from '{caller}' at 127.0.0.1 was rejected." in caplog.text) is not accepted
+    assert place.metrics.registry.get_sample_value("ptx_inbox_rejected_calls_total") == (not accepted)
 
 
 def test_a_film_is_refused_while_the_disk_is_full(place):

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -32,7 +33,7 @@ from ptx_app.output.setting import Setting
 from ptx_app.output.table import RESULT_COLUMNS
 from ptx_app.pipeline import Detector
 from ptx_app.results import ResultMaker, Wanted
-from tests.hospital.test_dicom_wire import DCMTK, store
+from tests.support.dicom_wire import DCMTK, store
 from tests.support.films import broken_dicom, ct_slice
 from tests.support.marked_films import FILE_MARK, marked_dicom, markers_in
 from tests.support.serving import until
@@ -146,6 +147,38 @@ def test_films_over_the_wire_and_their_results_sent_on(folders):
         assert uid in str(dataset)
     assert log.count(": sent") == 1
     assert not any(word in log for word in ("Doe", "4711", "1.2.3", str(uid)))
+
+
+def test_what_a_modality_was_told_is_stored_is_read_once_however_often_the_program_is_killed(folders):
+    folder, output = folders
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    films, stored, chance = [small_film() for _ in range(8)], threading.Event(), random.Random(3)
+
+    def modality() -> None:
+        """Sends each film until it is told that it was stored, as a modality's queue does."""
+        for film in films:
+            until(lambda film=film: store(port, film) == 0x0000, PATIENCE)
+        stored.set()
+
+    sender = threading.Thread(target=modality)
+    sender.start()
+    for _ in range(3):
+        with watching(folder, output, "--port", str(port), "--delete-read") as watch:
+            watch.wait_for_rows(min(len(rows_in(output)) + 1, len(films)))
+            time.sleep(chance.random() / 5)
+            watch.end(signal.SIGKILL)
+    with watching(folder, output, "--port", str(port), "--delete-read") as watch:
+        until(stored.is_set, PATIENCE)
+        watch.wait_for_rows(len(films))
+        until(lambda: not [path for path in folder.iterdir() if not path.name.startswith(".")], PATIENCE)
+        assert watch.end() == 0
+    sender.join()
+    rows = rows_in(output)
+    assert len(rows) == len({row["file"] for row in rows}) == len(films)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert not list(folder.glob(".ptx-*"))
 
 
 @DCMTK
