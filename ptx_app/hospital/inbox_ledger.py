@@ -9,6 +9,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +43,11 @@ class Attempts:
 
 
 class Ledger:
-    """The database. Many threads may use it at once; each call is one transaction."""
+    """The database. Many threads may use it at once; each call is one transaction.
+
+    Every call raises SettingsError LEDGER_UNWRITABLE if the database cannot be used any more, as on a full disk. What
+    was committed before stays.
+    """
 
     def __init__(self, file: Path) -> None:
         """Open the database, or make it.
@@ -67,9 +72,21 @@ class Ledger:
                 "output folder, or move inbox.sqlite away to read all films again.",
             ) from error
 
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._lock, self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield self._database
+        except sqlite3.Error as error:
+            raise SettingsError(
+                "LEDGER_UNWRITABLE",
+                "The inbox's database cannot be written. Free some disk space and start again; nothing is lost.",
+            ) from error
+
     def _run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._database.execute(statement, values).fetchall()
+        with self._transaction() as database:
+            return database.execute(statement, values).fetchall()
 
     def status(self, key: str) -> str | None:
         """The status of a film that is done: "ok", "refused" or "failed"; None if it is not done."""
@@ -96,15 +113,14 @@ class Ledger:
 
     def finish(self, key: str, row: Row, *, send: bool) -> None:
         """Note a film's row, and whether its objects are to be sent: from here on it is done."""
-        with self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.execute(
+        with self._transaction() as database:
+            database.execute(
                 "UPDATE films SET begun = 0, result = ?, place = (SELECT IFNULL(MAX(place), 0) + 1 FROM films) "
                 "WHERE key = ?",
                 (json.dumps(row), key),
             )
             if send:
-                self._database.execute("INSERT OR IGNORE INTO sending (key) VALUES (?)", (key,))
+                database.execute("INSERT OR IGNORE INTO sending (key) VALUES (?)", (key,))
 
     def rows(self) -> Iterator[Row]:
         """The rows of all films that are done, in the order in which they were."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptx_app.errors import SettingsError
 from ptx_app.hospital.inbox_ledger import Ledger
 from ptx_app.hospital.inbox_metrics import Health, Metrics
 from ptx_app.hospital.storage_scu import RefusedError, UnreachableError
@@ -31,10 +32,14 @@ class Sender:
 
     def run(self, stop: threading.Event) -> None:
         """Send until told to stop. The pauses grow while the other application cannot be reached."""
-        self.ledger.forget_refusals()
         pause = _POLL_SECONDS
         while not stop.wait(pause):
-            pause = _POLL_SECONDS if self._round(stop) else min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            try:
+                well = self._round(stop)
+            except SettingsError as error:  # of the ledger; the inbox itself ends because of it
+                _LOG.error("%s", error.message)
+                well = False
+            pause = _POLL_SECONDS if well else min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _round(self, stop: threading.Event) -> bool:
         """Send what is unsent. Returns whether that went well, or there was nothing to send."""
@@ -55,10 +60,11 @@ class Sender:
                 self.metrics.sent.labels("refused").inc()
                 times = self.ledger.refused(key)
                 _LOG.error("film %s: sending, try %d of %d: %s", key, times, _MOST_REFUSALS, error.message)
-            except OSError:
+            except Exception as error:  # a file that is gone or damaged; the text may quote it
                 refused = True
                 times = self.ledger.refused(key)
-                _LOG.error("film %s: sending, try %d of %d: its files are gone", key, times, _MOST_REFUSALS)
+                said = f"its files cannot be read ({type(error).__name__})"
+                _LOG.error("film %s: sending, try %d of %d: %s", key, times, _MOST_REFUSALS, said)
             else:
                 self.ledger.sent(key)
                 self.metrics.sent.labels("ok").inc()
@@ -81,6 +87,7 @@ class Sender:
 @contextmanager
 def sending(sender: Sender) -> Iterator[None]:
     """Send in the background while the block runs."""
+    sender.ledger.forget_refusals()
     stop = threading.Event()
     thread = threading.Thread(target=sender.run, args=(stop,), name="sender")
     thread.start()

@@ -319,6 +319,18 @@ def test_the_ledger_keeps_all_over_a_restart(tmp_path):
         assert ledger.unsent(3) == ["a"]
 
 
+def test_a_ledger_that_is_full_is_one_sentence_and_keeps_what_it_had(tmp_path):
+    with Ledger(tmp_path / "l") as ledger:
+        ledger.begin("before")
+        ledger.finish("before", {"file": "before", "status": "ok"}, send=False)
+        ledger._database.execute("PRAGMA max_page_count = 1")  # SQLite takes the number of pages in use
+        with pytest.raises(SettingsError) as raised:
+            ledger.receive("hash", "k" * 100_000)
+        assert raised.value.code == "LEDGER_UNWRITABLE"
+        assert ledger.received("hash") is None
+        assert [row["file"] for row in ledger.rows()] == ["before"]
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     write_atomically(tmp_path / "a", b"first")
     (tmp_path / ".ptx-left.part").write_bytes(b"of a kill")
