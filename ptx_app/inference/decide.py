@@ -122,10 +122,21 @@ def grade(score: float, threshold: float) -> Grade:
     >>> [grade(score, 0.5).value for score in (0.39, 0.41, 0.59, 0.61)]
     ['none flagged', 'borderline', 'borderline', 'flagged']
     """
-    odds, limit = (value / max(1 - value, 1e-9) for value in (score, threshold))
-    if limit / _BORDER < odds < limit * _BORDER:
+    lowest, highest = border(threshold)
+    if lowest < score < highest:
         return Grade.BORDERLINE
     return Grade.FLAGGED if score >= threshold else Grade.CLEAR
+
+
+def border(threshold: float) -> tuple[float, float]:
+    """Between which scores, in [0, 1], a film is borderline at this score threshold in [0, 1].
+
+    >>> border(0.5)
+    (0.4, 0.6)
+    """
+    odds = threshold / max(1 - threshold, 1e-9)
+    lowest, highest = odds / _BORDER, odds * _BORDER
+    return lowest / (1 + lowest), highest / (1 + highest)
 
 
 def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds) -> Finding:

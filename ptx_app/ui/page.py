@@ -16,6 +16,7 @@ from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector
 from ptx_app.ui import messages, panel
+from ptx_app.ui.about import about
 from ptx_app.ui.all_results import all_results
 from ptx_app.ui.background import read_on
 from ptx_app.ui.downloads import Offer, downloads
@@ -24,9 +25,11 @@ from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import overrule, take_example, take_files
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails
+from ptx_app.ui.tour import tour
 from ptx_app.ui.viewer import viewer
 from ptx_app.ui.visit import Case, Film, Visit, this_visit
 
+_TITLE = "Pneumothorax on chest films"
 _FEW = 4  # films that the list shows in one row
 _REFRESH = 0.5  # seconds between two looks at the list while films are read
 _STYLE = Path(__file__).with_name("page.css")
@@ -34,7 +37,7 @@ _STYLE = Path(__file__).with_name("page.css")
 
 def show() -> None:
     """Draw the whole page; app.py calls it at each run."""
-    st.set_page_config(page_title="Pneumothorax on chest films", layout="wide", initial_sidebar_state="collapsed")
+    st.set_page_config(page_title=_TITLE, layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
     visit = this_visit()
     end_session_with_page(visit)
@@ -54,6 +57,7 @@ def _show_empty(visit: Visit) -> None:
         files = _drop_zone(visit)
         st.html('<p class="small centre">No film at hand? Open an example.</p>')
         picked = _pick_example()
+        about(tour=False)
     if files:
         take_files(visit, files)
     if picked or "example" in st.query_params:
@@ -70,17 +74,24 @@ def _show_reading(visit: Visit) -> None:
     read_on(visit)
     left, side = st.columns([2, 1], gap="small")
     # Streamlit knows a fragment by its place. If that depended on what stands above, a click on the list could be lost.
-    stage, below = left.container(), left.container(key="many" if len(visit.cases) > _FEW else "few")
+    stage = left.container()
+    with left:
+        tour()
+    below = left.container(key="many" if len(visit.cases) > _FEW else "few")
     with side, st.container(key="panel"):
-        st.html(_notice())
+        st.html(f'<h1 class="unseen">{_TITLE}</h1>{_notice()}')
         files = _drop_zone(visit)
         case = visit.current
-        if case is not None:
-            _show_case(stage, visit, case)
-        if any(case.film and case.film.prediction for case in visit.cases):
-            _offer_all(visit)
+        # In containers, so that what follows keeps its place, and an open text stays open.
+        with st.container():
+            if case is not None:
+                _show_case(stage, visit, case)
+        with st.container():
+            if any(case.film and case.film.prediction for case in visit.cases):
+                _offer_all(visit)
         with st.container(horizontal=True, gap="medium"):
             _offer_removal(visit)
+        about(tour=True)
     with below:
         st.fragment(_show_list, run_every=_REFRESH if visit.pending else None)(visit, _on_screen(visit))
     if files:

@@ -22,7 +22,7 @@ CHROMIUM = find_spec("playwright") and (
 )
 NO_CHROMIUM = "Chromium is missing: install it with playwright, or set PTX_CHROMIUM to its path"
 
-_QUIET = [
+QUIET = [
     f"--{name}"
     for name in (
         "no-sandbox",
@@ -125,16 +125,16 @@ def running_browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=_QUIET)
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         try:
             yield chromium
         finally:
             chromium.close()
 
 
-def open_page(browser: Any, address: str) -> Any:
+def open_page(browser: Any, address: str, **context: Any) -> Any:
     """Open a page in its own context, like another user's browser, and wait for the drop zone."""
-    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | context).new_page()
     page.set_default_timeout(180_000)  # long enough for a busy machine; a test that fails waits in vain
     page.goto(address)
     page.get_by_test_id("stFileUploaderDropzone").wait_for()

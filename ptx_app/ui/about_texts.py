@@ -1,0 +1,149 @@
+"""What the page can and cannot do, and what becomes of the films, as HTML. Figures are the manifest's."""
+
+from html import escape
+
+from ptx_app.inference.decide import border
+from ptx_app.model.manifest import Figures, OperatingPoint, Weights
+
+
+def limits(weights: Weights) -> str:
+    """What weights can and cannot do, and how to read score, verdict and outline."""
+    point = weights.operating_point()
+    lowest, highest = border(point.score)
+    figures = weights.figures.get("validation_films")
+    return f"""
+<p>The page marks what looks like a pneumothorax on an upright frontal chest film. It looks for nothing
+else and knows no earlier films. It is for research and teaching, not for patient care: read every film yourself.</p>
+<h3>How good it is</h3>
+{_rates(weights)}{_overall(figures)}
+<h3>Where it fails</h3>
+<ul>
+<li><b>“None flagged” does not mean “no pneumothorax”.</b>{_missed(point)}</li>
+<li><b>Small pneumothoraces</b> are outlined worst and easily missed.</li>
+<li><b>AP films</b> are read less well than PA films. <b>Supine films</b> were not evaluated apart from erect ones. On
+them, air lies in front and at the base, where it is hard to see.</li>
+<li><b>Chest drains</b> were not evaluated. A drain may raise the score, also where the lung has expanded again.</li>
+<li><b>Children</b> are rare among the films it was trained on and were not evaluated.</li>
+<li><b>Other hospitals’ films</b> and other makes of detectors were not evaluated. Blurred and noisy films do the most
+harm.</li>
+<li><b>Skin folds, scars and other shadows</b> along the chest wall can be outlined by mistake.</li>
+<li><b>Lateral films</b> and pictures that are no chest film are refused. The film check can be wrong: “Analyse anyway”
+overrules it, but then no figure above holds.</li>
+</ul>
+<h3>What the score means</h3>
+<p>The score goes from 0 to 1. The higher it is, the surer the model is that there is a pneumothorax somewhere on the
+film. It is not the probability that your patient has one: that also depends on how common a pneumothorax is among your
+films. The slider “Films with a pneumothorax, of all films read” shows what a flag is worth then.</p>
+<p>A film is flagged if its score reaches the score threshold. The operating point sets the threshold: “sensitive”
+misses fewer and flags more by mistake, “specific” the other way round.</p>
+<h3>What “borderline” means</h3>
+<p>The score is so close to the threshold that another film of the same chest could get the other verdict. At
+“{escape(point.name)}” these are scores from {lowest:.2f} to {highest:.2f}. Trust neither verdict there.</p>
+<h3>What the outline means</h3>
+<p>It shows where the model sees the pneumothorax, not its exact edge: it often covers only a part. Only flagged films
+are outlined. A flagged film without an outline means that the model is not sure where. Raise or lower the mask
+threshold and watch: what stays is what it is surest of.</p>
+<p>The share of the film and of the hemithorax are areas, not volumes. The lungs are outlined by a second network, which
+is rough where a lung has collapsed.</p>
+<p class="small">Model: {escape(weights.name)}. {escape(weights.provenance)} {escape(weights.terms)}</p>
+"""
+
+
+def privacy(kept_seconds: int, *, public: bool) -> str:
+    """What becomes of the films.
+
+    Args:
+        kept_seconds: how long the server keeps the films of a page that was closed.
+        public: whether the page is on a public host.
+    """
+    warning = "<p><b>This page is public. Do not upload identifiable films.</b></p>" if public else ""
+    names = (
+        "“Download all films” numbers the films and leaves their names out."
+        if public
+        else "“Download all films” puts it into the table and the files’ names."
+    )
+    return f"""
+{warning}
+<h3>Where your films are</h3>
+<p>In the memory of the computer that runs this page: your own if you started it there, else a server. The page never
+writes a film to a disk.</p>
+<h3>How long</h3>
+<ul>
+<li>The uploaded file: until it is read.</li>
+<li>The film’s pixels, its result and its name: until you remove the film, clear all films, reload or close the
+page.</li>
+<li>After you close or reload the page: at most {kept_seconds} seconds more, in case only the connection was lost.</li>
+</ul>
+<p>Freed memory is not overwritten, so someone who controls the server could find parts of a film.</p>
+<h3>What is read of the header</h3>
+<p>Technical values only, those under “About this film”. The patient’s name, ID, dates and free text are not kept, shown
+or exported. Text that is burned into the picture stays in it, also in overlays and in DICOM.</p>
+<h3>What leaves</h3>
+<p>Nothing but what your browser shows and what you download. Films, results and usage data are sent to nobody else. If
+the model’s weights are not installed, the server downloads them once, at its first start.</p>
+<h3>Who sees a file’s name</h3>
+<p>Only you, beside the film. {names} Downloads of one film never have it.</p>
+<h3>What is logged</h3>
+<p>The page logs an unexpected error’s kind and its place in the program: no name, no header text, no pixel.</p>
+<h3>In your browser</h3>
+<p>The films of this tab, in memory. Until you close the tab, whether you have closed the tour. For longer, what your
+graphics card can do. One cookie keeps other sites from uploading in your name; none tracks you.</p>
+<h3>What is not promised</h3>
+<p>There is no sign-in, and the connection is encrypted only if the address begins with https.</p>
+"""
+
+
+def _rates(weights: Weights) -> str:
+    measured = [point for point in weights.operating_points if point.sensitivity is not None]
+    if not measured:
+        return "<p>No figures were measured for these weights.</p>"
+    rows = "".join(_row(point, chosen=point.name == weights.default_operating_point) for point in measured)
+    films = "; ".join(sorted({point.measured_on for point in measured if point.measured_on}))
+    return (
+        '<table><thead><tr><th scope="col">Operating point</th><th scope="col">With a pneumothorax, flagged</th>'
+        f'<th scope="col">Without, not flagged</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="small">In brackets: 95 % interval. {escape(films)}.</p>'
+    )
+
+
+def _row(point: OperatingPoint, *, chosen: bool) -> str:
+    found, positives, passed, negatives = _counts(point)
+    name = f"{point.name.capitalize()}{' (default)' if chosen else ''}"
+    return (
+        f'<tr><th scope="row">{escape(name)}</th>'
+        f"<td>{found} of {positives}{_interval(point.sensitivity_interval, '{:.0%}')}</td>"
+        f"<td>{passed} of {negatives}{_interval(point.specificity_interval, '{:.0%}')}</td></tr>"
+    )
+
+
+def _missed(point: OperatingPoint) -> str:
+    if point.sensitivity is None:
+        return ""
+    found, positives, _, _ = _counts(point)
+    return f" At “{escape(point.name)}”, {positives - found} of {positives} films with a pneumothorax were missed."
+
+
+def _counts(point: OperatingPoint) -> tuple[int, int, int, int]:
+    """Films with a pneumothorax that were flagged, all of these; films without that were not flagged, all of these."""
+    films, positives = point.films or 0, point.positives or 0
+    negatives = films - positives
+    found, passed = (point.sensitivity or 0) * positives, (point.specificity or 0) * negatives
+    return round(found), positives, round(passed), negatives
+
+
+def _overall(figures: Figures | None) -> str:
+    if figures is None:
+        return ""
+    return (
+        f"<p>AUC {figures.auc:.3f}{_interval(figures.auc_interval, '{:.3f}')}: how well the score tells films with a "
+        f"pneumothorax from those without; 0.5 is chance, 1 is perfect.</p><p>Mean Dice {figures.dice_positive:.3f}"
+        f"{_interval(figures.dice_positive_interval, '{:.3f}')} on films with a pneumothorax: how well the outline "
+        "agrees with an expert’s; 1 is the same outline.</p>"
+    )
+
+
+def _interval(interval: tuple[float, float] | None, form: str) -> str:
+    if interval is None:
+        return ""
+    lowest, highest = (form.format(bound).replace("%", " %") for bound in interval)
+    return f" ({lowest} to {highest})"

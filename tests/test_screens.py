@@ -1,0 +1,161 @@
+"""Every screen in a real browser: what must fit, be legible, be named and be still, at all sizes and settings."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.contrast import contrasts
+from tests.support.films import broken_dicom, ct_slice, dicom_of, simulated_film
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, QUIET, all_read, drop, films_of, open_page, until
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
+
+# The last is a laptop at 200 %.
+SIZES = [(1280, 800), (3840, 2160), (820, 1180), (390, 844), (640, 400)]
+_HEADINGS = """() => {
+  const found = [];
+  const walk = (root) => {
+    for (const each of root.querySelectorAll("*")) {
+      if (each.shadowRoot) walk(each.shadowRoot);
+      if (each.matches("h1") && each.checkVisibility()) found.push(each.textContent);
+    }
+  };
+  walk(document);
+  return found;
+}"""
+_TOO_WIDE = """() => ["documentElement", "main"].filter((which) => {
+  const element = which === "main" ? document.querySelector("[data-testid=stMain]") : document.documentElement;
+  return element.scrollWidth > element.clientWidth;
+})"""
+
+
+def screens(page: Any) -> Any:
+    """The screens of the page one after the other, by name."""
+    page.get_by_role("navigation", name="About this page").wait_for()
+    page.get_by_role("button", name="Normal film").wait_for()
+    yield "empty"
+    drop(page, ("film.dcm", dicom_of(simulated_film())), ("broken.dcm", broken_dicom()), ("ct.dcm", ct_slice()))
+    all_read(page, 3)
+    page.locator(".stage[data-film]").wait_for()
+    yield "verdict"
+    films_of(page).nth(1).click()
+    page.get_by_role("heading", name="Not read").wait_for()
+    yield "not read"
+    films_of(page).nth(2).click()
+    page.get_by_role("heading", name="Not analysed").wait_for()
+    page.locator(".stage[data-film]").wait_for()
+    yield "not analysed"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_screen_has_one_main_heading_and_no_sideways_scrolling(browser, address, size):
+    page = open_page(browser, address, viewport={"width": size[0], "height": size[1]})
+    for screen in screens(page):
+        assert len(page.evaluate(_HEADINGS)) == 1, screen
+        assert page.evaluate(_TOO_WIDE) == [], screen
+        assert page.get_by_role("note").get_by_text("Not a medical device").is_visible(), screen
+        page.get_by_role("navigation", name="About this page").wait_for()
+        if screen == "verdict":
+            for name in ("Film viewer", "List of films", "Verdict, settings and downloads", "Tour of the viewer"):
+                assert page.get_by_role("region", name=name).count() == 1, name
+    page.context.close()
+
+
+def test_all_text_can_be_read(page):
+    def check(screen: str) -> None:
+        measured = contrasts(page)
+        assert len(measured) > 5, screen
+        assert [each for each in measured if each[0] < 4.5] == [], screen
+
+    for screen in screens(page):
+        check(screen)
+        if screen == "empty":
+            page.get_by_role("button", name="Privacy").click()
+            check("privacy")
+            page.keyboard.press("Escape")
+        if screen == "verdict":
+            page.keyboard.press("h")
+            page.get_by_text("About this film").click()
+            page.get_by_text("Report text").click()
+            page.locator("table.tags").wait_for()
+            check("expanded")
+            page.keyboard.press("?")
+            check("keys")
+            page.keyboard.press("Escape")
+            page.get_by_role("button", name="What it can and cannot do").click()
+            check("limits")
+            page.keyboard.press("Escape")
+            page.get_by_role("button", name="Clear all films").click()
+            page.get_by_role("button", name="Delete all").wait_for()
+            check("clear")
+            page.keyboard.press("Escape")
+
+
+def test_the_contrast_of_a_text_is_what_it_is(browser):
+    page = browser.new_context().new_page()
+    page.set_content(
+        "<body style='background:#fff'><p style='color:#767676'>just</p><p style='color:#777'>not</p>"
+        "<div style='background:#0008'><p style='color:#fff8'>twice</p></div></body>"
+    )
+    just, below, twice = [ratio for ratio, _ in contrasts(page)]
+    assert just == pytest.approx(4.54, abs=0.01)
+    assert below == pytest.approx(4.48, abs=0.01)
+    assert twice == pytest.approx(2.45, abs=0.01)
+    page.context.close()
+
+
+@pytest.mark.parametrize("how", ["system", "address", "saved"])
+def test_the_page_stays_dark(browser, address, how):
+    context = browser.new_context(color_scheme="light" if how == "system" else "dark")
+    if how == "saved":
+        context.add_init_script("localStorage.setItem('stActiveTheme-/-v2', JSON.stringify('Light'))")
+    page = context.new_page()
+    page.goto(address + ("/?embed_options=light_theme" if how == "address" else ""))
+    page.get_by_test_id("stFileUploaderDropzone").wait_for()
+    colour = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    assert colour == "rgb(16, 17, 18)"
+    assert [each for each in contrasts(page) if each[0] < 4.5] == []
+    context.close()
+
+
+def test_nothing_moves_for_a_reader_who_asked_for_that(browser, address):
+    page = open_page(browser, address, reduced_motion="reduce")
+    list(screens(page))
+    moving = page.evaluate(
+        """() => [...document.querySelectorAll("*")].filter((each) => {
+          const { transitionDuration, animationName, animationDuration } = getComputedStyle(each);
+          const long = (times) => times.split(",").some((time) => parseFloat(time) > 0.001);
+          return long(transitionDuration) || (animationName !== "none" && long(animationDuration));
+        }).map((each) => each.outerHTML.slice(0, 80))"""
+    )
+    assert moving == []
+    page.context.close()
+
+
+def test_the_text_size_of_the_browser_counts_and_everything_stays_in_reach(browser, address):
+    large = browser.browser_type.launch(executable_path=CHROMIUM, args=[*QUIET, "--blink-settings=defaultFontSize=32"])
+    page = open_page(large, address)
+    assert page.evaluate("getComputedStyle(document.documentElement).fontSize") == "28px"
+    page.get_by_role("button", name="Large pneumothorax").click()
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
+    page.locator(".stage[data-film]").wait_for()
+    assert page.evaluate(_TOO_WIDE) == []
+    assert page.locator(".stage").bounding_box()["height"] > 250
+    last = page.get_by_role("button", name="Tour of the keys")
+    last.scroll_into_view_if_needed()
+    box = last.bounding_box()
+    assert 0 <= box["y"] <= 800 - box["height"]
+    assert 0 <= box["x"] <= 1280 - box["width"]
+    large.close()
+
+
+def test_on_a_phone_the_verdict_is_on_the_first_screen(browser, address):
+    page = open_page(browser, address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    for number in range(6):
+        drop(page, (f"{number}.dcm", dicom_of(simulated_film()) if number == 0 else broken_dicom()))
+        all_read(page, number + 1)
+    page.locator(".stage[data-film]").wait_for()
+    page.locator("[data-go=close]").click()
+    verdict = page.get_by_role("heading", name="Pneumothorax flagged")
+    until(lambda: verdict.bounding_box()["y"] + verdict.bounding_box()["height"] < 844, 10)
+    page.context.close()
