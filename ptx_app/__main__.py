@@ -9,6 +9,7 @@ from ptx_app.process import begin
 
 VERBS = {
     "predict": ("ptx_app.commands.predict", "analyse films and write masks, overlays and a table"),
+    "watch": ("ptx_app.commands.watch", "analyse the films that arrive in a folder or over the network"),
     "weights": ("ptx_app.commands.weights", "list, download, verify and add weights"),
     "benchmark": (
         "ptx_app.commands.benchmark",
@@ -27,18 +28,22 @@ VERBS = {
     ),
 }
 
-# What the extra "train" of pyproject.toml brings, by the names to import.
-_TRAINER = (
-    "albumentations",
-    "matplotlib",
-    "onnx",
-    "scipy",
-    "segmentation_models_pytorch",
-    "sklearn",
-    "tomli_w",
-    "torch",
-    "torchvision",
-)
+# What each extra of pyproject.toml brings, by the names to import.
+EXTRAS = {
+    "train": (
+        "albumentations",
+        "matplotlib",
+        "onnx",
+        "scipy",
+        "segmentation_models_pytorch",
+        "sklearn",
+        "tomli_w",
+        "torch",
+        "torchvision",
+    ),
+    "hospital": ("dicomweb_client", "prometheus_client", "pynetdicom"),
+    "cluster": ("distributed", "pyarrow"),
+}
 
 
 def main(words: list[str] | None = None) -> int:
@@ -63,9 +68,10 @@ def main(words: list[str] | None = None) -> int:
         sys.stderr.write(f"{error.code}: {error.message}\n")
         return 1
     except ModuleNotFoundError as error:
-        if error.name not in _TRAINER:
+        extra = next((extra for extra, names in EXTRAS.items() if error.name in names), None)
+        if extra is None:
             raise
-        sys.stderr.write(f"PACKAGE_MISSING: This verb needs {error.name}. Install ptx_app[train].\n")
+        sys.stderr.write(f"PACKAGE_MISSING: This needs {error.name}. Install ptx_app[{extra}].\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")

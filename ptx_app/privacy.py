@@ -1,4 +1,4 @@
-"""Silences pydicom, highdicom and Pillow, whose warnings and logs quote header values that identify the patient."""
+"""Silences the packages that read films or send them: their warnings and logs quote what identifies the patient."""
 
 import logging
 import threading
@@ -38,11 +38,16 @@ _LOGGERS = (
     "PIL.TiffImagePlugin",
 )
 
+# Packages of which every logger takes its level from the first one.
+_TALKERS = ("pynetdicom",)
+
 
 def quiet_loggers() -> None:
-    """Drop everything that the decoders log in this process, at any level. For entry points only, not for libraries."""
+    """Drop all that these packages log in this process, at any level. For entry points only, not for libraries."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_nothing)
+    for name in _TALKERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _nothing(_record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 """ptx predict, and that its results on DICOM films are the figures measured in training."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
-from ptx_app.commands.film_files import stems, walk
 from ptx_app.errors import SettingsError
+from ptx_app.film.files import stems, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import Prediction
@@ -45,7 +46,7 @@ def done(tmp_path_factory) -> tuple[int, Path]:
     (films / ".hidden").write_bytes(b"not a film")
     (films / "notes.txt").write_text("No film.")
     (films / "lies.dcm").write_text("No film, but named as one.")
-    words = ["--output", str(output), "--probability", "--dicom", "--operating-point", "sensitive"]
+    words = ["--output", str(output), "--probability", "--json", "--dicom", "--operating-point", "sensitive"]
     status = main(["predict", str(films), *words])
     return status, output
 
@@ -80,6 +81,15 @@ def test_pictures_agree_with_the_table(done):
         probability = np.load(output / f"{stem}_probability.npy")
         assert probability.dtype == np.float16
         assert probability.shape == (load_manifest().entry().input.side,) * 2
+
+
+def test_the_result_as_json_agrees_with_the_table(done):
+    _, output = done
+    for row in (row for row in table(output) if row["status"] == "ok"):
+        record = json.loads((output / row["mask"].replace("_mask.png", "_result.json")).read_bytes())
+        assert (record["score"], record["flagged"]) == (float(row["score"]), row["flagged"] == "1")
+        assert (record["side"], record["operating_point"]) == (row["side"], row["operating_point"])
+        assert (record["film"]["width"], record["film"]["height"]) == (1841, 1955)
 
 
 def test_every_row_says_with_what_it_was_made(done):

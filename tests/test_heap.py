@@ -38,7 +38,9 @@ before = resident_mib()
 in_a_thread(lambda: [b"x" * (1 << 20) for _ in range(40)])
 print(resident_mib() - before)
 """
-    assert printed("assert limit_free_heap()" + use)[0] <= 10 < 30 <= printed(use)[0]
+    assert printed("assert limit_free_heap()" + use)[0] <= 10
+    if printed(use)[0] < 30:
+        pytest.skip("this system takes freed memory back by itself, so nothing shows what the limit changes")
 
 
 @needs_glibc

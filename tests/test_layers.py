@@ -17,6 +17,7 @@ FORBIDDEN = {
     "evaluation": ("streamlit", "ptx_app.ui", *TRAINER),
     "training": ("streamlit", "ptx_app.ui", "ptx_app.experiments"),
     "experiments": ("streamlit", "ptx_app.ui"),
+    "hospital": ("torch", "streamlit", "ptx_app.ui", "ptx_app.commands", "ptx_app.evaluation", *TRAINER),
     "commands": ("streamlit", "ptx_app.ui"),
     "ui": ("ptx_app.evaluation", "ptx_app.data", *TRAINER),
     "": ("streamlit", "ptx_app.ui", *TRAINER),

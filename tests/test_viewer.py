@@ -533,3 +533,23 @@ def test_nothing_lies_over_the_side_marks(browser, address, films, size):
             }"""
         )
     page.context.close()
+
+
+@needs_browser
+def test_why_shows_what_made_the_score_instead_of_the_heat_map(page, films):
+    opened(page, films["measured"])
+    plain, scale = canvas(page, "overlay"), page.locator(".scale")
+    button = page.get_by_role("button", name="Why")
+    assert button.is_enabled()
+    press(page, "h")
+    heat = canvas(page, "overlay")
+    press(page, "y")
+    why = canvas(page, "overlay")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert page.get_by_role("button", name="Heat map").get_attribute("aria-pressed") == "false"
+    assert scale.locator(".most").inner_text() == "most"
+    assert (why != plain).any()
+    assert (why != heat).any()
+    press(page, "y")
+    assert not scale.is_visible()
+    assert np.array_equal(canvas(page, "overlay"), plain)

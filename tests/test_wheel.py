@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ptx_app
-from ptx_app.__main__ import _TRAINER
+from ptx_app.__main__ import EXTRAS
 from ptx_app.model.manifest import ROOT
 from tests.support.films import real_dicom
 
@@ -29,11 +29,11 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory) -> dict[str, str]:
-    """Where Python finds the wheel's package and this interpreter's, but not those of the extra for training."""
+    """Where Python finds the wheel's package and this interpreter's, but not those of the extras."""
     place, missing = tmp_path_factory.mktemp("installed"), tmp_path_factory.mktemp("missing")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(place), str(wheel)]
     subprocess.run(pip, check=True, capture_output=True)
-    for name in _TRAINER:
+    for name in (name for names in EXTRAS.values() for name in names if name != "pyarrow"):  # Streamlit brings it
         (missing / f"{name}.py").write_text(f"raise ModuleNotFoundError(name={name!r})\n", encoding="utf-8")
     cache = tmp_path_factory.mktemp("cache")
     path = os.pathsep.join((str(place / "bin"), os.environ["PATH"]))
@@ -63,15 +63,28 @@ def test_a_film_is_analysed_away_from_the_repository(environment, tmp_path):
     assert (tmp_path / "out" / "film_overlay.png").is_file()
 
 
-def test_a_verb_of_the_trainer_says_what_is_missing(environment, tmp_path):
-    done = ptx(environment, tmp_path, "evaluate")
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["evaluate"], "train"),
+        (["watch", "films", "--output", "out"], "hospital"),
+        (["predict", "films", "--output", "out", "--scheduler", "tcp://127.0.0.1:1"], "cluster"),
+    ],
+)
+def test_a_verb_of_an_extra_says_what_is_missing(environment, tmp_path, words, extra):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "film.dcm").write_bytes(real_dicom())
+    done = ptx(environment, tmp_path, *words)
     assert done.returncode == 1
     assert done.stderr.startswith("PACKAGE_MISSING: ")
+    assert f"ptx_app[{extra}]" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
-def test_the_packages_that_may_be_missing_are_those_of_the_extra():
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_packages_that_may_be_missing_are_those_of_the_extra(extra):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     imported_as = {"scikit-learn": "sklearn", "segmentation-models-pytorch": "segmentation_models_pytorch"}
-    asked = [line.partition(">")[0] for line in project["optional-dependencies"]["train"]]
-    assert sorted(imported_as.get(name, name) for name in asked) == sorted(_TRAINER)
+    asked = [line.partition(">")[0] for line in project["optional-dependencies"][extra]]
+    assert sorted(imported_as.get(name, name.replace("-", "_")) for name in asked) == sorted(EXTRAS[extra])

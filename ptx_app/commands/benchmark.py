@@ -18,11 +18,11 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import ComputedRadiographyImageStorage, JPEGBaseline8Bit, generate_uid
 
-from ptx_app.commands.film_files import bytes_of, walk
 from ptx_app.evaluation import speed
 from ptx_app.evaluation.speed import Times
 from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
+from ptx_app.film.files import bytes_of, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import ROOT, load_manifest

@@ -1,69 +1,43 @@
 """ptx predict: films in; masks, overlays and one table out. A bad file becomes a row and never stops the run."""
 
 import argparse
-import io
-import os
 import sys
-import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ptx_app.commands.film_files import bytes_of, is_named_a_film, require_apart, stems, walk
-from ptx_app.commands.results_table import earlier_rows, open_table, stem_of
-from ptx_app.errors import NotAFilmError, PtxError, SettingsError
+from ptx_app.commands.film_arguments import add_film_arguments, detector_and_wanted
+from ptx_app.errors import FilmError, SettingsError
+from ptx_app.film.files import bytes_of, is_named_a_film, require_apart, stems, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.film.source import SourceReference
-from ptx_app.inference.decide import Finding, Thresholds
-from ptx_app.output.dicom.objects import KINDS, dicom_objects
-from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
-from ptx_app.output.setting import Setting
-from ptx_app.output.table import MASK_ENDING, TABLE, Row, cell, facts
-from ptx_app.pipeline import Detector, required_prediction
-from ptx_app.settings import read_settings
-from ptx_app.unexpected import unexpected
+from ptx_app.output.results_table import earlier_rows, open_table, stem_of
+from ptx_app.output.table import PARQUET, TABLE, Row, cell
+from ptx_app.pipeline import Detector
+from ptx_app.results import DICOM, ENDINGS, Result, ResultMaker, Wanted, row_of
 
-_OVERLAY, _PROBABILITY = "_overlay.png", "_probability.npy"
-_DICOM = {kind: f"_{kind}.dcm" for kind in KINDS}
-_ENDINGS = (MASK_ENDING, _OVERLAY, _PROBABILITY, *_DICOM.values())
-_OTHER_FORMATS = ("FORMAT_UNKNOWN", "FORMAT_UNSUPPORTED")
+Results = Iterator[tuple[Path, str, Result]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("films", type=Path, nargs="+", help="files or folders; folders are searched recursively")
-    parser.add_argument("--output", type=Path, required=True, help="folder for results.csv and the pictures")
-    parser.add_argument("--weights", help="entry of weights_manifest.json, or the file of an entry")
-    parser.add_argument("--operating-point", help="operating point of that entry")
-    parser.add_argument("--probability", action="store_true", help="also write STEM_probability.npy, float16")
+    add_film_arguments(parser)
     parser.add_argument(
-        "--dicom", action="store_true", help="also write STEM_seg.dcm, _sc.dcm, _sr.dcm and _gsps.dcm, de-identified"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="spread the films over a Dask cluster, such as tcp://10.0.0.5:8786, in place of --jobs",
     )
-    parser.add_argument(
-        "--identified",
-        action="store_true",
-        help="with --dicom: keep the patient and the study of DICOM films, and refer to these films",
-    )
-    parser.add_argument("--all", action="store_true", help="also analyse pictures that the film check rejects")
+    parser.add_argument("--parquet", action="store_true", help="also write the table as results.parquet")
+    parser.add_argument("--json", action="store_true", help="also write STEM_result.json")
     parser.add_argument("--strict", action="store_true", help="exit with 1 also where a file is no chest film")
-    parser.add_argument("--jobs", type=_jobs, default=2, help="files to work on at once (default: 2)")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--overwrite", action="store_true", help="delete the results of an earlier run in the folder")
     earlier.add_argument("--resume", action="store_true", help="finish an earlier run in the folder")
-
-
-def _jobs(text: str) -> int:
-    jobs = int(text)
-    if not 1 <= jobs <= 64:
-        raise argparse.ArgumentTypeError("from 1 to 64")
-    return jobs
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -72,20 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         1 if any file could not be read, or with --strict if any is no chest film; else 0.
     """
-    if arguments.identified and not arguments.dicom:
-        raise SettingsError("IDENTIFIED_ALONE", "--identified is about DICOM files. Add --dicom.")
-    settings = read_settings(os.environ)
-    detector = Detector.load(
-        arguments.weights or settings.weights, given=settings.weights_sources, engine=settings.engine
-    )
-    point = detector.weights.operating_point(arguments.operating_point)
-    wanted = _Wanted(
-        setting=Setting.of(detector.weights, point, Thresholds.of(point), detector.network.engine),
-        overrule=arguments.all,
-        probability=arguments.probability,
-        dicom=arguments.dicom,
-        identified=arguments.identified,
-    )
+    if arguments.parquet:
+        import pyarrow.parquet  # noqa: F401  (if it is missing, say so before the work)
+    if arguments.scheduler:
+        import ptx_app.cluster  # noqa: F401
+    detector, wanted = detector_and_wanted(arguments, record=arguments.json)
     files = list(walk(arguments.films))
     if not files:
         raise SettingsError("NO_FILES", "No files were found. Check the names.")
@@ -93,9 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
         plan = _planned(files, arguments, wanted)
         require_apart(arguments.films, files, arguments.output, plan.names)
         arguments.output.mkdir(parents=True, exist_ok=True)
-        with SandboxedReader(workers=arguments.jobs) as reader:
-            job = _Job(replace(detector, read=reader.read), reader.read_source, wanted, arguments.jobs)
-            made = _write_all(plan, arguments.output, job)
+        with _results_of(plan, detector, wanted, arguments) as results:
+            made = _write_all(plan, arguments.output, wanted, results)
+        if arguments.parquet:
+            from ptx_app.output.parquet import write_parquet
+
+            write_parquet(arguments.output / TABLE)
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE",
@@ -107,31 +75,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if status["failed"] or (arguments.strict and status["refused"]) else 0
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What to make of every film, and with what. `identified`: keep the patient in DICOM files of DICOM films."""
-
-    setting: Setting
-    overrule: bool
-    probability: bool
-    dicom: bool
-    identified: bool
-
-    def endings(self) -> list[str]:
-        """The files that every analysed film gets."""
-        dicom = [ending for kind, ending in _DICOM.items() if kind != "film" or not self.identified]
-        return [MASK_ENDING, _OVERLAY, *([_PROBABILITY] if self.probability else []), *(dicom if self.dicom else [])]
-
-    def is_met_by(self, row: Row, output: Path) -> bool:
-        """Whether an earlier run's row, and the files beside it, are what this run would make."""
-        if any(row[name] != value for name, value in self.setting.facts().items()):
+def _is_met(wanted: Wanted, row: Row, output: Path) -> bool:
+    """Whether an earlier run's row, and the files beside it, are what this run would make."""
+    if any(row[name] != value for name, value in wanted.setting.facts().items()):
+        return False
+    if row["status"] != "ok":
+        if row["error_code"] == "WORKER_LOST":  # through no fault of the film
             return False
-        if row["status"] != "ok":
-            return not (self.overrule and row["status"] == "refused")
-        stem = stem_of(row)
-        missing = not all((output / f"{stem}{ending}").exists() for ending in self.endings())
-        # Only de-identified objects need a film of their own.
-        return not missing and not (self.identified and (output / f"{stem}{_DICOM['film']}").exists())
+        return not (wanted.overrule and row["status"] == "refused")
+    stem = stem_of(row)
+    missing = not all((output / f"{stem}{ending}").exists() for ending in wanted.endings())
+    # Only de-identified objects need a film of their own.
+    return not missing and not (wanted.identified and (output / f"{stem}{DICOM['film']}").exists())
 
 
 @dataclass(frozen=True)
@@ -154,10 +109,10 @@ class _Plan:
     def names(self) -> list[str]:
         """Every name that may be written or deleted in the output folder."""
         stems = [*(stem for _, stem in self.to_do), *self.stale]
-        return [TABLE, *(stem + ending for stem in stems for ending in _ENDINGS)]
+        return [TABLE, PARQUET, *(stem + ending for stem in stems for ending in ENDINGS)]
 
 
-def _planned(files: Sequence[Path], arguments: argparse.Namespace, wanted: _Wanted) -> _Plan:
+def _planned(files: Sequence[Path], arguments: argparse.Namespace, wanted: Wanted) -> _Plan:
     """Compare the files with the table of an earlier run.
 
     Raises:
@@ -177,7 +132,7 @@ def _planned(files: Sequence[Path], arguments: argparse.Namespace, wanted: _Want
     rows = earlier_rows(output / TABLE)
     # Two files can have one name in the table only if bytes of it had to be escaped. Both are analysed again.
     named, times = Counter(cell(str(file)) for file in files), Counter(row["file"] for row in rows)
-    done = [row for row in rows if named[row["file"]] == times[row["file"]] == 1 and wanted.is_met_by(row, output)]
+    done = [row for row in rows if named[row["file"]] == times[row["file"]] == 1 and _is_met(wanted, row, output)]
     finished = {row["file"] for row in done}
     kept = [row for row in rows if row["file"] not in named or row["file"] in finished]
     left = [file for file in files if cell(str(file)) not in finished]
@@ -194,30 +149,33 @@ def _stems_in(table: Path) -> list[str]:
         return []
 
 
-@dataclass(frozen=True)
-class _Job:
-    """How to treat every file. `jobs` files are worked on at once, of which one has the network."""
+@contextmanager
+def _results_of(plan: _Plan, detector: Detector, wanted: Wanted, arguments: argparse.Namespace) -> Iterator[Results]:
+    """The results of what is left to do, made on this machine or on a cluster while the block runs."""
+    if arguments.scheduler and plan.to_do:
+        from ptx_app.cluster import spread
 
-    detector: Detector
-    read_source: Callable[[bytes], SourceReference | None]
-    wanted: _Wanted
-    jobs: int
-    network: Lock = field(default_factory=Lock)
+        with spread(plan.to_do, wanted, arguments.scheduler) as results:
+            yield results
+        return
+    with SandboxedReader(workers=arguments.jobs) as reader:
+        maker = ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted)
+        yield _results(plan.to_do, maker, arguments.jobs)
 
 
-def _write_all(plan: _Plan, output: Path, job: _Job) -> list[Row]:
+def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: Results) -> list[Row]:
     """Delete what is stale, then write the results and the row of every file. Returns the rows."""
     for stem in plan.stale:
-        for ending in _ENDINGS:
+        for ending in ENDINGS:
             (output / f"{stem}{ending}").unlink(missing_ok=True)
+    if (output / TABLE).exists():
+        (output / PARQUET).unlink(missing_ok=True)  # it would no longer be the table's
     rows: list[Row] = []
     with open_table(output / TABLE, plan.kept) as add:
-        for file, stem, outcome in tqdm(_outcomes(plan.to_do, job), total=len(plan.to_do), unit="film"):
-            for ending, content in outcome.outputs.items():
+        for file, stem, result in tqdm(results, total=len(plan.to_do), unit="film"):
+            for ending, content in result.outputs.items():
                 (output / f"{stem}{ending}").write_bytes(content)
-            mask = f"{stem}{MASK_ENDING}" if MASK_ENDING in outcome.outputs else ""
-            names = {"file": cell(str(file)), "mask": cell(mask)}
-            row = outcome.facts | job.wanted.setting.facts() | names | {"seconds": f"{outcome.seconds:.3f}"}
+            row = row_of(str(file), stem, result, wanted.setting)
             add(row)
             rows.append(row)
     return rows
@@ -233,69 +191,25 @@ def _summary(rows: Sequence[Row], earlier: int, table: Path) -> str:
     return f"{files}{before}: {counts}. Table: {cell(str(table))}\n"
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What a file became: part of its table row, the files to write for it by their endings, and how long it took."""
+def _results(files: Iterable[tuple[Path, str]], maker: ResultMaker, jobs: int) -> Results:
+    """The result of each file, in order. While one film is in the network, others are read, encoded and written."""
 
-    facts: dict[str, object]
-    outputs: dict[str, bytes]
-    seconds: float
+    def result(file: Path) -> Result:
+        named = is_named_a_film(file)
+        try:
+            return maker.make(bytes_of(file), named_a_film=named)
+        except FilmError as error:
+            return Result.of_error(error, named_a_film=named)
 
-
-def _outcomes(files: Iterable[tuple[Path, str]], job: _Job) -> Iterator[tuple[Path, str, _Outcome]]:
-    """The outcome of each file, in order. While one film is in the network, others are read, encoded and written."""
-
-    def timed(file: Path) -> _Outcome:
-        started = time.perf_counter()
-        facts, outputs = _outcome(file, job)
-        return _Outcome(facts, outputs, time.perf_counter() - started)
-
-    with ThreadPoolExecutor(job.jobs) as pool:
-        begun: deque[tuple[Path, str, Future[_Outcome]]] = deque()
+    with ThreadPoolExecutor(jobs) as pool:
+        begun: deque[tuple[Path, str, Future[Result]]] = deque()
         try:
             for file, stem in files:
-                begun.append((file, stem, pool.submit(timed, file)))
-                if len(begun) > job.jobs:  # more would only fill the memory
+                begun.append((file, stem, pool.submit(result, file)))
+                if len(begun) > jobs:  # more would only fill the memory
                     first, name, future = begun.popleft()
                     yield first, name, future.result()
             for first, name, future in begun:
                 yield first, name, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _outcome(file: Path, job: _Job) -> tuple[dict[str, object], dict[str, bytes]]:
-    """Part of the table row of a file, and the files to write for it, by their endings."""
-    try:
-        data = bytes_of(file)
-        examination = job.detector.examine(
-            job.detector.read(data), overrule=job.wanted.overrule, turn=lambda: job.network
-        )
-        prediction, radiograph = required_prediction(examination), examination.radiograph
-        finding = job.detector.decide(prediction, radiograph.shape, job.wanted.setting.thresholds)
-        outputs = _pictures(grey_picture(radiograph.pixels), finding)
-        if job.wanted.probability:
-            outputs[_PROBABILITY] = _half_precision(prediction.over_picture(radiograph.shape))
-        if job.wanted.dicom:
-            source = job.read_source(data) if job.wanted.identified else None
-            objects = dicom_objects(radiograph, finding, job.wanted.setting, source)
-            outputs |= {_DICOM[kind]: content for kind, content in objects.items()}
-        return {"status": "ok"} | facts(finding), outputs
-    except Exception as error:  # anything but a PtxError is a bug here or in a decoder
-        known = error if isinstance(error, PtxError) else unexpected(error)
-        return {"status": "refused" if _is_no_film(known, file) else "failed", "error_code": known.code}, {}
-
-
-def _is_no_film(error: PtxError, file: Path) -> bool:
-    """Whether the file is merely something else. A file named as a film that is none has failed."""
-    return isinstance(error, NotAFilmError) or (error.code in _OTHER_FORMATS and not is_named_a_film(file))
-
-
-def _pictures(grey: NDArray[np.uint8], finding: Finding) -> dict[str, bytes]:
-    return {MASK_ENDING: encoded(mask_picture(finding)), _OVERLAY: encoded(overlay_picture(grey, finding))}
-
-
-def _half_precision(probability: NDArray[np.float32]) -> bytes:
-    array = io.BytesIO()
-    np.save(array, probability.astype(np.float16))
-    return array.getvalue()

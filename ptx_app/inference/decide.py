@@ -122,8 +122,8 @@ def grade(score: float, threshold: float) -> Grade:
     >>> [grade(score, 0.5).value for score in (0.39, 0.41, 0.59, 0.61)]
     ['none flagged', 'borderline', 'borderline', 'flagged']
     """
-    lowest, highest = border(threshold)
-    if lowest < score < highest:
+    odds, limit = _odds(score), _odds(threshold)
+    if limit / _BORDER < odds < limit * _BORDER:
         return Grade.BORDERLINE
     return Grade.FLAGGED if score >= threshold else Grade.CLEAR
 
@@ -134,9 +134,12 @@ def border(threshold: float) -> tuple[float, float]:
     >>> border(0.5)
     (0.4, 0.6)
     """
-    odds = threshold / max(1 - threshold, 1e-9)
-    lowest, highest = odds / _BORDER, odds * _BORDER
+    lowest, highest = _odds(threshold) / _BORDER, _odds(threshold) * _BORDER
     return lowest / (1 + lowest), highest / (1 + highest)
+
+
+def _odds(probability: float) -> float:
+    return probability / max(1 - probability, 1e-9)
 
 
 def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds) -> Finding:

@@ -7,6 +7,7 @@ from ptx_app.output.record import side_code
 from ptx_app.output.setting import SETTING_COLUMNS
 
 TABLE = "results.csv"
+PARQUET = "results.parquet"
 MASK_ENDING = "_mask.png"
 LINE_END = "\r\n"
 RESULT_COLUMNS = (

@@ -35,6 +35,9 @@ _UNCOMPRESSED = frozenset(
         uid.DeflatedExplicitVRLittleEndian,
     }
 )
+TRANSFER_SYNTAXES = (*sorted(_UNCOMPRESSED), *_CODINGS)
+"""UIDs of all transfer syntaxes that can be read."""
+
 # Otherwise pydicom would shift out the bits above BitsStored, and wrongly so if HighBit is not BitsStored - 1.
 _AS_STORED: dict[str, Any] = {"raw": True, "index": 0, "correct_unused_bits": False}
 

@@ -1,4 +1,4 @@
-"""The files that `ptx predict` reads: finding them, naming their results, and keeping the two apart."""
+"""Files of films: finding and reading them, naming their results, and keeping the two apart."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,0 +1,184 @@
+"""ptx watch: reads the films that arrive in a folder, or by C-STORE, until it is told to stop."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ptx_app.commands.film_arguments import add_film_arguments, detector_and_wanted
+from ptx_app.errors import SettingsError
+from ptx_app.film.files import require_apart
+from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.output.results_table import open_table
+from ptx_app.output.table import TABLE
+from ptx_app.results import ResultMaker
+
+_LOG = logging.getLogger(__name__)
+_LOCK, _LEDGER = "inbox.lock", "inbox.sqlite"
+_MB = 1 << 20
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_LONGEST_SETTLE_SECONDS = 3600.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("folder", type=Path, help="where the films arrive; searched recursively")
+    add_film_arguments(parser)
+    parser.add_argument("--delete-read", action="store_true", help="delete films once they are read")
+    parser.add_argument(
+        "--settle", type=_seconds, default=2.0, help="seconds that a file must not have changed (default: 2)"
+    )
+    parser.add_argument(
+        "--min-free", type=int, default=1024, metavar="MB", help="stop while less disk space is free (default: 1024)"
+    )
+    parser.add_argument("--metrics-port", type=_port, help="serve /metrics and /health on 127.0.0.1")
+    receive = parser.add_argument_group("receive by C-STORE")
+    receive.add_argument("--port", type=_port, help="listen for films and write them into the folder")
+    receive.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    receive.add_argument("--ae-title", default="PTX", help="own AE title (default: PTX)")
+    receive.add_argument("--caller", action="append", default=[], metavar="AET", help="AE title that may send; repeat")
+    send = parser.add_argument_group("send by C-STORE")
+    send.add_argument("--store-to", metavar="AET@HOST:PORT", help="with --dicom: send segmentation and report there")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 1 << 16:
+        raise argparse.ArgumentTypeError("from 0 to 65535; 0 for any free port")
+    return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= _LONGEST_SETTLE_SECONDS:
+        raise argparse.ArgumentTypeError(f"from 0 to {_LONGEST_SETTLE_SECONDS:g}")
+    return seconds
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read films until SIGTERM or SIGINT. Returns 0."""
+    with _logged():
+        _watch(arguments)
+        _LOG.info("Stopped.")
+    return 0
+
+
+def _watch(arguments: argparse.Namespace) -> None:
+    from ptx_app.hospital.application import Peer, ae_title
+    from ptx_app.hospital.inbox import Inbox, Options
+    from ptx_app.hospital.inbox_files import Space, delete_parts
+    from ptx_app.hospital.inbox_ledger import Ledger
+    from ptx_app.hospital.inbox_metrics import Health, Metrics, served
+    from ptx_app.hospital.inbox_sender import Sender, sending
+    from ptx_app.hospital.storage_scp import Listening, receiving
+    from ptx_app.hospital.storage_scu import send
+
+    _require_sensible(arguments)
+    title, callers = ae_title(arguments.ae_title), tuple(ae_title(caller) for caller in arguments.caller)
+    peer = Peer.of(arguments.store_to) if arguments.store_to else None
+    with ExitStack() as stack:
+        stop = stack.enter_context(_told_to_stop())
+        detector, wanted = detector_and_wanted(arguments, record=True)
+        folder, output = _prepared(arguments, stack)
+        ledger = stack.enter_context(Ledger(output / _LEDGER))
+        metrics, health = Metrics(), Health()
+        space = Space((folder, output), arguments.min_free * _MB)
+        try:
+            for place in (folder, output):
+                delete_parts(place)
+            add_row = stack.enter_context(open_table(output / TABLE, ledger.rows()))
+        except OSError as error:
+            raise _unwritable() from error
+        reader = stack.enter_context(SandboxedReader(workers=arguments.jobs))
+        if arguments.metrics_port is not None:
+            port = stack.enter_context(served(arguments.metrics_port, metrics, health))
+            _LOG.info("Figures are at http://127.0.0.1:%d/metrics, health is at /health.", port)
+        if peer:
+            sender = Sender(output, ledger, partial(send, peer=peer, title=title), metrics, health)
+            stack.enter_context(sending(sender))
+        if arguments.port is not None:
+            listening = Listening(arguments.host, arguments.port, title, callers)
+            port = stack.enter_context(receiving(listening, folder, space, ledger, metrics))
+            _LOG.info("Receiving films as %s on port %d.", title, port)
+        Inbox(
+            folder=folder,
+            output=output,
+            maker=ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted),
+            ledger=ledger,
+            add_row=add_row,
+            space=space,
+            options=Options(arguments.delete_read, peer is not None, arguments.jobs, arguments.settle),
+            metrics=metrics,
+            health=health,
+        ).run(stop)
+
+
+def _require_sensible(arguments: argparse.Namespace) -> None:
+    """Raise SettingsError for options that do not go together."""
+    if arguments.store_to and not arguments.dicom:
+        raise SettingsError("STORE_ALONE", "--store-to sends DICOM files. Add --dicom.")
+    if arguments.port is not None and arguments.host not in _LOOPBACK and not arguments.caller:
+        raise SettingsError(
+            "CALLERS_MISSING", "Other machines can reach this address. Name the AE titles that may send with --caller."
+        )
+
+
+def _prepared(arguments: argparse.Namespace, stack: ExitStack) -> tuple[Path, Path]:
+    """Inbox and output folder, the latter for this process alone.
+
+    Raises:
+        SettingsError: FILES_NOT_FOUND, OUTPUT_IS_INPUT, OUTPUT_IN_USE, INBOX_RUNNING or OUTPUT_UNWRITABLE.
+    """
+    folder, output = arguments.folder, arguments.output
+    if not folder.is_dir():
+        raise SettingsError("FILES_NOT_FOUND", "The folder to watch does not exist. Make it, or check its name.")
+    require_apart([folder], [], output, [])
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FileLock(output / _LOCK, timeout=0))
+    except Timeout as error:
+        raise SettingsError("INBOX_RUNNING", "Another ptx watch uses this output folder. Stop it first.") from error
+    except OSError as error:
+        raise _unwritable() from error
+    if (output / TABLE).exists() and not (output / _LEDGER).exists():
+        raise SettingsError("OUTPUT_IN_USE", "The output folder holds the results of ptx predict. Choose another.")
+    return folder, output
+
+
+def _unwritable() -> SettingsError:
+    return SettingsError("OUTPUT_UNWRITABLE", "The output folder cannot be written. Choose another with --output.")
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM or SIGINT sets while the block runs."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Write the project's own log to stderr, one line an event, while the block runs."""
+    handler, log = logging.StreamHandler(sys.stderr), logging.getLogger("ptx_app")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

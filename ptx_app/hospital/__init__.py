@@ -1,0 +1,1 @@
+"""Connections to a hospital's systems. Needs the extra "hospital"."""
