@@ -78,7 +78,7 @@ function counts(films) {
   const count = (mark) => films.filter((film) => film.mark === mark).length;
   const parts = [
     `${films.length} ${films.length === 1 ? "film" : "films"}`,
-    [count("flagged"), "flagged"], [count("borderline"), "borderline"], [count("problem"), "not read"],
+    [count("flagged"), "flagged"], [count("borderline"), "borderline"], [count("problem"), "without result"],
     [count("waiting"), "to be read"],
   ];
   return parts.map((part) => (typeof part === "string" ? part : part[0] && part.join(" "))).filter(Boolean).join(" · ");
@@ -91,7 +91,7 @@ function nothing() {
 function button(film, chosen, pick) {
   const made = document.createElement("button");
   made.type = "button";
-  made.className = film.mark + (film.seen || film.mark === "waiting" ? "" : " new");
+  made.className = film.mark + (film.below ? " below" : "") + (film.seen || film.mark === "waiting" ? "" : " new");
   made.dataset.id = film.id;
   made.title = film.title;
   made.setAttribute("aria-current", chosen);

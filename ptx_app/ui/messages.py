@@ -28,14 +28,15 @@ def verdict(finding: Finding) -> str:
 
 
 def where(finding: Finding) -> str:
-    """The side, or why there is none."""
+    """The side, or why there is none; and the size where `size` cannot say it, because the side is not clear."""
     if not finding.flagged:
         just = "just " if finding.grade is Grade.BORDERLINE else ""
         return f"The score is {just}below the threshold. Nothing is outlined."
     if not finding.regions:
         return "No region can be outlined: the model is not sure where it is. The heat map shows where it looked."
     sides = " and ".join(SIDE_WORDS[side] for side in finding.sides)
-    return f"{sides[0].upper()}{sides[1:]}, {share(finding.share)} of the film's area."
+    area = f", {share(finding.share)} of the film's area" if Side.UNKNOWN in finding.sides else ""
+    return f"{sides[0].upper()}{sides[1:]}{area}."
 
 
 def size(found: SideMeasure) -> str:

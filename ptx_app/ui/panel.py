@@ -37,8 +37,8 @@ def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: Operatin
         )
     said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
-    kind = finding.grade.name.lower()
-    measured = "".join(f'<p class="small">{messages.size(each)}</p>' for each in sizes if each.hemithorax_share)
+    kind = finding.grade.name.lower() + ("" if finding.flagged else " below")
+    measured = "".join(f'<p class="small">{messages.size(each)}</p>' for each in sizes)
     sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>{measured}"
     st.html(
         f'<div class="verdict {kind}" role="status">{sentence}</div>'
