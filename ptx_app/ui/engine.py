@@ -22,6 +22,7 @@ from ptx_app.output.pictures import encoded, grey_picture, shrunk
 from ptx_app.pipeline import Detector
 from ptx_app.settings import Settings, read_settings
 from ptx_app.ui.data_url import data_url
+from ptx_app.ui.heap import trim_heap
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> SharedDet
     # Streamlit collects garbage after every run. What is loaded by now stays, so it need not be searched each time.
     gc.collect()
     gc.freeze()
+    trim_heap()
     return SharedDetector(detector, FairQueue())
 
 
