@@ -132,6 +132,17 @@ class Study:
     patient_id: str
     series: tuple[Series, ...]
 
+    @property
+    def modalities(self) -> str:
+        """Such as "CR" or "CR, DX"."""
+        return ", ".join(sorted({each.modality for each in self.series}))
+
+    @property
+    def films(self) -> int | None:
+        """How many films it has, if the archive says so of each series."""
+        counts = [each.films for each in self.series if each.films is not None]
+        return sum(counts) if len(counts) == len(self.series) else None
+
 
 @dataclass(frozen=True)
 class Worklist:
@@ -149,13 +160,20 @@ class Instance:
     series: str
     uid: str
 
-    def is_source_of(self, source: SourceReference) -> bool:
-        """Whether a film's own header says that it is this one."""
-        return (source.study_instance_uid, source.series_instance_uid, source.sop_instance_uid) == (
-            self.study,
-            self.series,
-            self.uid,
-        )
+    def require_source(
+        self, read_source: Callable[[bytes], SourceReference | None], data: bytes
+    ) -> SourceReference | None:
+        """What a film's own header says of patient and study, if it says that it is this film.
+
+        Raises:
+            PacsError: PACS_OTHER_FILM.
+            FilmError: as `read_source`.
+        """
+        source = read_source(data)
+        named = source and (source.study_instance_uid, source.series_instance_uid, source.sop_instance_uid)
+        if named != (self.study, self.series, self.uid):
+            raise error_of("PACS_OTHER_FILM")
+        return source
 
 
 @dataclass(frozen=True)

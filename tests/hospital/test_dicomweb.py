@@ -172,9 +172,8 @@ def test_from_query_to_objects_stored_in_the_study_and_read_back(orthanc, caplog
     data = asked.fetch(there)
     detector = Detector.load()
     with SandboxedReader(workers=1) as reader:
-        radiograph, source = reader.read(data), reader.read_source(data)
-    assert source is not None
-    assert there.is_source_of(source)
+        radiograph, source = reader.read(data), there.require_source(reader.read_source, data)
+        assert code(THERE.require_source, reader.read_source, data) == "PACS_OTHER_FILM"
     examination = detector.examine(radiograph)
     finding = detector.decide(examination.prediction, radiograph.shape)
     point = detector.weights.operating_point()
