@@ -77,8 +77,8 @@ def _films(study: "Study") -> str:
 def _read(pacs: "Pacs", arguments: argparse.Namespace) -> int:
     if arguments.store and arguments.dicom and not arguments.identified:
         raise SettingsError("STORE_DEIDENTIFIED", "What --store stores has the patient's header. Add --identified.")
-    if arguments.store and not pacs.settings.store:
-        raise SettingsError("PACS_STORE_OFF", "Storing in the archive is off. The archive's settings allow it.")
+    if arguments.store:
+        pacs.require_storing()
     detector, wanted = detector_and_wanted(arguments, record=True)
     if arguments.store:
         wanted = replace(wanted, dicom=True, identified=True)

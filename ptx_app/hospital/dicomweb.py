@@ -339,14 +339,18 @@ class Pacs:
             raise error_of("PACS_OTHER_FILM")
         return data
 
+    def require_storing(self) -> None:
+        """Raise SettingsError PACS_STORE_OFF if the operator does not allow to store."""
+        if not self.settings.store:
+            raise SettingsError("PACS_STORE_OFF", "Storing in the archive is off. The archive's settings allow it.")
+
     def store(self, data: bytes, study: str) -> Stored:
         """Store an object of our own making in a study. Returns what the archive says of it, failures included.
 
         Raises:
             SettingsError: PACS_STORE_OFF if the operator does not allow it.
         """
-        if not self.settings.store:
-            raise SettingsError("PACS_STORE_OFF", "Storing in the archive is off. The archive's settings allow it.")
+        self.require_storing()
         try:
             with self._asking("PACS_GONE") as client:
                 dataset = dcmread(io.BytesIO(data))
