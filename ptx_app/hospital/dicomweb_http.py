@@ -171,6 +171,8 @@ def plain_errors(absent: str) -> Iterator[None]:
         raise error_of(_code_of_connection(error)) from None
     except (requests.RequestException, HTTPError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise error_of("PACS_ANSWER") from None
+    except OSError:  # a certificate's file is gone
+        raise error_of("PACS_TLS") from None
 
 
 def _code_of_connection(error: requests.ConnectionError) -> str:

@@ -1,5 +1,6 @@
 """Archives over DICOMweb: a real Orthanc, and small servers that are slow, cut their answers, or lie."""
 
+import gzip
 import io
 import logging
 import ssl
@@ -242,6 +243,33 @@ def sent(
     return answer
 
 
+def in_chunks(body: bytes, end: bytes = b"0\r\n\r\n") -> Any:
+    """The body in chunks, without a length."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=here')
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for start in range(0, len(body), 50_000):
+            piece = body[start : start + 50_000]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        handler.wfile.write(end)
+
+    return answer
+
+
+def compressed(body: bytes) -> Any:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=here')
+        handler.send_header("Content-Encoding", "gzip")
+        handler.end_headers()
+        handler.wfile.write(gzip.compress(body))
+
+    return answer
+
+
 def of_fake(server: Any, **settings: object) -> Pacs:
     return pacs(server.url, connect_seconds=5, **{"answer_seconds": 5, "whole_seconds": 20} | settings)
 
@@ -252,6 +280,11 @@ def of_fake(server: Any, **settings: object) -> Pacs:
         (sent(multipart(FILM)), None),
         (sent(FILM, "application/dicom"), None),
         (sent(multipart(FILM), 'multipart/related;boundary="here";type=application/dicom'), None),
+        (in_chunks(multipart(FILM)), None),
+        (in_chunks(multipart(FILM), end=b""), "PACS_CUT"),
+        (in_chunks(multipart(FILM)[:100_000], end=b"ffff\r\ncut"), "PACS_CUT"),
+        (compressed(multipart(FILM)), None),
+        (compressed(bytes(130 << 20)), "PACS_TOO_LARGE"),
         (sent(multipart(FILM)[:-3000], length=len(multipart(FILM))), "PACS_CUT"),
         (sent(multipart(FILM), length=len(FILM) // 2), "PACS_CUT"),
         (sent(multipart(FILM, end=b"")), "PACS_ANSWER"),
@@ -304,11 +337,14 @@ def test_a_slow_archive_is_given_up(server, answer):
 
 
 def test_who_watches_the_progress_can_end_it(server):
+    class EnoughError(Exception):
+        pass
+
     def enough(*_: object) -> None:
-        raise InterruptedError
+        raise EnoughError
 
     server.answers[PATH] = sent(multipart(FILM))
-    with pytest.raises(InterruptedError):
+    with pytest.raises(EnoughError):
         of_fake(server).fetch(THERE, enough)
 
 
