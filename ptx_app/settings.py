@@ -9,6 +9,9 @@ from ptx_app.model.engine import Engine, choose_engine
 from ptx_app.model.manifest import Source
 from ptx_app.weights.fetch import named_sources
 
+PACS, PACS_START = "PTX_PACS", "PTX_PACS_"
+"""Names of the variables that set an archive; ptx_app/hospital/pacs_settings.py reads them."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -54,6 +57,11 @@ def read_settings(values: Mapping[str, str]) -> Settings:
         engine=choose_engine(values["PTX_ENGINE"]) if values.get("PTX_ENGINE") else None,
         public_host=_truth("PTX_PUBLIC_HOST", values.get("PTX_PUBLIC_HOST", "")),
     )
+
+
+def pacs_is_set(values: Mapping[str, str]) -> bool:
+    """Whether the operator has set an archive. Nothing of it is imported otherwise."""
+    return any(value for name, value in values.items() if name == PACS or name.startswith(PACS_START))
 
 
 def _truth(name: str, text: str) -> bool | None:

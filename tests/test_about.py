@@ -92,6 +92,8 @@ def test_privacy_says_how_long_and_warns_on_a_public_host():
     assert "Do not upload identifiable films" not in private
     assert "leaves their names out" in public
     assert "puts it into the table" in private
+    assert "archive" not in private
+    assert "Nothing is stored there unless you are asked" in words(privacy(60, public=False, archive=True))
 
 
 @needs_browser

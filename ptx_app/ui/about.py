@@ -10,7 +10,7 @@ import streamlit as st
 from ptx_app.model.manifest import load_manifest
 from ptx_app.ui import about_texts
 from ptx_app.ui.component import component
-from ptx_app.ui.engine import on_public_host, settings
+from ptx_app.ui.engine import has_archive, on_public_host, settings
 
 _mount = component("about")
 
@@ -28,7 +28,7 @@ def about(*, tour: bool) -> None:
     kept = int(st.get_option("server.disconnectedSessionTTL"))
     texts = {
         "limits": _limits(settings().weights),
-        "privacy": about_texts.privacy(kept, public=on_public_host()),
+        "privacy": about_texts.privacy(kept, public=on_public_host(), archive=has_archive()),
     }
     _mount(key="about", data={"texts": texts, "tour": tour})
 

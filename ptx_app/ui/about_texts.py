@@ -49,12 +49,22 @@ is rough where a lung has collapsed.</p>
 """
 
 
-def privacy(kept_seconds: int, *, public: bool) -> str:
+_ARCHIVE = """
+<h3>The archive</h3>
+<p>This page can search a picture archive. What you search for goes there, and what it finds is shown to you alone: day,
+time, accession number and, where that is allowed, patient ID. Nothing is stored there unless you are asked and agree.
+Then the film is fetched once more, for the patient’s own header: the stored results have it, and this page keeps it
+nowhere.</p>
+"""
+
+
+def privacy(kept_seconds: int, *, public: bool, archive: bool = False) -> str:
     """What becomes of the films.
 
     Args:
         kept_seconds: how long the server keeps the films of a page that was closed.
         public: whether the page is on a public host.
+        archive: whether it can open films of an archive.
     """
     warning = "<p><b>This page is public. Do not upload identifiable films.</b></p>" if public else ""
     names = (
@@ -76,11 +86,12 @@ page.</li>
 </ul>
 <p>Freed memory is not overwritten, so someone who controls the server could find parts of a film.</p>
 <h3>What is read of the header</h3>
-<p>Technical values only, those under “About this film”. The patient’s name, ID, dates and free text are not kept, shown
-or exported. Text that is burned into the picture stays in it, also in overlays and in DICOM.</p>
+<p>Technical values of the film only, those under “About this film”. The patient’s name, ID, dates and free text are not
+kept, shown or exported. Text that is burned into the picture stays in it, also in overlays and in DICOM.</p>
 <h3>What leaves</h3>
 <p>Nothing but what your browser shows and what you download. Films, results and usage data are sent to nobody else. If
 the model’s weights are not installed, the server downloads them once, at its first start.</p>
+{_ARCHIVE if archive else ""}
 <h3>Who sees a file’s name</h3>
 <p>Only you, beside the film. {names} Downloads of one film never have it.</p>
 <h3>What is logged</h3>

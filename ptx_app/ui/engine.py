@@ -17,10 +17,11 @@ from ptx_app.fair_queue import FairQueue
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.film.source import SourceReference
 from ptx_app.model.manifest import Weights
 from ptx_app.output.pictures import encoded, grey_picture, shrunk
 from ptx_app.pipeline import Detector
-from ptx_app.settings import Settings, read_settings
+from ptx_app.settings import Settings, pacs_is_set, read_settings
 from ptx_app.ui.data_url import data_url
 from ptx_app.ui.heap import trim_heap
 
@@ -38,13 +39,23 @@ class SharedDetector:
         return self.detector.weights
 
 
-def settings() -> Settings:
-    """The operator's settings. Environment variables override secrets."""
+def operator_values() -> dict[str, str]:
+    """What the operator has set, by name. Environment variables override secrets."""
     try:
         secrets = {name: str(value) for name, value in st.secrets.items() if name.startswith("PTX_")}
     except FileNotFoundError:
         secrets = {}
-    return read_settings(secrets | {name: value for name, value in os.environ.items() if name.startswith("PTX_")})
+    return secrets | {name: value for name, value in os.environ.items() if name.startswith("PTX_")}
+
+
+def settings() -> Settings:
+    """The operator's settings."""
+    return read_settings(operator_values())
+
+
+def has_archive() -> bool:
+    """Whether the operator has set an archive, and the page is not public: whoever opens it can search there."""
+    return pacs_is_set(operator_values()) and not on_public_host()
 
 
 def warm_up() -> None:
@@ -88,6 +99,11 @@ def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> SharedDet
 def read(data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
     """Read a file as the app does: in a child process, under limits; `on_wait` as for `FairQueue.turn`."""
     return _reader().read(data, on_wait)
+
+
+def read_source(data: bytes) -> SourceReference | None:
+    """Read what a film's own header says of the patient, in the same way. Only for storing in the patient's study."""
+    return _reader().read_source(data)
 
 
 @st.cache_resource(show_spinner=False)

@@ -15,10 +15,12 @@ from ptx_app.pipeline import Examination
 from ptx_app.ui.background import read_on
 from ptx_app.ui.engine import SharedDetector, engine, read
 from ptx_app.ui.session_cleanup import release_upload
-from ptx_app.ui.visit import Case, Film, Visit
+from ptx_app.ui.visit import Archived, Case, Film, Visit
 
 OnWait = Callable[[int], None]
 Job = Callable[[Case], Film]
+Fetch = Callable[[Callable[[str], None]], bytes]
+"""Gets a film's file from elsewhere, and says meanwhile how far it is."""
 
 
 def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
@@ -37,6 +39,14 @@ def take_example(visit: Visit, name: str) -> None:
         return
     job = _film_job(lambda on_wait: example.load(partial(read, on_wait=on_wait)))
     visit.take(visit.round, [(example.title, job)], known=f"{example.known} Film: {example.credit}.")
+    read_on(visit)
+    st.rerun()
+
+
+def take_archived(visit: Visit, films: Sequence[tuple[str, Fetch, Archived]]) -> None:
+    """Make a case of each film of the archive, given as name, what fetches it, and its place, and read them."""
+    jobs = [(name, _fetched_job(fetch)) for name, fetch, _ in films]
+    visit.take(visit.round, jobs, archived=[place for _, _, place in films])
     read_on(visit)
     st.rerun()
 
@@ -78,6 +88,13 @@ def _film_job(load: Callable[[OnWait], Radiograph]) -> Job:
         radiograph = load(_waiting(case))
         shared = _engine(case)
         return Film.of(shared.detector.examine(radiograph, turn=partial(shared.fair_queue.turn, _waiting(case))))
+
+    return job
+
+
+def _fetched_job(fetch: Fetch) -> Job:
+    def job(case: Case) -> Film:
+        return _film_job(partial(read, fetch(case.say)))(case)
 
     return job
 

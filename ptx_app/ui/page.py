@@ -20,7 +20,7 @@ from ptx_app.ui.about import about
 from ptx_app.ui.all_results import all_results
 from ptx_app.ui.background import read_on
 from ptx_app.ui.downloads import Offer, downloads
-from ptx_app.ui.engine import engine, example_thumbnails, on_public_host, warm_up
+from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public_host, warm_up
 from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import overrule, take_example, take_files
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
@@ -55,6 +55,7 @@ def _show_empty(visit: Visit) -> None:
     with st.container(key="empty"):
         st.html("<h1>Is there a pneumothorax on this film, and where?</h1>" + _notice())
         files = _drop_zone(visit)
+        _show_archive(visit)
         st.html('<p class="small centre">No film at hand? Open an example.</p>')
         picked = _pick_example()
         about(tour=False)
@@ -62,6 +63,15 @@ def _show_empty(visit: Visit) -> None:
         take_files(visit, files)
     if picked or "example" in st.query_params:
         take_example(visit, picked or st.query_params.pop("example"))
+
+
+def _show_archive(visit: Visit) -> None:
+    # In a container, so that what follows keeps its place.
+    with st.container(key="archive"):
+        if has_archive():
+            from ptx_app.ui.archive import show_archive  # nothing of it is imported where no archive is set
+
+            show_archive(visit)
 
 
 def _pick_example() -> str | None:
@@ -81,6 +91,7 @@ def _show_reading(visit: Visit) -> None:
     with side, st.container(key="panel"):
         st.html(f'<h1 class="unseen">{_TITLE}</h1>{_notice()}')
         files = _drop_zone(visit)
+        _show_archive(visit)
         case = visit.current
         # In containers, so that what follows keeps its place, and an open text stays open.
         with st.container():
@@ -123,6 +134,10 @@ def _detector() -> Detector:
 def _offer_removal(visit: Visit) -> None:
     def clear() -> None:
         visit.clear()
+        if has_archive():
+            from ptx_app.ui.archive import forget_search
+
+            forget_search()
         release_all_uploads()
 
     if visit.shown is not None:
@@ -144,6 +159,10 @@ def _offer_all(visit: Visit) -> None:
 
 def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     panel.show_name(case)
+    if case.archived is not None:
+        from ptx_app.ui.archive import caption
+
+        st.html(f'<p class="small archived">{escape(caption(case.archived))}</p>')
     if not case.done:
         with stage:
             st.html('<div class="nofilm" role="status"><p>Reading this film</p></div>')
@@ -179,6 +198,10 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
     panel.show_report(film, finding, sizes, setting)
     panel.offer_files(case, film, finding, setting)
+    if case.archived is not None:
+        from ptx_app.ui.archive import offer_storing
+
+        offer_storing(case, film, finding, setting)
 
 
 def _show_rejected(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
+from itertools import zip_longest
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -19,6 +21,9 @@ from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
 from ptx_app.pipeline import Examination
 from ptx_app.ui.data_url import data_url
+
+if TYPE_CHECKING:
+    from ptx_app.hospital.dicomweb import Instance, Stored, Study
 
 MOST_FILMS = 100
 MOST_BYTES = 200 << 20
@@ -93,6 +98,23 @@ class Film:
         return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
 
 
+@dataclass
+class Archived:
+    """Where in the archive a film is, for films from there.
+
+    Attributes:
+        instance: the film's place.
+        study: the line of the worklist that it was opened from.
+        answers: what the archive said of the film's results when they were stored last, by kind.
+        error: why they could not be stored.
+    """
+
+    instance: "Instance"
+    study: "Study"
+    answers: "dict[str, Stored]" = dataclass_field(default_factory=dict)
+    error: PtxError | None = None
+
+
 class CaseRemovedError(Exception):
     """The case was removed while it was read."""
 
@@ -112,6 +134,7 @@ class Case:
         removed: whether the reader has removed the case; its job then stops when it next waits.
         seen: whether it was on the screen after it was done.
         listed: what the list says of side and size, and the thresholds that this is for.
+        archived: the film's place in the archive, if it came from there.
     """
 
     number: int
@@ -125,6 +148,7 @@ class Case:
     removed: bool = False
     seen: bool = False
     listed: tuple[Thresholds, str] | None = None
+    archived: Archived | None = None
 
     @property
     def done(self) -> bool:
@@ -159,17 +183,24 @@ class Visit:
     readers: int = 0
     _changing: Lock = dataclass_field(default_factory=Lock)
 
-    def take(self, in_round: int, jobs: Sequence[tuple[str, Callable[[Case], Film]]], known: str = "") -> None:
+    def take(
+        self,
+        in_round: int,
+        jobs: Sequence[tuple[str, Callable[[Case], Film]]],
+        known: str = "",
+        archived: Sequence[Archived] = (),
+    ) -> None:
         """Append a case for each name and job, and begin a new round. Does nothing in a past round.
 
+        `archived`: the places in the archive, for films from there.
         The first of them is put on the screen if there is no other case.
         """
         with self._changing:
             if in_round != self.round:
                 return
-            for name, job in jobs:
+            for (name, job), place in zip_longest(jobs, archived):
                 self.counter += 1
-                self.cases.append(Case(self.counter, name, job, known))
+                self.cases.append(Case(self.counter, name, job, known, archived=place))
             if self.shown is None and self.cases:
                 self.shown = self.cases[0].number
             self.round += 1
