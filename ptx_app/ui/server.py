@@ -1,9 +1,10 @@
-"""What the app adds to Streamlit's server: memory limits, security headers, and opening the browser on a laptop."""
+"""What the app adds to Streamlit's server: memory limits, security headers, and what it says and opens on start."""
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
 import streamlit as st
 from starlette.datastructures import MutableHeaders
@@ -72,14 +73,37 @@ class SecurityHeaders:
 
 
 @asynccontextmanager
-async def browser_opened(_app: st.App) -> AsyncIterator[None]:
-    """Open the page in a browser unless `server.headless` is set. Streamlit itself does not do this for an `st.App`."""
-    if not config.get_option("server.headless"):
-        asyncio.get_running_loop().call_soon(cli_util.open_browser, server_util.get_url(_host()))
+async def started(_app: st.App) -> AsyncIterator[None]:
+    """Say on start where the page is and who reaches it, and open it in a browser unless `server.headless` is set.
+
+    Streamlit itself opens no browser for an `st.App`, and its own words on start (off in config.toml) would name the
+    network's addresses and ask a stranger for the external one.
+    """
+    if config._server_mode == "starlette-app":  # else another server's address counts, which this one does not know
+        sys.stdout.write(f"\n{announcement()}\n\n")
+        sys.stdout.flush()
+        if not config.get_option("server.headless"):
+            asyncio.get_running_loop().call_soon(cli_util.open_browser, _url())
     yield
 
 
-def _host() -> str:
-    if config.is_manually_set("server.address") and not config.is_manually_set("browser.serverAddress"):
-        return server_util.get_display_address(config.get_option("server.address"))
-    return str(config.get_option("browser.serverAddress"))
+def announcement() -> str:
+    """Where the page is and who can reach it, in one or two sentences for the operator."""
+    if on_loopback(config.get_option("server.address")):
+        return f"The page is at {_url()}. Only this computer can reach it."
+    return (
+        f"The page is at {_url()}. Other computers can reach it, and there is no sign-in: whoever reaches it can use it."
+    )
+
+
+def on_loopback(address: str | None) -> bool:
+    """Whether a server at this address can be reached from its own machine only. None is every address."""
+    try:
+        return address is not None and ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _url() -> str:
+    named = config.get_option("browser.serverAddress") if config.is_manually_set("browser.serverAddress") else None
+    return str(server_util.get_url(named or server_util.get_display_address(config.get_option("server.address") or "localhost")))
