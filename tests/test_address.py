@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from streamlit import config
@@ -16,13 +17,10 @@ _LOOPBACK = "0100007F"
 
 def listening(port: int) -> set[str]:
     """The addresses, as the kernel writes them, at which something listens on a port."""
-    rows = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table, encoding="ascii") as file:
-                rows += [line.split() for line in file.readlines()[1:]]
-        except FileNotFoundError:
-            pytest.skip(f"this system has no {table}")
+    tables = [table for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if table.exists()]
+    if not tables:
+        pytest.skip("this system has no /proc/net/tcp")
+    rows = [line.split() for table in tables for line in table.read_text(encoding="ascii").splitlines()[1:]]
     return {row[1].rpartition(":")[0] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
 
 
@@ -70,7 +68,8 @@ def test_an_address_that_the_operator_sets_is_used(how):
 @pytest.mark.parametrize(
     ("address", "only_here"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("127.8.9.1", True),
-     ("0.0.0.0", False), ("::", False), ("192.168.1.4", False), ("films.example.org", False), ("", False), (None, False)],
+     ("0.0.0.0", False), ("::", False), ("192.168.1.4", False), ("films.example.org", False), ("", False),
+     (None, False)],
 )  # fmt: skip
 def test_which_addresses_are_this_computers_own(address, only_here):
     assert on_loopback(address) == only_here

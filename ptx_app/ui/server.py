@@ -91,9 +91,8 @@ def announcement() -> str:
     """Where the page is and who can reach it, in one or two sentences for the operator."""
     if on_loopback(config.get_option("server.address")):
         return f"The page is at {_url()}. Only this computer can reach it."
-    return (
-        f"The page is at {_url()}. Other computers can reach it, and there is no sign-in: whoever reaches it can use it."
-    )
+    who = "Other computers can reach it, and there is no sign-in: whoever reaches it can use it."
+    return f"The page is at {_url()}. {who}"
 
 
 def on_loopback(address: str | None) -> bool:
@@ -105,5 +104,6 @@ def on_loopback(address: str | None) -> bool:
 
 
 def _url() -> str:
-    named = config.get_option("browser.serverAddress") if config.is_manually_set("browser.serverAddress") else None
-    return str(server_util.get_url(named or server_util.get_display_address(config.get_option("server.address") or "localhost")))
+    if config.is_manually_set("browser.serverAddress"):
+        return str(server_util.get_url(config.get_option("browser.serverAddress")))
+    return str(server_util.get_url(server_util.get_display_address(config.get_option("server.address") or "localhost")))
