@@ -8,7 +8,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from ptx_app.errors import PtxError
+from ptx_app.audit import Event
+from ptx_app.errors import AuditError, PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import decide
 from ptx_app.inference.measure import measure
@@ -39,16 +40,24 @@ def show() -> None:
     """Draw the whole page; app.py calls it at each run."""
     st.set_page_config(page_title=_TITLE, layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
-    visit = this_visit()
-    end_session_with_page(visit)
-    warm_up()
     try:
+        visit = this_visit()
+        end_session_with_page(visit)
+        warm_up()
+        _show_problem(visit)
         if visit.cases:
             _show_reading(visit)
         else:
             _show_empty(visit)
     except PtxError as error:
         st.html(_problem(error.message, error.code))
+
+
+def _show_problem(visit: Visit) -> None:
+    """Show what went wrong while the page was not being drawn, once."""
+    problem, visit.problem = visit.problem, None
+    if problem is not None:
+        st.html(_problem(problem.message, problem.code, "Not recorded"))
 
 
 def _show_empty(visit: Visit) -> None:
@@ -112,6 +121,11 @@ def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
         st.rerun()
     analysed = any(case.film and case.film.prediction for case in visit.cases)
     thresholds = panel.chosen_thresholds(_detector().weights)[1] if analysed else None
+    try:
+        visit.log.listed(visit.cases, thresholds)
+    except AuditError as error:
+        st.html(_problem(error.message, error.code, "Not shown"))
+        return
     film_list(visit, thresholds, visit.show)
 
 
@@ -121,15 +135,29 @@ def _detector() -> Detector:
 
 
 def _offer_removal(visit: Visit) -> None:
+    # Films are deleted whether or not the audit trail can be written.
     def clear() -> None:
+        films = [case.audit_name for case in visit.cases]
         visit.clear()
         release_all_uploads()
+        _tell_of_deletion(visit, films)
 
-    if visit.shown is not None:
-        st.button("Remove this film", key="remove", on_click=partial(visit.remove, visit.shown), type="tertiary")
+    def remove(case: Case) -> None:
+        visit.remove(case.number)
+        _tell_of_deletion(visit, [case.audit_name])
+
+    if visit.current is not None:
+        st.button("Remove this film", key="remove", on_click=partial(remove, visit.current), type="tertiary")
     with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
         st.write("This deletes all films and results of this visit. They cannot be brought back.")
         st.button("Delete all", key="clear", on_click=clear, type="primary")
+
+
+def _tell_of_deletion(visit: Visit, films: list[str | None]) -> None:
+    try:
+        visit.log.tell(Event.FILMS_CLEARED, films=[film for film in films if film])
+    except AuditError as error:
+        visit.problem = error
 
 
 def _offer_all(visit: Visit) -> None:
@@ -139,7 +167,9 @@ def _offer_all(visit: Visit) -> None:
     named = not on_public_host()
     hint = "A zip with a table of all films, and overlay, mask and result of each, at the present setting"
     make = partial(all_results, visit, setting, named=named)
-    downloads("all", [Offer("Download all films", hint, "films.zip", "application/zip", make)])
+    films = [case.audit_name for case in visit.cases if case.done and case.audit_name]
+    offer = Offer("Download all films", hint, "films.zip", "application/zip", make)
+    downloads("all", [offer], partial(visit.log.tell, Event.FILE_DOWNLOADED, films=films))
 
 
 def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
@@ -150,6 +180,7 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
         return
     case.seen = True
     if case.error is not None:
+        visit.log.shown(case, None)
         with stage:
             st.html(f'<div class="nofilm">{_problem(case.error.message, case.error.code)}</div>')
         return
@@ -161,6 +192,10 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     detector = _detector()
     verdict = st.container()
     point, thresholds = panel.choose_thresholds(detector.weights)
+    visit.log.setting(
+        operating_point=point.name, score_threshold=thresholds.score, mask_threshold=thresholds.mask_threshold
+    )
+    visit.log.shown(case, thresholds)
     finding = decide(film.prediction, film.shape, thresholds)
     with stage:
         viewer(
@@ -178,10 +213,12 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     panel.show_header(film)
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
     panel.show_report(film, finding, sizes, setting)
-    panel.offer_files(case, film, finding, setting)
+    tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, film=case.audit_name)
+    panel.offer_files(case, film, finding, setting, tell)
 
 
 def _show_rejected(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:
+    visit.log.shown(case, None)
     with stage:
         viewer(film.shown_as, film.message(), "A picture that was not analysed", sides=False)
     reasons = " ".join(rejection.message for rejection in film.rejections)

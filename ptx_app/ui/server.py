@@ -16,6 +16,7 @@ from streamlit.web.server import server_util
 
 from ptx_app.process import begin
 from ptx_app.ui.heap import limit_free_heap
+from ptx_app.ui.session_log import end_all
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -74,7 +75,8 @@ class SecurityHeaders:
 
 @asynccontextmanager
 async def started(_app: st.App) -> AsyncIterator[None]:
-    """Say on start where the page is and who reaches it, and open it in a browser unless `server.headless` is set.
+    """Say on start where the page is and who reaches it, and open it in a browser unless `server.headless` is set. Tell
+    the audit trail at the end that all sessions ended.
 
     Streamlit itself opens no browser for an `st.App`, and its own words on start (off in config.toml) would name the
     network's addresses and ask a stranger for the external one.
@@ -85,6 +87,7 @@ async def started(_app: st.App) -> AsyncIterator[None]:
         if not config.get_option("server.headless"):
             asyncio.get_running_loop().call_soon(cli_util.open_browser, _url())
     yield
+    end_all()
 
 
 def announcement() -> str:

@@ -19,6 +19,8 @@ from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
 from ptx_app.pipeline import Examination
 from ptx_app.ui.data_url import data_url
+from ptx_app.ui.engine import settings
+from ptx_app.ui.session_log import SessionLog
 
 MOST_FILMS = 100
 MOST_BYTES = 200 << 20
@@ -112,6 +114,7 @@ class Case:
         removed: whether the reader has removed the case; its job then stops when it next waits.
         seen: whether it was on the screen after it was done.
         listed: what the list says of side and size, and the thresholds that this is for.
+        audit_name: the film's name in the audit trail; None if there is no trail, or the film was not yet opened.
     """
 
     number: int
@@ -125,6 +128,7 @@ class Case:
     removed: bool = False
     seen: bool = False
     listed: tuple[Thresholds, str] | None = None
+    audit_name: str | None = None
 
     @property
     def done(self) -> bool:
@@ -149,7 +153,8 @@ class Visit:
 
     The page's thread and those that read films work on it at once; `_changing` is held while cases change.
 
-    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work.
+    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work. `log` tells the
+    audit trail, and `problem` is what went wrong since the page was drawn.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -157,6 +162,8 @@ class Visit:
     counter: int = 0
     round: int = 0
     readers: int = 0
+    log: SessionLog = dataclass_field(default_factory=SessionLog)
+    problem: PtxError | None = None
     _changing: Lock = dataclass_field(default_factory=Lock)
 
     def take(self, in_round: int, jobs: Sequence[tuple[str, Callable[[Case], Film]]], known: str = "") -> None:
@@ -250,8 +257,12 @@ class Visit:
 
 
 def this_visit() -> Visit:
-    """The visit of the current session; a new one if there is none yet."""
+    """The visit of the current session; a new one if there is none yet.
+
+    Raises:
+        SettingsError: if the operator's settings cannot be used.
+    """
     if "visit" not in st.session_state:
-        st.session_state["visit"] = Visit()
+        st.session_state["visit"] = Visit(log=SessionLog(settings().trail()))
     visit: Visit = st.session_state["visit"]
     return visit
