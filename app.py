@@ -12,6 +12,6 @@ else:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    from ptx_app.ui.server import SecurityHeaders, started
+    from ptx_app.ui.server import SecurityHeaders, SignedInUploads, started
 
-    app = st.App(__file__, middleware=[Middleware(SecurityHeaders)], lifespan=started)
+    app = st.App(__file__, middleware=[Middleware(SecurityHeaders), Middleware(SignedInUploads)], lifespan=started)

@@ -24,6 +24,10 @@ class Settings:
         public_host: PTX_PUBLIC_HOST, whether to warn against identifiable films; None to decide by the page's address.
         audit_folder: PTX_AUDIT_FOLDER, where the audit trail is kept; None for none.
         audit_key: PTX_AUDIT_KEY, the secret that seals its lines and names its films.
+        role_claim: PTX_ROLE_CLAIM, the claim of the sign-in that names a person's roles; a path may have dots.
+        reader_roles, operator_roles: PTX_READER_ROLE and PTX_OPERATOR_ROLE, the values of that claim, with commas, that
+            let a person read films, or look after the page.
+        idle_minutes: PTX_IDLE_MINUTES, after how long without use a sign-in ends.
         audit_keeping: PTX_AUDIT_FILE_MB, PTX_AUDIT_FILE_DAYS and PTX_AUDIT_KEEP_DAYS, when files are begun and deleted.
     """
 
@@ -36,6 +40,10 @@ class Settings:
     audit_folder: Path | None = None
     audit_key: str = field(default="", repr=False)
     audit_keeping: Keeping = field(default_factory=Keeping)
+    role_claim: str = "roles"
+    reader_roles: tuple[str, ...] = ("reader",)
+    operator_roles: tuple[str, ...] = ("operator",)
+    idle_minutes: float = 15
 
     @property
     def weights_sources(self) -> tuple[Source, ...]:
@@ -71,7 +79,28 @@ def read_settings(values: Mapping[str, str]) -> Settings:
             file_days=_count(values, "PTX_AUDIT_FILE_DAYS") or 30,
             days=_count(values, "PTX_AUDIT_KEEP_DAYS"),
         ),
+        role_claim=values.get("PTX_ROLE_CLAIM", "").strip() or "roles",
+        reader_roles=_names(values.get("PTX_READER_ROLE", "")) or ("reader",),
+        operator_roles=_names(values.get("PTX_OPERATOR_ROLE", "")) or ("operator",),
+        idle_minutes=_minutes(values, "PTX_IDLE_MINUTES", 15),
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _minutes(values: Mapping[str, str], name: str, default: float) -> float:
+    text = values.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0
+    if not 0 < minutes <= 24 * 60:
+        raise SettingsError("SETTING_INVALID", f"{name} must be a number of minutes above 0, at most a day.")
+    return minutes
 
 
 def _count(values: Mapping[str, str], name: str) -> int | None:

@@ -3,6 +3,7 @@
 from functools import partial
 from html import escape
 from pathlib import Path
+from weakref import ref
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -16,7 +17,7 @@ from ptx_app.inference.measure import measure
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector
-from ptx_app.ui import messages, panel
+from ptx_app.ui import messages, panel, sign_in
 from ptx_app.ui.about import about
 from ptx_app.ui.all_results import all_results
 from ptx_app.ui.background import read_on
@@ -24,11 +25,13 @@ from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.engine import engine, example_thumbnails, on_public_host, warm_up
 from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import overrule, take_example, take_files
+from ptx_app.ui.operator_page import offer_operator_page, operator_page
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
+from ptx_app.ui.sign_in import Person, Role
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails
 from ptx_app.ui.tour import tour
 from ptx_app.ui.viewer import viewer
-from ptx_app.ui.visit import Case, Film, Visit, this_visit
+from ptx_app.ui.visit import Case, Film, Visit, end_visit, this_visit
 
 _TITLE = "Pneumothorax on chest films"
 _FEW = 4  # films that the list shows in one row
@@ -41,16 +44,64 @@ def show() -> None:
     st.set_page_config(page_title=_TITLE, layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
     try:
-        visit = this_visit()
-        end_session_with_page(visit)
-        warm_up()
-        _show_problem(visit)
-        if visit.cases:
-            _show_reading(visit)
+        if not sign_in.is_on():
+            _show_films(this_visit(), None)
+            return
+        sign_in.check_settings()
+        who = sign_in.person()
+        if who is None:
+            end_visit("signed out")
+            sign_in.show_sign_in()
         else:
-            _show_empty(visit)
+            _show_to(who)
     except PtxError as error:
         st.html(_problem(error.message, error.code))
+
+
+def _show_to(who: Person) -> None:
+    """Draw what a person may see."""
+    visit = this_visit(who.id)
+    if not visit.admitted:
+        visit.log.tell(Event.SIGNED_IN, name=who.name, roles=sorted(who.roles))
+        sign_in.sign_ins().when_over(who.sign_in, partial(_sign_out, ref(visit)))
+        visit.admitted = True
+    sign_in.keep_watch(who)
+    if not who.roles:
+        end_session_with_page(visit)
+        sign_in.show_not_allowed(who)
+    elif Role.READER not in who.roles or (Role.OPERATOR in who.roles and st.session_state.get("operating")):
+        end_session_with_page(visit)
+        operator_page(who)
+    else:
+        _show_films(visit, who)
+
+
+def _sign_out(which: "ref[Visit]", why: str) -> None:
+    """End a visit whose sign-in is over. No page may be there any more to do it."""
+    visit = which()
+    if visit is not None:
+        visit.clear()
+        visit.log.signed_out(why)
+
+
+def _show_films(visit: Visit, who: Person | None) -> None:
+    end_session_with_page(visit)
+    warm_up()
+    _show_problem(visit)
+    if visit.cases:
+        _show_reading(visit, who)
+    else:
+        _show_empty(visit, who)
+
+
+def _offer_account(who: Person | None) -> None:
+    """Draw the person's own links; nothing where there is no sign-in."""
+    if who is not None:
+        with st.container(key="account", horizontal=True, gap="medium"):
+            st.html(f'<p class="small">{escape(who.name)}</p>')
+            sign_in.offer_sign_out(who)
+            if Role.OPERATOR in who.roles:
+                offer_operator_page()
 
 
 def _show_problem(visit: Visit) -> None:
@@ -60,12 +111,13 @@ def _show_problem(visit: Visit) -> None:
         st.html(_problem(problem.message, problem.code, "Not recorded"))
 
 
-def _show_empty(visit: Visit) -> None:
+def _show_empty(visit: Visit, who: Person | None) -> None:
     with st.container(key="empty"):
         st.html("<h1>Is there a pneumothorax on this film, and where?</h1>" + _notice())
         files = _drop_zone(visit)
         st.html('<p class="small centre">No film at hand? Open an example.</p>')
         picked = _pick_example()
+        _offer_account(who)
         about(tour=False)
     if files:
         take_files(visit, files)
@@ -79,7 +131,7 @@ def _pick_example() -> str | None:
     return thumbnails("examples", "Examples", items)
 
 
-def _show_reading(visit: Visit) -> None:
+def _show_reading(visit: Visit, who: Person | None) -> None:
     read_on(visit)
     left, side = st.columns([2, 1], gap="small")
     # Streamlit knows a fragment by its place. If that depended on what stands above, a click on the list could be lost.
@@ -100,6 +152,7 @@ def _show_reading(visit: Visit) -> None:
                 _offer_all(visit)
         with st.container(horizontal=True, gap="medium"):
             _offer_removal(visit)
+        _offer_account(who)
         about(tour=True)
     with below:
         st.fragment(_show_list, run_every=_REFRESH if visit.pending else None)(visit, _on_screen(visit))

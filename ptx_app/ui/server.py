@@ -9,12 +9,14 @@ from ipaddress import ip_address
 import streamlit as st
 from starlette.datastructures import MutableHeaders
 from starlette.formparsers import MultiPartParser
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util, config
 from streamlit.web.server import server_util
 
 from ptx_app.process import begin
+from ptx_app.ui import sign_in
 from ptx_app.ui.heap import limit_free_heap
 from ptx_app.ui.session_log import end_all
 
@@ -27,6 +29,7 @@ HEADERS = {
 }
 
 
+_UPLOADS = "/_stcore/upload_file/"
 _BUNDLES = "/_stcore/bidi-components/"  # their names change with their content
 
 
@@ -73,6 +76,19 @@ class SecurityHeaders:
             raise
 
 
+class SignedInUploads:
+    """ASGI middleware: where there is a sign-in, only who has signed in may send a file."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _UPLOADS in scope["path"] and not sign_in.may_upload(Request(scope).cookies):
+            await PlainTextResponse("Sign in first", 403)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
 @asynccontextmanager
 async def started(_app: st.App) -> AsyncIterator[None]:
     """Say on start where the page is and who reaches it, and open it in a browser unless `server.headless` is set. Tell
@@ -94,8 +110,8 @@ def announcement() -> str:
     """Where the page is and who can reach it, in one or two sentences for the operator."""
     if on_loopback(config.get_option("server.address")):
         return f"The page is at {_url()}. Only this computer can reach it."
-    who = "Other computers can reach it, and there is no sign-in: whoever reaches it can use it."
-    return f"The page is at {_url()}. {who}"
+    who = "one must sign in" if sign_in.is_on() else "there is no sign-in: whoever reaches it can use it"
+    return f"The page is at {_url()}. Other computers can reach it, and {who}."
 
 
 def on_loopback(address: str | None) -> bool:

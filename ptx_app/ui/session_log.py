@@ -75,15 +75,22 @@ class SessionLog:
             self.tell(Event.SETTING_CHANGED, **changed)
         self._setting = values
 
+    def signed_out(self, why: str) -> None:
+        """Tell that the person was signed out, and that the session has ended with that. As `ended`."""
+        self._last(Event.SIGNED_OUT, why)
+        self.ended("signed out")
+
     def ended(self, why: str) -> None:
         """Tell that the session has ended. Nothing can be stopped any more, so a failure is only logged."""
+        self._last(Event.SESSION_ENDED, why)
+        self._open = False
+
+    def _last(self, event: Event, why: str) -> None:
         if self._open:
-            self._open = False
             try:
-                self.tell(Event.SESSION_ENDED, why=why)
+                self.tell(event, why=why)
             except AuditError as error:
-                _LOG.error("The end of a session is missing in the audit trail: %s", error.code)
-            self._open = False
+                _LOG.error("“%s” is missing in the audit trail: %s", event, error.code)
 
 
 _all: WeakSet[SessionLog] = WeakSet()

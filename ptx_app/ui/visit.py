@@ -153,8 +153,9 @@ class Visit:
 
     The page's thread and those that read films work on it at once; `_changing` is held while cases change.
 
-    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work. `log` tells the
-    audit trail, and `problem` is what went wrong since the page was drawn.
+    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work. `who` is the
+    person who has signed in, and `admitted` whether the audit trail was told so. `log` tells the audit trail, and
+    `problem` is what went wrong since the page was drawn.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -162,6 +163,8 @@ class Visit:
     counter: int = 0
     round: int = 0
     readers: int = 0
+    who: str | None = None
+    admitted: bool = False
     log: SessionLog = dataclass_field(default_factory=SessionLog)
     problem: PtxError | None = None
     _changing: Lock = dataclass_field(default_factory=Lock)
@@ -256,13 +259,27 @@ class Visit:
         return next((case for case in self.cases if case.number == self.shown), None)
 
 
-def this_visit() -> Visit:
-    """The visit of the current session; a new one if there is none yet.
+def this_visit(who: str | None = None) -> Visit:
+    """The visit of the current session; a new one if there is none yet, or it is another person's.
+
+    Args:
+        who: the person who has signed in; None where there is no sign-in.
 
     Raises:
         SettingsError: if the operator's settings cannot be used.
     """
-    if "visit" not in st.session_state:
-        st.session_state["visit"] = Visit(log=SessionLog(settings().trail()))
-    visit: Visit = st.session_state["visit"]
+    visit: Visit | None = st.session_state.get("visit")
+    if visit is not None and visit.who != who:
+        end_visit("another person signed in")
+        visit = None
+    if visit is None:
+        visit = st.session_state["visit"] = Visit(who=who, log=SessionLog(settings().trail(), who))
     return visit
+
+
+def end_visit(why: str) -> None:
+    """Delete the visit of the current session with all its films, if there is one."""
+    visit: Visit | None = st.session_state.pop("visit", None)
+    if visit is not None:
+        visit.clear()
+        visit.log.ended(why)
