@@ -356,9 +356,9 @@ class _Check:
         if self._seals.get(head.n, head.seal) != head.seal:
             self.faults.append(f"Number {head.n} is not the line that {_HEAD} names.")
         if self._expected:
-            number, _, seal = self._expected.partition(":")
-            if not number.isdecimal() or self._seals.get(int(number)) != seal:
-                self.faults.append(f"Line {number}, noted earlier, is no longer there as it was.")
+            noted, _, seal = self._expected.partition(":")
+            if not noted.isdecimal() or self._seals.get(int(noted)) != seal:
+                self.faults.append(f"Line {noted}, noted earlier, is no longer there as it was.")
         last = max(self._seals, default=0)
         named = f"{last}:{self._seals[last]}" if last else ""
         return Verdict(self._count, len(self._files), named, tuple(self.faults[:_MOST_FAULTS]))

@@ -44,12 +44,14 @@ class Person:
         name: how the person is greeted.
         roles: what the person may do.
         sign_in: names this sign-in; another one of the same person has another name.
+        since: when it began, in seconds since 1970.
     """
 
     id: str
     name: str
     roles: frozenset[Role]
     sign_in: str
+    since: float
 
 
 def is_on() -> bool:
@@ -80,11 +82,8 @@ def check_settings() -> None:
 
 def person() -> Person | None:
     """Who has signed in and still is; None if nobody. Only where sign-in is on."""
-    claims = st.user.to_dict()
-    who = claimed(claims, settings())
-    if who is None or not sign_ins().alive(who.sign_in, float(claims["iat"])):
-        return None
-    return who
+    who = claimed(st.user.to_dict(), settings())
+    return who if who is not None and sign_ins().alive(who.sign_in, who.since) else None
 
 
 def may_upload(cookies: Mapping[str, str]) -> bool:
@@ -97,7 +96,7 @@ def may_upload(cookies: Mapping[str, str]) -> bool:
         who = claimed(claims, settings())
     except (PtxError, ValueError):
         return False
-    return who is not None and Role.READER in who.roles and sign_ins().alive(who.sign_in, float(claims["iat"]))
+    return who is not None and Role.READER in who.roles and sign_ins().alive(who.sign_in, who.since)
 
 
 def claimed(claims: Mapping[str, Any], wanted: Settings) -> Person | None:
@@ -109,7 +108,7 @@ def claimed(claims: Mapping[str, Any], wanted: Settings) -> Person | None:
     roles = frozenset(role for role, names in named.items() if values & set(names))
     name = next((str(claims[key]) for key in ("name", "preferred_username", "email") if claims.get(key)), "you")
     sign_in = "\n".join(str(claims.get(key, "")) for key in ("iss", "sub", "iat", "nonce"))
-    return Person(str(claims["sub"]), name, roles, sign_in)
+    return Person(str(claims["sub"]), name, roles, sign_in, float(claims["iat"]))
 
 
 def _claim(claims: Mapping[str, Any], name: str) -> object:
