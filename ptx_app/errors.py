@@ -31,3 +31,7 @@ class WeightsError(PtxError):
 
 class SettingsError(PtxError):
     """An operator's setting or a run's configuration cannot be used."""
+
+
+class AuditError(PtxError):
+    """The audit trail cannot be written or read, or was changed by others."""

@@ -58,12 +58,16 @@ nowhere.</p>
 """
 
 
-def privacy(kept_seconds: int, *, public: bool, archive: bool = False) -> str:
+def privacy(
+    kept_seconds: int, *, public: bool, signed_in: bool = False, audited: bool = False, archive: bool = False
+) -> str:
     """What becomes of the films.
 
     Args:
         kept_seconds: how long the server keeps the films of a page that was closed.
         public: whether the page is on a public host.
+        signed_in: whether there is a sign-in.
+        audited: whether the operator keeps an audit trail.
         archive: whether it can open films of an archive.
     """
     warning = "<p><b>This page is public. Do not upload identifiable films.</b></p>" if public else ""
@@ -71,6 +75,22 @@ def privacy(kept_seconds: int, *, public: bool, archive: bool = False) -> str:
         "“Download all films” numbers the films and leaves their names out."
         if public
         else "“Download all films” puts it into the table and the files’ names."
+    )
+    trail = (
+        "<p>The operator keeps an audit trail: who opened which film when, what was shown, changed and downloaded. It "
+        "names a film by a code that only the operator can make from the film itself.</p>"
+        if audited
+        else ""
+    )
+    door = (
+        "You have signed in, and the server ends that after a time without use."
+        if signed_in
+        else "There is no sign-in."
+    )
+    cookies = (
+        "Cookies keep other sites from uploading in your name and hold your sign-in; none tracks you."
+        if signed_in
+        else "One cookie keeps other sites from uploading in your name; none tracks you."
     )
     return f"""
 {warning}
@@ -96,11 +116,11 @@ the model’s weights are not installed, the server downloads them once, at its 
 <p>Only you, beside the film. {names} Downloads of one film never have it.</p>
 <h3>What is logged</h3>
 <p>The page logs an unexpected error’s kind and its place in the program: no name, no header text, no pixel.</p>
-<h3>In your browser</h3>
+{trail}<h3>In your browser</h3>
 <p>The films of this tab, in memory. Until you close the tab, whether you have closed the tour. For longer, what your
-graphics card can do. One cookie keeps other sites from uploading in your name; none tracks you.</p>
+graphics card can do. {cookies}</p>
 <h3>What is not promised</h3>
-<p>There is no sign-in, and the connection is encrypted only if the address begins with https.</p>
+<p>{door} The connection is encrypted only if the address begins with https.</p>
 """
 
 

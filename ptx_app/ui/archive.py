@@ -8,6 +8,7 @@ from html import escape
 
 import streamlit as st
 
+from ptx_app.audit import Event
 from ptx_app.errors import PtxError
 from ptx_app.hospital.dicomweb import STORED, Filters, Instance, Pacs, Stored, Study, Worklist
 from ptx_app.hospital.dicomweb_http import error_of
@@ -54,6 +55,7 @@ def show_archive(visit: Visit) -> None:
             return
         filters = _filters(pacs)
         if filters is not None:
+            visit.log.tell(Event.ARCHIVE_SEARCHED)
             _find(pacs, filters, search)
         if search.error is not None:
             _show_error(search.error)
@@ -74,8 +76,11 @@ def forget_search() -> None:
     st.session_state.pop(_KEY, None)
 
 
-def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting) -> None:
-    """Offer to store the results of a film from the archive in its study, and show what the archive said of them."""
+def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, tell: Callable[[], None]) -> None:
+    """Offer to store the results of a film from the archive in its study, and show what the archive said of them.
+
+    `tell` tells the audit trail, before anything is stored.
+    """
     archived = case.archived
     assert archived is not None  # noqa: S101  (only such films have results to store)
     pacs = _pacs()
@@ -87,6 +92,7 @@ def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting) ->
     with st.popover("Store in the archive", icon=":material/cloud_upload:"):
         said = st.container()
         if st.button("Store in the patient’s study", key=f"store-{case.number}", type="primary"):
+            tell()
             with st.spinner("Storing"):  # nothing inside asks Streamlit, so a click meanwhile does not cut it short
                 archived.answers, archived.error = _stored(pacs, archived.instance, film, finding, setting)
         with said:

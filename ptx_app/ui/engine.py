@@ -3,16 +3,18 @@
 import gc
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
+from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.runtime.scriptrunner import add_script_run_ctx
 
-from ptx_app.errors import PtxError
+from ptx_app.errors import PtxError, SettingsError
 from ptx_app.fair_queue import FairQueue
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
@@ -39,23 +41,36 @@ class SharedDetector:
         return self.detector.weights
 
 
-def operator_values() -> dict[str, str]:
-    """What the operator has set, by name. Environment variables override secrets."""
+def secrets() -> Mapping[str, Any]:
+    """What secrets.toml says; nothing if there is none.
+
+    Raises:
+        SettingsError: SECRETS_UNREADABLE if there is one that cannot be read: it may switch on the sign-in.
+    """
     try:
-        secrets = {name: str(value) for name, value in st.secrets.items() if name.startswith("PTX_")}
-    except FileNotFoundError:
-        secrets = {}
-    return secrets | {name: value for name, value in os.environ.items() if name.startswith("PTX_")}
+        return st.secrets.to_dict()
+    except StreamlitSecretNotFoundError as error:
+        if error.error_id == "no-secrets-found":
+            return {}
+        raise SettingsError(
+            "SECRETS_UNREADABLE", "The file secrets.toml cannot be read. Correct it, then restart."
+        ) from error
+
+
+def operator_values() -> dict[str, str]:
+    """What the operator has set, by name. Environment variables override secrets. Raises as `secrets`."""
+    said = {name: str(value) for name, value in secrets().items() if name.startswith("PTX_")}
+    return said | {name: value for name, value in os.environ.items() if name.startswith("PTX_")}
 
 
 def settings() -> Settings:
-    """The operator's settings."""
+    """The operator's settings. Raises SettingsError."""
     return read_settings(operator_values())
 
 
 def has_archive() -> bool:
-    """Whether the operator has set an archive, and the page is not public: whoever opens it can search there."""
-    return pacs_is_set(operator_values()) and not on_public_host()
+    """Whether the operator has set an archive, and not everybody who knows the page's address can search there."""
+    return pacs_is_set(operator_values()) and ("auth" in secrets() or not on_public_host())
 
 
 def warm_up() -> None:

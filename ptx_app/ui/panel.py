@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -139,8 +139,11 @@ def show_header(film: Film) -> None:
         st.html(f'<table class="tags">{rows}</table>')
 
 
-def offer_files(case: Case, film: Film, finding: Finding, setting: Setting) -> None:
-    """Offer overlay and mask as PNG at the film's own size, the result as JSON, and DICOM objects."""
+def offer_files(case: Case, film: Film, finding: Finding, setting: Setting, tell: Callable[..., None]) -> None:
+    """Offer overlay and mask as PNG at the film's own size, the result as JSON, and DICOM objects.
+
+    `tell` is called before a file is made, as by `downloads`.
+    """
 
     def overlay() -> bytes:
         return encoded(overlay_picture(film.greys.grey_picture(), finding))
@@ -190,4 +193,5 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting) -> N
                 dicom,
             ),
         ],
+        tell,
     )

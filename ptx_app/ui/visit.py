@@ -21,6 +21,8 @@ from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
 from ptx_app.pipeline import Examination
 from ptx_app.ui.data_url import data_url
+from ptx_app.ui.engine import settings
+from ptx_app.ui.session_log import SessionLog
 
 if TYPE_CHECKING:
     from ptx_app.hospital.dicomweb import Instance, Stored, Study
@@ -135,6 +137,7 @@ class Case:
         seen: whether it was on the screen after it was done.
         listed: what the list says of side and size, and the thresholds that this is for.
         archived: the film's place in the archive, if it came from there.
+        audit_name: the film's name in the audit trail; None if there is no trail, or the film was not yet opened.
     """
 
     number: int
@@ -149,6 +152,7 @@ class Case:
     seen: bool = False
     listed: tuple[Thresholds, str] | None = None
     archived: Archived | None = None
+    audit_name: str | None = None
 
     @property
     def done(self) -> bool:
@@ -173,7 +177,9 @@ class Visit:
 
     The page's thread and those that read films work on it at once; `_changing` is held while cases change.
 
-    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work.
+    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work. `who` is the
+    person who has signed in, and `admitted` whether the audit trail was told so. `log` tells the audit trail, and
+    `problem` is what went wrong since the page was drawn.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -181,6 +187,10 @@ class Visit:
     counter: int = 0
     round: int = 0
     readers: int = 0
+    who: str | None = None
+    admitted: bool = False
+    log: SessionLog = dataclass_field(default_factory=SessionLog)
+    problem: PtxError | None = None
     _changing: Lock = dataclass_field(default_factory=Lock)
 
     def take(
@@ -280,9 +290,27 @@ class Visit:
         return next((case for case in self.cases if case.number == self.shown), None)
 
 
-def this_visit() -> Visit:
-    """The visit of the current session; a new one if there is none yet."""
-    if "visit" not in st.session_state:
-        st.session_state["visit"] = Visit()
-    visit: Visit = st.session_state["visit"]
+def this_visit(who: str | None = None) -> Visit:
+    """The visit of the current session; a new one if there is none yet, or it is another person's.
+
+    Args:
+        who: the person who has signed in; None where there is no sign-in.
+
+    Raises:
+        SettingsError: if the operator's settings cannot be used.
+    """
+    visit: Visit | None = st.session_state.get("visit")
+    if visit is not None and visit.who != who:
+        end_visit("another person signed in")
+        visit = None
+    if visit is None:
+        visit = st.session_state["visit"] = Visit(who=who, log=SessionLog(settings().trail(), who))
     return visit
+
+
+def end_visit(why: str) -> None:
+    """Delete the visit of the current session with all its films, if there is one."""
+    visit: Visit | None = st.session_state.pop("visit", None)
+    if visit is not None:
+        visit.clear()
+        visit.log.ended(why)
