@@ -24,7 +24,7 @@ from ptx_app.output import feedback
 from ptx_app.output.feedback import ANSWERS, AnsweredFilm, FeedbackFolder, PackedMask, Reading, training_zip
 from ptx_app.output.setting import Setting
 from tests.support.films import simulated_film
-from tests.support.made_folder import film_and_mask
+from tests.support.made_folder import configuration, film_and_mask, prepared_folder, row, write_index
 
 SHAPE = 61, 83  # no multiple of 8
 WEIGHTS = load_manifest().entry()
@@ -238,3 +238,37 @@ def test_evaluate_reads_the_answers_and_says_whose_they_are(tmp_path):
     assert "expert-labelled" not in text
     assert "## Goals" not in text
     assert "nan" not in text
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_answers_are_trained_on_beside_expert_films_and_never_held_out(tmp_path):
+    from ptx_app.training.configuration import write_configuration
+    from ptx_app.training.dataset import training_films
+
+    (tmp_path / "expert").mkdir()
+    data = prepared_folder(tmp_path / "expert")
+    answers = unpacked(training_zip(film_of(*each) for each in enumerate(READINGS.values())), tmp_path / "answers")
+    wanted = configuration(schedule={"films": 48}, training={"precision": "fp32", "validate_every": 48})
+    alone, held_out = training_films(wanted, data)
+    trained, still_held_out = training_films(wanted, data, [answers])
+    assert still_held_out == held_out
+    assert trained == [*alone, *read_index(answers)]
+    with pytest.raises(SettingsError) as raised:
+        training_films(wanted, data, [answers, answers])
+    assert raised.value.code == "FILM_IN_TWO_FOLDERS"
+
+    write_configuration(wanted, tmp_path / "tiny.toml")
+    words = [str(tmp_path / "tiny.toml"), "--data", str(data), "--runs", str(tmp_path / "runs")]
+    assert main(["train", *words, "--also", str(answers)]) == 0
+    assert (tmp_path / "runs" / "tiny" / "best.safetensors").exists()
+
+
+def test_one_patient_cannot_be_trained_on_in_one_folder_and_measured_in_another(tmp_path):
+    from ptx_app.training.dataset import training_films
+
+    for name, split in (("first", "train"), ("second", "val")):
+        (tmp_path / name).mkdir()
+        write_index(tmp_path / name, [row(name, split=split, patient_id="one")])
+    with pytest.raises(SettingsError) as raised:
+        training_films(configuration(), tmp_path / "first", [tmp_path / "second"])
+    assert raised.value.code == "PATIENT_IN_TWO_SPLITS"

@@ -28,7 +28,9 @@ def about(*, tour: bool) -> None:
     kept = int(st.get_option("server.disconnectedSessionTTL"))
     texts = {
         "limits": _limits(settings().weights),
-        "privacy": about_texts.privacy(kept, public=on_public_host()),
+        "privacy": about_texts.privacy(
+            kept, public=on_public_host(), answers_saved=settings().feedback_dir is not None
+        ),
     }
     _mount(key="about", data={"texts": texts, "tour": tour})
 

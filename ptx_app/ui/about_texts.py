@@ -49,12 +49,13 @@ is rough where a lung has collapsed.</p>
 """
 
 
-def privacy(kept_seconds: int, *, public: bool) -> str:
+def privacy(kept_seconds: int, *, public: bool, answers_saved: bool) -> str:
     """What becomes of the films.
 
     Args:
         kept_seconds: how long the server keeps the films of a page that was closed.
         public: whether the page is on a public host.
+        answers_saved: whether the server keeps the films that the reader answers.
     """
     warning = "<p><b>This page is public. Do not upload identifiable films.</b></p>" if public else ""
     names = (
@@ -62,11 +63,17 @@ def privacy(kept_seconds: int, *, public: bool) -> str:
         if public
         else "“Download all films” puts it into the table and the files’ names."
     )
+    on_disk = (
+        "If you answer under “Your reading”, the server saves the film’s pixels (512 × 512), your answer and your "
+        "contour in its operator’s folder, without name or header, also after the visit. “Take back” deletes them. No "
+        "other film is written to a disk."
+        if answers_saved
+        else "The page never writes a film to a disk."
+    )
     return f"""
 {warning}
 <h3>Where your films are</h3>
-<p>In the memory of the computer that runs this page: your own if you started it there, else a server. The page never
-writes a film to a disk.</p>
+<p>In the memory of the computer that runs this page: your own if you started it there, else a server. {on_disk}</p>
 <h3>How long</h3>
 <ul>
 <li>The uploaded file: until it is read.</li>

@@ -33,6 +33,7 @@ class Entry:
         mark: kind of standing.
         seen: whether the reader has seen the result.
         chosen: whether it is on the screen.
+        reading: the reader's answer, or "".
     """
 
     id: str
@@ -44,6 +45,7 @@ class Entry:
     mark: Mark
     seen: bool
     chosen: bool
+    reading: str = ""
 
 
 def film_list(visit: Visit, thresholds: Thresholds | None, on_pick: Callable[[int], None]) -> None:
@@ -79,7 +81,8 @@ def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
     found = grade(score, thresholds.score)
     standing = f"{found.value}, overruled" if case.overruled else found.value
     where = _where(case, film, thresholds)
-    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen)
+    answer = str(case.reading.answer) if case.reading else ""
+    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen, answer)
 
 
 def _where(case: Case, film: Film, thresholds: Thresholds) -> str:

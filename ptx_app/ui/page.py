@@ -12,6 +12,7 @@ from ptx_app.errors import PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import decide
 from ptx_app.inference.measure import measure
+from ptx_app.output.feedback import Answer
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector
@@ -23,6 +24,7 @@ from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.engine import engine, example_thumbnails, on_public_host, warm_up
 from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import overrule, take_example, take_files
+from ptx_app.ui.reading import keep_contour, show_reading, training_offer
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails
 from ptx_app.ui.tour import tour
@@ -139,7 +141,8 @@ def _offer_all(visit: Visit) -> None:
     named = not on_public_host()
     hint = "A zip with a table of all films, and overlay, mask and result of each, at the present setting"
     make = partial(all_results, visit, setting, named=named)
-    downloads("all", [Offer("Download all films", hint, "films.zip", "application/zip", make)])
+    offers = [Offer("Download all films", hint, "films.zip", "application/zip", make)]
+    downloads("all", [*offers, *training_offer(visit)])
 
 
 def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
@@ -170,6 +173,9 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             flagged=finding.flagged,
             thresholds=thresholds,
             on_mask_threshold=panel.keep_mask_threshold,
+            drawn=_drawn(case),
+            draw=f"{film.key}-{case.wishes}" if case.wishes else "",
+            on_contour=partial(keep_contour, visit),
         )
     sizes = measure(finding, film.lungs, film.spacing, film.field)
     with verdict:
@@ -178,7 +184,14 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     panel.show_header(film)
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
     panel.show_report(film, finding, sizes, setting)
+    show_reading(visit, case, flagged=finding.flagged)
     panel.offer_files(case, film, finding, setting)
+
+
+def _drawn(case: Case) -> str | None:
+    """The reader's own contour, for the viewer."""
+    reading = case.reading
+    return reading.mask.text() if reading and reading.mask and reading.answer is Answer.CONTOUR else None
 
 
 def _show_rejected(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:

@@ -15,6 +15,7 @@ from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, Vie
 from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
+from ptx_app.output.feedback import Reading
 from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
 from ptx_app.pipeline import Examination
@@ -112,6 +113,9 @@ class Case:
         removed: whether the reader has removed the case; its job then stops when it next waits.
         seen: whether it was on the screen after it was done.
         listed: what the list says of side and size, and the thresholds that this is for.
+        reading: the reader's answer to the result.
+        trouble: why the last answer could not be taken or saved.
+        wishes: how often the reader has asked to draw.
     """
 
     number: int
@@ -125,6 +129,9 @@ class Case:
     removed: bool = False
     seen: bool = False
     listed: tuple[Thresholds, str] | None = None
+    reading: Reading | None = None
+    trouble: PtxError | None = None
+    wishes: int = 0
 
     @property
     def done(self) -> bool:
