@@ -42,6 +42,7 @@ class Event(StrEnum):
     RESULT_SHOWN = "result shown"
     SETTING_CHANGED = "setting changed"
     CHECK_OVERRULED = "check overruled"
+    FILM_ANSWERED = "film answered"
     FILE_DOWNLOADED = "file downloaded"
     ARCHIVE_SEARCHED = "archive searched"
     RESULTS_STORED = "results stored"

@@ -25,6 +25,10 @@ class NotAFilmError(FilmError):
     """The file was read but is not a single frontal chest film: rejected, not failed."""
 
 
+class ContourError(PtxError):
+    """A contour that a reader has drawn cannot be used."""
+
+
 class WeightsError(PtxError):
     """Weights or their manifest are missing, unreachable, damaged or do not fit."""
 

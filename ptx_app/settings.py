@@ -24,6 +24,8 @@ class Settings:
         weights_drive: PTX_WEIGHTS_DRIVE, a Google Drive id to try first.
         weights_url: PTX_WEIGHTS_URL, an address to try first.
         engine: PTX_ENGINE, what computes the network: openvino, onnxruntime or torch; None to choose by the machine.
+        feedback_dir: PTX_FEEDBACK_DIR, a folder to save readers' answers in, with the pixels of their films; None for
+            none.
         public_host: PTX_PUBLIC_HOST, whether to warn against identifiable films; None to decide by the page's address.
         audit_folder: PTX_AUDIT_FOLDER, where the audit trail is kept; None for none.
         audit_key: PTX_AUDIT_KEY, the secret that seals its lines and names its films.
@@ -39,6 +41,7 @@ class Settings:
     weights_drive: str | None = None
     weights_url: str | None = None
     engine: Engine | None = None
+    feedback_dir: Path | None = None
     public_host: bool | None = None
     audit_folder: Path | None = None
     audit_key: str = field(default="", repr=False)
@@ -68,12 +71,14 @@ def read_settings(values: Mapping[str, str]) -> Settings:
         SettingsError: SETTING_INVALID if a text cannot be read, or as `choose_engine`.
     """
     file, folder = values.get("PTX_WEIGHTS_FILE"), values.get("PTX_AUDIT_FOLDER")
+    feedback = values.get("PTX_FEEDBACK_DIR")
     return Settings(
         weights=values.get("PTX_WEIGHTS") or None,
         weights_file=Path(file) if file else None,
         weights_drive=values.get("PTX_WEIGHTS_DRIVE") or None,
         weights_url=values.get("PTX_WEIGHTS_URL") or None,
         engine=choose_engine(values["PTX_ENGINE"]) if values.get("PTX_ENGINE") else None,
+        feedback_dir=Path(feedback) if feedback else None,
         public_host=_truth("PTX_PUBLIC_HOST", values.get("PTX_PUBLIC_HOST", "")),
         audit_folder=Path(folder) if folder else None,
         audit_key=values.get("PTX_AUDIT_KEY", ""),

@@ -89,14 +89,14 @@ class TrainingRun:
         self._restore()
 
     @classmethod
-    def of(cls, configuration: Configuration, data: Path, runs: Path) -> "TrainingRun":
-        """The run of a configuration in a folder of runs, with films from a prepared folder.
+    def of(cls, configuration: Configuration, data: Path, runs: Path, also: Sequence[Path] = ()) -> "TrainingRun":
+        """The run of a configuration in a folder of runs, with films from a prepared folder, and `also` from others.
 
         Raises:
             SettingsError: as `gather_films` and the run itself.
             WeightsError: as `build_network` and `gather_films`.
         """
-        return cls(configuration, RunFolder(runs / configuration.name), *gather_films(configuration, data, runs))
+        return cls(configuration, RunFolder(runs / configuration.name), *gather_films(configuration, data, runs, also))
 
     @property
     def films_seen(self) -> int:

@@ -34,6 +34,7 @@ def about(*, tour: bool) -> None:
             signed_in=sign_in.is_on(),
             audited=settings().audit_folder is not None,
             archive=has_archive(),
+            answers_saved=settings().feedback_dir is not None,
         ),
     }
     _mount(key="about", data={"texts": texts, "tour": tour})

@@ -59,7 +59,13 @@ nowhere.</p>
 
 
 def privacy(
-    kept_seconds: int, *, public: bool, signed_in: bool = False, audited: bool = False, archive: bool = False
+    kept_seconds: int,
+    *,
+    public: bool,
+    signed_in: bool = False,
+    audited: bool = False,
+    archive: bool = False,
+    answers_saved: bool = False,
 ) -> str:
     """What becomes of the films.
 
@@ -69,6 +75,7 @@ def privacy(
         signed_in: whether there is a sign-in.
         audited: whether the operator keeps an audit trail.
         archive: whether it can open films of an archive.
+        answers_saved: whether the server keeps the films that the reader answers.
     """
     warning = "<p><b>This page is public. Do not upload identifiable films.</b></p>" if public else ""
     names = (
@@ -92,11 +99,17 @@ def privacy(
         if signed_in
         else "One cookie keeps other sites from uploading in your name; none tracks you."
     )
+    on_disk = (
+        "If you answer under “Your reading”, the server saves the film’s pixels (512 × 512), your answer and your "
+        "contour in its operator’s folder, without name or header, also after the visit. “Take back” deletes them. No "
+        "other film is written to a disk."
+        if answers_saved
+        else "The page never writes a film to a disk."
+    )
     return f"""
 {warning}
 <h3>Where your films are</h3>
-<p>In the memory of the computer that runs this page: your own if you started it there, else a server. The page never
-writes a film to a disk.</p>
+<p>In the memory of the computer that runs this page: your own if you started it there, else a server. {on_disk}</p>
 <h3>How long</h3>
 <ul>
 <li>The uploaded file: until it is read.</li>

@@ -8,6 +8,7 @@ const SHOWN = {
   unseen: ({ seen, mark }) => !seen && mark !== "waiting",
   problem: ({ mark }) => mark === "problem",
 };
+const ANSWERS = { agree: ["✓", "you agree"], disagree: ["✗", "you disagree"], contour: ["✎", "your contour"] };
 export default function ({ data, parentElement, setTriggerValue }) {
   const one = (selector) => parentElement.querySelector(selector);
   const section = one(".films"), list = one(".list");
@@ -96,12 +97,13 @@ function button(film, chosen, pick) {
   made.title = film.title;
   made.setAttribute("aria-current", chosen);
   const score = film.score === null ? "" : film.score.toFixed(2);
-  const said = [`Film ${film.id}`, film.standing, score && `score ${score}`, film.where, film.seen ? "" : "not seen", film.title];
+  const [mark, answer] = ANSWERS[film.reading] ?? ["", ""];
+  const said = [`Film ${film.id}`, film.standing, score && `score ${score}`, film.where, film.seen ? "" : "not seen", answer, film.title];
   made.setAttribute("aria-label", said.filter(Boolean).join(", "));
   const picture = film.picture
     ? Object.assign(document.createElement("img"), { src: film.picture, alt: "" })
     : Object.assign(document.createElement("span"), { className: "none" });
-  made.append(picture, ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where]].map(
+  made.append(picture, ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where], ["answer", mark]].map(
     ([className, textContent]) => Object.assign(document.createElement("span"), { className, textContent }),
   ));
   made.onclick = () => pick(film.id);

@@ -34,6 +34,7 @@ class Entry:
         seen: whether the reader has seen the result.
         chosen: whether it is on the screen.
         below: whether the score is below its threshold.
+        reading: the reader's answer, or "".
     """
 
     id: str
@@ -46,6 +47,7 @@ class Entry:
     seen: bool
     chosen: bool
     below: bool = False
+    reading: str = ""
 
 
 def film_list(visit: Visit, thresholds: Thresholds | None, on_pick: Callable[[int], None]) -> None:
@@ -81,8 +83,9 @@ def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
     found = grade(score, thresholds.score)
     standing = f"{found.value}, overruled" if case.overruled else found.value
     where = _where(case, film, thresholds)
+    answer = str(case.reading.answer) if case.reading else ""
     below = score < thresholds.score
-    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen, below)
+    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen, below, answer)
 
 
 def _where(case: Case, film: Film, thresholds: Thresholds) -> str:

@@ -14,6 +14,7 @@ from ptx_app.errors import AuditError, PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import decide
 from ptx_app.inference.measure import measure
+from ptx_app.output.feedback import Answer
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector
@@ -26,6 +27,7 @@ from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public
 from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import overrule, take_example, take_files
 from ptx_app.ui.operator_page import offer_operator_page, operator_page
+from ptx_app.ui.reading import keep_contour, show_reading, training_offer
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.sign_in import Person, Role
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails
@@ -238,7 +240,8 @@ def _offer_all(visit: Visit) -> None:
     make = partial(all_results, visit, setting, named=named)
     films = [case.audit_name for case in visit.cases if case.done and case.audit_name]
     offer = Offer("Download all films", hint, "films.zip", "application/zip", make)
-    downloads("all", [offer], partial(visit.log.tell, Event.FILE_DOWNLOADED, films=films))
+    tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, films=films)
+    downloads("all", [offer, *training_offer(visit)], tell)
 
 
 def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
@@ -278,6 +281,9 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             flagged=finding.flagged,
             thresholds=thresholds,
             on_mask_threshold=panel.keep_mask_threshold,
+            drawn=_drawn(case),
+            draw=f"{film.key}-{case.wishes}" if case.wishes else "",
+            on_contour=partial(keep_contour, visit),
         )
     sizes = measure(finding, film.lungs, film.spacing, film.field)
     with verdict:
@@ -286,6 +292,7 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     panel.show_header(film)
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
     panel.show_report(film, finding, sizes, setting)
+    show_reading(visit, case, flagged=finding.flagged)
     tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, film=case.audit_name)
     panel.offer_files(case, film, finding, setting, tell)
     if case.archived is not None:
@@ -294,6 +301,12 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
         stored = {"score_threshold": thresholds.score, "mask_threshold": thresholds.mask_threshold}
         tell_of_storing = partial(visit.log.tell, Event.RESULTS_STORED, film=case.audit_name, **stored)
         offer_storing(case, film, finding, setting, tell_of_storing)
+
+
+def _drawn(case: Case) -> str | None:
+    """The reader's own contour, for the viewer."""
+    reading = case.reading
+    return reading.mask.text() if reading and reading.mask and reading.answer is Answer.CONTOUR else None
 
 
 def _show_rejected(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:

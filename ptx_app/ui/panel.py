@@ -160,6 +160,7 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting, tell
             source_format=film.source_format,
             warnings=film.warnings,
             overruled=overruled,
+            reading=case.reading,
         ).encode()
 
     def dicom() -> bytes:

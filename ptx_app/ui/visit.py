@@ -17,6 +17,7 @@ from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, Vie
 from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
+from ptx_app.output.feedback import Reading
 from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
 from ptx_app.pipeline import Examination
@@ -138,6 +139,9 @@ class Case:
         listed: what the list says of side and size, and the thresholds that this is for.
         archived: the film's place in the archive, if it came from there.
         audit_name: the film's name in the audit trail; None if there is no trail, or the film was not yet opened.
+        reading: the reader's answer to the result.
+        trouble: why the last answer could not be taken or saved.
+        wishes: how often the reader has asked to draw.
     """
 
     number: int
@@ -153,6 +157,9 @@ class Case:
     listed: tuple[Thresholds, str] | None = None
     archived: Archived | None = None
     audit_name: str | None = None
+    reading: Reading | None = None
+    trouble: PtxError | None = None
+    wishes: int = 0
 
     @property
     def done(self) -> bool:
