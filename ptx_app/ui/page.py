@@ -213,12 +213,14 @@ def _offer_removal(visit: Visit) -> None:
         release_all_uploads()
         _tell_of_deletion(visit, films)
 
-    def remove(case: Case) -> None:
-        visit.remove(case.number)
-        _tell_of_deletion(visit, [case.audit_name])
+    # By its number: Streamlit keeps a button's call for some time, and with it would keep the film.
+    def remove(number: int) -> None:
+        films = [case.audit_name for case in visit.cases if case.number == number]
+        visit.remove(number)
+        _tell_of_deletion(visit, films)
 
-    if visit.current is not None:
-        st.button("Remove this film", key="remove", on_click=partial(remove, visit.current), type="tertiary")
+    if visit.shown is not None:
+        st.button("Remove this film", key="remove", on_click=partial(remove, visit.shown), type="tertiary")
     with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
         st.write("This deletes all films and results of this visit. They cannot be brought back.")
         st.button("Delete all", key="clear", on_click=clear, type="primary")
