@@ -95,6 +95,22 @@ def test_an_example_is_opened_and_its_result_shown_once(example, trail):
     assert len({record["session"] for record in told(trail)}) == 1
 
 
+def test_an_answer_is_told_before_it_is_kept(example, trail, folder):
+    next(button for button in example.button if button.label == "Agree").click()
+    example.run()
+    (answered,) = told(trail, Event.FILM_ANSWERED)
+    assert (answered["answer"], answered["film"]) == ("agree", visit(example).current.audit_name)
+    assert visit(example).current.reading is not None
+    next(button for button in example.button if button.label == "Take back").click()
+    example.run()
+    assert [record["answer"] for record in told(trail, Event.FILM_ANSWERED)] == ["agree", "taken back"]
+    spoil(folder)
+    next(button for button in example.button if button.label == "Disagree").click()
+    example.run()
+    assert visit(example).current.reading is None
+    assert "AUDIT" in words_of(example)
+
+
 def test_dropped_and_packed_films_are_opened_by_their_content(page, trail):
     film, packed = real_dicom(), dicom_of(simulated_film())
     target = io.BytesIO()

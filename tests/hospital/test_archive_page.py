@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from ptx_app.audit import Trail
 from ptx_app.model.manifest import ROOT
 from tests.hospital.test_dicomweb import PATIENT, STUDY, film, uid_of
 from tests.support.contrast import contrasts
@@ -21,10 +23,19 @@ needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 NOWHERE = {"PTX_PACS_ADDRESS": "http://127.0.0.1:9/dicom-web"}
 
 
+AUDIT_KEY = "a key that only the operator of this test has"
+
+
 @pytest.fixture(scope="module")
-def app(archive) -> Iterator[Server]:
+def audit_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("trail")
+
+
+@pytest.fixture(scope="module")
+def app(archive, audit_folder) -> Iterator[Server]:
     values = {"ADDRESS": archive.address, "USER": USER, "PASSWORD": PASSWORD, "STORE": "true"}
-    with running_server(environment={f"PTX_PACS_{name}": value for name, value in values.items()}) as running:
+    audit = {"PTX_AUDIT_FOLDER": str(audit_folder), "PTX_AUDIT_KEY": AUDIT_KEY}
+    with running_server(environment={f"PTX_PACS_{name}": value for name, value in values.items()} | audit) as running:
         yield running
 
 
@@ -39,7 +50,7 @@ def said_of(archive: Orthanc) -> list[str]:
 
 @ORTHANC
 @needs_browser
-def test_from_search_to_results_in_the_study(orthanc, app, browser):
+def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder):
     mine = film()
     other = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1", "AccessionNumber": "B2"}
     orthanc.put(mine, film(Rows=1000), small_film(**other))
@@ -91,6 +102,18 @@ def test_from_search_to_results_in_the_study(orthanc, app, browser):
     assert MARK.decode() not in app.said
     assert STUDY not in app.said
     page.context.close()
+
+    # All of it is in the audit trail, in its order.
+    trail = Trail(audit_folder, AUDIT_KEY)
+    assert trail.verify().faults == ()
+    told = [line.record for line in trail.lines()]
+    opened = [record for record in told if record["event"] == "film opened"]
+    assert [record["how"] for record in opened] == ["archive", "archive"]
+    (stored_line,) = [record for record in told if record["event"] == "results stored"]
+    assert stored_line["film"] in {record["film"] for record in opened}
+    events = [record["event"] for record in told]
+    assert events.count("archive searched") == 2
+    assert events.index("archive searched") < events.index("film opened") < events.index("results stored")
 
 
 @ORTHANC
