@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from tests.support.films import broken_dicom, dicom_of, simulated_film
 from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, films_of, until
@@ -23,7 +24,7 @@ def film() -> bytes:
 
 def downloaded(page, label: str) -> bytes:
     with page.expect_download() as caught:
-        page.get_by_role("button", name=label).click()
+        page.get_by_role("button", name=label, exact=True).click()
     return Path(caught.value.path()).read_bytes()
 
 
@@ -51,6 +52,31 @@ def test_a_dropped_dicom_is_outlined_and_the_downloads_are_right(page, film):
     until(lambda: words.inner_text() != was, 30)
     smaller = cv2.imdecode(np.frombuffer(downloaded(page, "Mask PNG"), np.uint8), cv2.IMREAD_UNCHANGED)
     assert (smaller > 0).sum() < (mask > 0).sum()
+
+
+def patients_of(archive: bytes) -> set[str]:
+    """The patients' IDs in a zip of DICOM objects."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as objects:
+        return {str(dcmread(io.BytesIO(objects.read(name))).PatientID) for name in objects.namelist()}
+
+
+def test_dicom_downloads_have_the_patients_header_only_where_the_reader_asked_for_it(page):
+    study = {"StudyInstanceUID": "1.2.3.4", "SeriesInstanceUID": "1.2.3.4.5"}
+    film = dicom_of(simulated_film(), PatientID="MRN-4711", **study)
+    drop(page, ("before.dcm", film))
+    page.locator(".stage[data-film]").wait_for()
+    assert "MRN-4711" not in patients_of(downloaded(page, "DICOM"))
+    page.get_by_text("Keep the patient’s header").click()
+    drop(page, ("after.dcm", film))
+    all_read(page, 2).nth(1).click()
+    page.get_by_text("2 · after.dcm").wait_for()
+    assert patients_of(downloaded(page, "DICOM")) == {"MRN-4711"}
+    drop(page, ("incomplete.dcm", dicom_of(simulated_film(), PatientID="MRN-4711")))
+    all_read(page, 3).nth(2).click()
+    page.get_by_text("3 · incomplete.dcm").wait_for()
+    page.get_by_text("its header is incomplete").wait_for()
+    assert "MRN-4711" not in patients_of(downloaded(page, "DICOM"))
+    assert "MRN-4711" not in page.content()
 
 
 def test_many_files_are_a_list_and_a_bad_one_is_a_sentence(page, film):

@@ -54,6 +54,17 @@ def test_the_empty_page_says_what_it_is_and_where_to_drop(page):
     assert not page.slider
 
 
+@pytest.mark.parametrize("public", ["true", "false"])
+def test_a_public_page_never_keeps_a_patients_header(page, public, monkeypatch):
+    monkeypatch.setenv("PTX_PUBLIC_HOST", public)
+    page.run()
+    switches = [toggle for toggle in page.toggle if toggle.key == "keep_header"]
+    assert len(switches) == (public == "false")
+    page.session_state["keep_header"] = True
+    drop(page, ("film.dcm", real_dicom()))
+    assert (visit(page).current.source is not None) == (public == "false")
+
+
 def test_an_example_gets_a_verdict_a_score_and_what_is_known_of_it(example):
     said = words_of(example)
     assert "Pneumothorax flagged" in said

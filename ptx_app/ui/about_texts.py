@@ -120,7 +120,9 @@ page.</li>
 <p>Freed memory is not overwritten, so someone who controls the server could find parts of a film.</p>
 <h3>What is read of the header</h3>
 <p>Technical values of the film only, those under “About this film”. The patient’s name, ID, dates and free text are not
-kept, shown or exported. Text that is burned into the picture stays in it, also in overlays and in DICOM.</p>
+kept, shown or exported, unless you switch on “Keep the patient’s header”: then the films that you drop keep it until
+they are removed, and their DICOM downloads have it. Text that is burned into the picture stays in it, also in overlays
+and in DICOM.</p>
 <h3>What leaves</h3>
 <p>Nothing but what your browser shows and what you download. Films, results and usage data are sent to nobody else. If
 the model’s weights are not installed, the server downloads them once, at its first start.</p>

@@ -117,7 +117,7 @@ def read(data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiog
 
 
 def read_source(data: bytes) -> SourceReference | None:
-    """Read what a film's own header says of the patient, in the same way. Only for storing in the patient's study."""
+    """Read what a film's own header says of the patient, in the same way. Only where the reader asks."""
     return _reader().read_source(data)
 
 

@@ -1,6 +1,7 @@
 """From dropped files, archives and clicked examples to cases that are read in the background."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -13,10 +14,13 @@ from ptx_app.film.archive import is_archive, members
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.pipeline import Examination
 from ptx_app.ui.background import read_on
-from ptx_app.ui.engine import SharedDetector, engine, read
+from ptx_app.ui.engine import SharedDetector, engine, on_public_host, read, read_source
 from ptx_app.ui.session_cleanup import release_upload
 from ptx_app.ui.session_log import SessionLog
 from ptx_app.ui.visit import Archived, Case, Film, Visit
+
+KEEP_HEADER = "keep_header"
+"""Key of the switch that keeps the patient's own header of dropped films, for DICOM downloads."""
 
 OnWait = Callable[[int], None]
 Job = Callable[[Case], Film]
@@ -26,7 +30,9 @@ Fetch = Callable[[Callable[[str], None]], bytes]
 
 def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
     """Make a case of each dropped file and of each file in a dropped archive, and begin to read them."""
-    visit.take(visit.round, [job for file in files for job in _jobs(visit.log, file.name, file.getvalue())])
+    header = bool(st.session_state.get(KEEP_HEADER)) and not on_public_host()
+    jobs = [job for file in files for job in _jobs(visit.log, file.name, file.getvalue(), header=header)]
+    visit.take(visit.round, jobs)
     for file in files:
         release_upload(file)
     read_on(visit)
@@ -69,14 +75,14 @@ def overrule(visit: Visit, number: int) -> None:
     read_on(visit)
 
 
-def _jobs(log: SessionLog, name: str, data: bytes) -> list[tuple[str, Job]]:
+def _jobs(log: SessionLog, name: str, data: bytes, *, header: bool) -> list[tuple[str, Job]]:
     if not is_archive(data):
-        return [(name, _film_job(log, "dropped", lambda: data))]
+        return [(name, _film_job(log, "dropped", lambda: data, header=header))]
     try:
         found = members(data)
     except FilmError as error:
         return [(name, _failing(error))]
-    return [(member.name, _film_job(log, "zip", member.data)) for member in found]
+    return [(member.name, _film_job(log, "zip", member.data, header=header)) for member in found]
 
 
 def _failing(error: FilmError) -> Job:
@@ -86,12 +92,16 @@ def _failing(error: FilmError) -> Job:
     return job
 
 
-def _film_job(log: SessionLog, how: str, content: Callable[[], bytes]) -> Job:
+def _film_job(log: SessionLog, how: str, content: Callable[[], bytes], *, header: bool = False) -> Job:
     def job(case: Case) -> Film:
         data = content()
         case.say("")  # not if it was removed meanwhile
         case.audit_name = log.opened(data, how)
         radiograph = read(data, _waiting(case))
+        if header:
+            with suppress(FilmError):  # of an incomplete header; the page then says what its downloads have
+                source = read_source(data)
+                case.source = source if source and (source.rows, source.columns) == radiograph.shape else None
         shared = _engine(case)
         return Film.of(shared.detector.examine(radiograph, turn=partial(shared.fair_queue.turn, _waiting(case))))
 

@@ -16,6 +16,10 @@ from ptx_app.output.setting import Setting
 NOT_MEASURED_ON_SUCH = (
     "The model was trained on frontal chest films only. No figures were measured on pictures like this."
 )
+NO_HEADER = (
+    "DICOM downloads of this film are de-identified: it was opened before the patient’s header was to be kept, or its "
+    "header is incomplete."
+)
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",

@@ -25,7 +25,7 @@ from ptx_app.ui.background import read_on
 from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public_host, warm_up
 from ptx_app.ui.film_list import film_list
-from ptx_app.ui.intake import overrule, take_example, take_files
+from ptx_app.ui.intake import KEEP_HEADER, overrule, take_example, take_files
 from ptx_app.ui.operator_page import offer_operator_page, operator_page
 from ptx_app.ui.reading import keep_contour, show_reading, training_offer
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
@@ -329,7 +329,16 @@ def _drop_zone(visit: Visit) -> list[UploadedFile]:
         key=f"drop-{visit.round}-{'folder' if folder else 'files'}",
         help="One or more. Films stay in this session's memory until you close the page or clear them.",
     )
-    st.toggle("A whole folder", key="folder", persist_state="session")
+    with st.container(horizontal=True, gap="medium"):
+        st.toggle("A whole folder", key="folder", persist_state="session")
+        if not on_public_host():
+            st.toggle(
+                "Keep the patient’s header",
+                key=KEEP_HEADER,
+                persist_state="session",
+                help="For DICOM files that you drop from now on. Their DICOM downloads then have the patient’s own "
+                "header and belong to the patient’s study. Without it they are de-identified.",
+            )
     return files
 
 

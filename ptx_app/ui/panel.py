@@ -17,6 +17,7 @@ from ptx_app.output.record import finding_json
 from ptx_app.output.setting import Setting
 from ptx_app.ui import messages
 from ptx_app.ui.downloads import Offer, downloads
+from ptx_app.ui.intake import KEEP_HEADER
 from ptx_app.ui.visit import Case, Film
 
 PREVALENCES = (1, 2, 5, 10, 20, 30)
@@ -168,10 +169,13 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting, tell
 
         target = io.BytesIO()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-            for kind, content in dicom_objects(film.radiograph(), finding, setting).items():
+            for kind, content in dicom_objects(film.radiograph(), finding, setting, case.source).items():
                 archive.writestr(f"{stem}_{kind}.dcm", content)
         return target.getvalue()
 
+    if case.source is None and st.session_state.get(KEEP_HEADER):
+        st.html(f'<p class="small">{messages.NO_HEADER}</p>')
+    header = "with the patient’s own header" if case.source else "de-identified"
     stem = f"film-{case.number}"
     size = "PNG at the film's own size"
     downloads(
@@ -188,7 +192,7 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting, tell
             ),
             Offer(
                 "DICOM",
-                "Segmentation, secondary capture, report and presentation state, de-identified, in one zip",
+                f"Segmentation, secondary capture, report and presentation state, {header}, in one zip",
                 f"{stem}-dicom.zip",
                 "application/zip",
                 dicom,

@@ -14,6 +14,7 @@ import streamlit as st
 from ptx_app.errors import PtxError
 from ptx_app.film.modality import ModalityValues
 from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
+from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
@@ -137,6 +138,7 @@ class Case:
         removed: whether the reader has removed the case; its job then stops when it next waits.
         seen: whether it was on the screen after it was done.
         listed: what the list says of side and size, and the thresholds that this is for.
+        source: the patient's own header, if the reader has switched that on; for DICOM downloads.
         archived: the film's place in the archive, if it came from there.
         audit_name: the film's name in the audit trail; None if there is no trail, or the film was not yet opened.
         reading: the reader's answer to the result.
@@ -155,6 +157,7 @@ class Case:
     removed: bool = False
     seen: bool = False
     listed: tuple[Thresholds, str] | None = None
+    source: SourceReference | None = dataclass_field(default=None, repr=False)
     archived: Archived | None = None
     audit_name: str | None = None
     reading: Reading | None = None
