@@ -302,12 +302,19 @@ def test_the_log_names_nobody(proxy):
 @needs_browser
 def test_visits_go_on_at_the_other_replica_when_one_is_stopped(browser, replicas, tmp_path):
     with running_server() as third, running_proxy(tmp_path, [replicas[0], third]) as proxy:
+        film, _ = film_and_mask(2, True, 400)
         place = next(f"{n:032x}" for n in range(100) if third.address.endswith(proxy.replica_of(f"{n:032x}")))
         page = visit(browser, proxy, place)
         page.goto(proxy.address)
         page.get_by_test_id("stFileUploaderDropzone").wait_for()
+        drop(page, ("film.dcm", dicom_of(film / 255)))
+        all_read(page, 1)
         third.process.terminate()
         third.process.wait(60)
+        # The open page connects again, to the other replica, which has none of its films but takes new ones.
+        until(lambda: replicas[0].held()["sessions"] == 1, 60)
+        drop(page, ("film.dcm", dicom_of(film / 255)))
+        all_read(page, 1)
         page.goto(f"{proxy.address}/?example=pneumothorax")
         page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
         assert replicas[0].address.endswith(proxy.lines()[-1].split()[-1])
