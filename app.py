@@ -12,6 +12,6 @@ else:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    from ptx_app.ui.server import SecurityHeaders, browser_opened
+    from ptx_app.ui.server import SecurityHeaders, SignedInUploads, started
 
-    app = st.App(__file__, middleware=[Middleware(SecurityHeaders)], lifespan=browser_opened)
+    app = st.App(__file__, middleware=[Middleware(SecurityHeaders), Middleware(SignedInUploads)], lifespan=started)

@@ -25,9 +25,17 @@ class NotAFilmError(FilmError):
     """The file was read but is not a single frontal chest film: rejected, not failed."""
 
 
+class ContourError(PtxError):
+    """A contour that a reader has drawn cannot be used."""
+
+
 class WeightsError(PtxError):
     """Weights or their manifest are missing, unreachable, damaged or do not fit."""
 
 
 class SettingsError(PtxError):
     """An operator's setting or a run's configuration cannot be used."""
+
+
+class AuditError(PtxError):
+    """The audit trail cannot be written or read, or was changed by others."""

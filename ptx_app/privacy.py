@@ -9,6 +9,8 @@ from contextvars import ContextVar
 
 # Every logger of these packages is listed, as a filter on a logger does not apply to its child loggers.
 _LOGGERS = (
+    "dicomweb_client.uri",
+    "dicomweb_client.web",
     "highdicom.base",
     "highdicom.color",
     "highdicom.frame",
@@ -36,6 +38,8 @@ _LOGGERS = (
     "PIL.PcxImagePlugin",
     "PIL.PngImagePlugin",
     "PIL.TiffImagePlugin",
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
 )
 
 # Packages of which every logger takes its level from the first one.

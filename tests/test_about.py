@@ -85,13 +85,18 @@ def test_the_named_borderline_scores_are_of_the_default_operating_point(weights)
 
 
 def test_privacy_says_how_long_and_warns_on_a_public_host():
-    private, public = words(privacy(60, public=False)), words(privacy(45, public=True))
+    private, public = (
+        words(privacy(60, public=False, answers_saved=False)),
+        words(privacy(45, public=True, answers_saved=True)),
+    )
     assert "at most 60 seconds" in private
     assert "at most 45 seconds" in public
     assert "Do not upload identifiable films" in public
     assert "Do not upload identifiable films" not in private
     assert "leaves their names out" in public
     assert "puts it into the table" in private
+    assert "archive" not in private
+    assert "Nothing is stored there unless you are asked" in words(privacy(60, public=False, archive=True))
 
 
 @needs_browser

@@ -16,7 +16,8 @@ SPEC = InputSpec(side=64, fit="stretch", interpolation="area", channels=3, mean=
 
 
 def weights(**changes) -> Weights:
-    return load_manifest().entry("ptx-b3-starter").model_copy(update={"input": SPEC, **changes})
+    plain = {"input": SPEC, "flip_averaging": False, "calibration": UNCALIBRATED}
+    return load_manifest().entry().model_copy(update=plain | changes)
 
 
 class BrightIsAir:

@@ -106,7 +106,8 @@ def sent(monkeypatch) -> list[bytes]:
     return messages
 
 
-def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films, sent, logged):
+def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films, sent, logged, tmp_path, monkeypatch):
+    monkeypatch.setenv("PTX_FEEDBACK_DIR", str(tmp_path))
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
     page.file_uploader[0].set_value([(name, data, "application/octet-stream") for name, data in films.items()])
     page.run()
@@ -130,6 +131,13 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
             page.session_state["downloads-wanted"] = {"name": f"film-{case.number}-{file}", "serial": file}
             page.run()
             assert any(b'"url"' in message for message in sent[before:]), "no file was sent"
+        page.button(key=f"agree-{case.number}").click().run()
+    page.session_state["all-wanted"] = {"name": "readings.zip", "serial": "readings"}
+    page.run()
+    assert any(b"readings.zip" in message and b'"url"' in message for message in sent[-200:])
+    saved = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(saved) > 4
+    assert not markers_in(b"\n".join(str(path).encode() + path.read_bytes() for path in saved))
     assert sum(case.film is not None for case in visit.cases) >= 4
     assert not page.exception
 
@@ -137,7 +145,7 @@ def test_nothing_of_the_patient_is_on_the_page_in_its_files_or_in_the_log(films,
     assert FILE_MARK.encode() in with_names
     assert not markers_in(_TOOLTIP.sub(b"", with_names.replace(b'\\"', b"'")))
     assert not markers_in(logged())
-    kept = [pickle.dumps((case.film, str(case.error), case.known)) for case in visit.cases]
+    kept = [pickle.dumps((case.film, str(case.error), case.known, case.reading)) for case in visit.cases]
     assert not markers_in(b"\n".join(kept))
 
 

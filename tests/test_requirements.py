@@ -31,7 +31,7 @@ def pinned(file: Path) -> dict[str, Requirement]:
     [
         ("requirements-app.txt", PROJECT["dependencies"]),
         ("requirements.txt", EXTRAS["train"]),
-        ("requirements-dev.txt", [*EXTRAS["dev"], *EXTRAS["hospital"], *EXTRAS["cluster"]]),
+        ("requirements-dev.txt", [*EXTRAS["dev"], *EXTRAS["hospital"], *EXTRAS["sign-in"], *EXTRAS["cluster"]]),
     ],
 )
 def test_every_dependency_is_pinned_within_its_range_and_nothing_else_is(file, asked):

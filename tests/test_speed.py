@@ -1,6 +1,7 @@
 """The benchmark: its ways take turns, give what the app gives, and are summed up truly."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -44,6 +45,12 @@ def test_a_new_process_says_when_it_was_ready():
     told = speed.cold_start(Engine.OPENVINO, Detector.load().weights.name)
     assert 0 < told["loaded"] < told["first_film"]
     assert np.isnan(told["memory"]) or told["memory"] > 50
+
+
+def test_the_page_is_measured_with_a_film_that_has_its_verdict():
+    said = benchmark._memory_of_the_page()
+    assert re.match(r"Memory of the page's process after one film: \d{3,} MB", said)
+    assert "Modules imported that should not be: nothing" in said
 
 
 def test_the_verb_prints_ratios_and_writes_them(tmp_path, capsys, monkeypatch):

@@ -45,7 +45,14 @@ class Part:
     tests: tuple[str, ...]
 
 
-_FILM = ("tests/decisions/test_reading.py", "tests/test_film_made.py", "tests/test_film_cases.py")
+_FINDING = ("tests/decisions/test_finding.py", "tests/test_inference.py")
+_FILM = (
+    "tests/decisions/test_reading.py",
+    "tests/test_film_odd.py",
+    "tests/test_modality.py",
+    "tests/test_film_made.py",
+    "tests/test_film_cases.py",
+)
 _FILM_CHECK = ("tests/test_film_check.py",)
 _EVALUATION = (
     "tests/decisions/test_thresholds_and_figures.py",
@@ -56,9 +63,17 @@ _EVALUATION = (
 
 # If several patterns match a module, the last one counts. Modules without tests are skipped.
 PLAN = (
-    Part("inference", "ptx_app/inference/*.py", ("tests/decisions/test_finding.py", "tests/test_inference.py")),
-    Part("inference", "ptx_app/inference/lungs.py", ("tests/training/test_lungs.py",)),
+    Part("inference", "ptx_app/inference/*.py", (*_FINDING, "tests/test_lung_crop.py")),
+    Part("inference", "ptx_app/inference/measure.py", ("tests/test_measure.py",)),
+    Part(
+        "inference",
+        "ptx_app/inference/lungs.py",
+        ("tests/test_measure.py", "tests/test_lung_crop.py", "tests/training/test_lungs.py"),
+    ),
     Part("film", "ptx_app/film/**/*.py", _FILM),
+    Part("film", "ptx_app/film/field.py", ("tests/test_film_field.py", "tests/test_film_made.py")),
+    Part("film", "ptx_app/film/archive.py", ("tests/test_archive.py",)),
+    Part("film", "ptx_app/film/source.py", ("tests/test_dicom_objects.py",)),
     Part("film", "ptx_app/film/check/*.py", _FILM_CHECK),
     Part("film", "ptx_app/film/examples.py", ()),  # two files and what is known of them
     Part("film", "ptx_app/film/sandbox/*.py", ()),  # its tests check time limits and fail on a busy machine

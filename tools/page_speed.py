@@ -1,7 +1,7 @@
-"""How quick the page is, and the memory of its server: `python -m tools.page_speed [--films 200] [--output FILE]`.
+"""How quick the page is, and the memory of its server: `python -m tools.page_speed [--films 200]`.
 
-A real server and a real browser on this machine. The tool writes the figures as Markdown; times are medians. Other work
-on the machine makes them worse, so they are only as good as the load that is written beside them.
+A real server and a real browser on this machine. Times are medians. Other work on the machine makes them worse, so they
+are only as good as the load that is printed beside them. `tools.make_speed` writes them into docs/speed.md.
 """
 
 import argparse
@@ -9,13 +9,11 @@ import os
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ptx_app.model.manifest import load_manifest
 from tests.support.films import dicom_of, simulated_film
 from tests.support.serving import (
     CHROMIUM,
@@ -107,36 +105,17 @@ def measure(films: int) -> dict[str, str]:
     }
 
 
-def page_of(figures: dict[str, str], load: float) -> str:
-    """The figures as Markdown."""
-    weights = load_manifest().entry()
-    lines = [
-        "# How quick the page is",
-        "",
-        f"Written by `python -m tools.page_speed`. Weights: `{weights.name}`, sha256 `{weights.sha256[:16]}…`. "
-        f"{os.cpu_count()} cores; load average before: {load:.1f}. Films of 1024 × about 1050 px, 16 bits, dropped in "
-        "Chromium on the same machine, which also draws the film in software: the browser's share is in the times.",
-        "",
-        "| | |",
-        "| --- | --- |",
-        *(f"| {what[0].upper()}{what[1:]} | {figure} |" for what, figure in figures.items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def main() -> int:
-    """Measure, and write the page."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description="How quick the page is, and its server's memory.")
     parser.add_argument("--films", type=int, default=200, help="films to read before memory is measured again")
-    parser.add_argument("--output", type=Path, help="Markdown file to write (default: print)")
     arguments = parser.parse_args()
     if not CHROMIUM:
         parser.error(NO_CHROMIUM)
     load = os.getloadavg()[0]
-    text = page_of(measure(arguments.films), load)
-    sys.stdout.write(text)
-    if arguments.output:
-        arguments.output.write_text(text, encoding="utf-8")
+    for what, figure in measure(arguments.films).items():
+        sys.stdout.write(f"{what}: {figure}\n")
+    sys.stdout.write(f"load average before: {load:.1f}\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""ptx evaluate: a model on the validation films, as a Markdown report, a JSON file and figures."""
+"""ptx evaluate: a model on validation films or readers' answers, as a Markdown report, a JSON file and figures."""
 
 import argparse
 import sys
@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="average the outputs for the film and its mirror image (default: as in the entry)",
     )
     parser.add_argument("--against", metavar="WEIGHTS", help="another entry to compare with, film by film")
+    parser.add_argument(
+        "--labels",
+        choices=("expert", "reader"),
+        default="expert",
+        help="measure on expert-labelled validation films, or on readers' answers (default: expert)",
+    )
     parser.add_argument("--engine", choices=list(Engine), help="what computes the network (default: by the machine)")
     parser.add_argument("--hard-cases", type=int, default=60, metavar="N", help="films to degrade (0: none)")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="folder of the report (default: docs)")
@@ -44,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         flip_averaging=arguments.flip_averaging,
         hard_films=arguments.hard_cases,
         pictures=arguments.pictures,
+        readers=arguments.labels == "reader",
         against=arguments.against and Detector.load(arguments.against, engine=choose_engine(arguments.engine)),
     )
     sys.stdout.write(f"{report}\n")

@@ -12,6 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configuration", type=Path, help="TOML file of the run, such as configs/default.toml")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     parser.add_argument("--minutes", type=_minutes, help="time limit in minutes; the schedule is shortened to fit")
+    parser.add_argument(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="another prepared folder to train on, such as readers' answers; may be given more than once",
+    )
     add_places(parser)
 
 
@@ -32,11 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ptx_app.training.processes import Processes
 
     configuration = read_configuration(arguments.configuration)
-    gather_films(configuration, data_folder(arguments), arguments.runs)
+    gather_films(configuration, data_folder(arguments), arguments.runs, arguments.also)
     if arguments.own_process:
         start_over(sys.argv[1:])
     with Processes.joined() as processes:
-        training = TrainingRun.of(configuration, data_folder(arguments), arguments.runs, processes)
+        training = TrainingRun.of(
+            configuration, data_folder(arguments), arguments.runs, arguments.also, processes=processes
+        )
         ended = training.train(arguments.minutes)
         if processes.first:
             draw_curves(training.folder)

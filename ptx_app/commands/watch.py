@@ -1,15 +1,17 @@
-"""ptx watch: reads the films that arrive in a folder, or by C-STORE, until it is told to stop."""
+"""ptx watch: reads the films that arrive in a folder, by C-STORE or in an archive, until it is told to stop."""
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -21,11 +23,16 @@ from ptx_app.output.results_table import open_table
 from ptx_app.output.table import TABLE
 from ptx_app.results import ResultMaker
 
+if TYPE_CHECKING:
+    from ptx_app.hospital.dicomweb import Pacs
+
 _LOG = logging.getLogger(__name__)
 _LOCK, _LEDGER = "inbox.lock", "inbox.sqlite"
 _MB = 1 << 20
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LONGEST_SETTLE_SECONDS = 3600.0
+_LONGEST_DAYS = 3650
+_ARCHIVE = "dicomweb"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     receive.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     receive.add_argument("--ae-title", default="PTX", help="own AE title (default: PTX)")
     receive.add_argument("--caller", action="append", default=[], metavar="AET", help="AE title that may send; repeat")
-    send = parser.add_argument_group("send by C-STORE")
-    send.add_argument("--store-to", metavar="AET@HOST:PORT", help="with --dicom: send segmentation and report there")
+    archive = parser.add_argument_group("fetch from an archive (PTX_PACS; see docs/pacs.md)")
+    archive.add_argument("--dicomweb", action="store_true", help="ask it for new chest films")
+    archive.add_argument("--dicomweb-days", type=_days, default=1, help="days before today to ask for (default: 1)")
+    archive.add_argument("--dicomweb-seconds", type=_seconds, default=60.0, help="how often to ask (default: 60)")
+    send = parser.add_argument_group("send")
+    send.add_argument(
+        "--store-to",
+        metavar="AET@HOST:PORT",
+        help="with --dicom: send segmentation and report there by C-STORE; or dicomweb, for the archive",
+    )
 
 
 def _port(text: str) -> int:
@@ -54,6 +69,13 @@ def _port(text: str) -> int:
     if not 0 <= port < 1 << 16:
         raise argparse.ArgumentTypeError("from 0 to 65535; 0 for any free port")
     return port
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if not 0 <= days <= _LONGEST_DAYS:
+        raise argparse.ArgumentTypeError(f"from 0 to {_LONGEST_DAYS}")
+    return days
 
 
 def _seconds(text: str) -> float:
@@ -72,18 +94,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _watch(arguments: argparse.Namespace) -> None:
-    from ptx_app.hospital.application import Peer, ae_title
+    from ptx_app.hospital.application import ae_title
     from ptx_app.hospital.inbox import Inbox, Options
     from ptx_app.hospital.inbox_files import Space, delete_parts
     from ptx_app.hospital.inbox_ledger import Ledger
     from ptx_app.hospital.inbox_metrics import Health, Metrics, served
     from ptx_app.hospital.inbox_sender import Sender, sending
+    from ptx_app.hospital.instances import Instances
     from ptx_app.hospital.storage_scp import Listening, receiving
-    from ptx_app.hospital.storage_scu import send
 
     _require_sensible(arguments)
     title, callers = ae_title(arguments.ae_title), tuple(ae_title(caller) for caller in arguments.caller)
-    peer = Peer.of(arguments.store_to) if arguments.store_to else None
+    pacs = _pacs() if arguments.dicomweb or arguments.store_to == _ARCHIVE else None
+    send_to = _sending_to(arguments.store_to, title, pacs)
     with ExitStack() as stack:
         stop = stack.enter_context(_told_to_stop())
         detector, wanted = detector_and_wanted(arguments, record=True)
@@ -101,9 +124,15 @@ def _watch(arguments: argparse.Namespace) -> None:
         if arguments.metrics_port is not None:
             port = stack.enter_context(served(arguments.metrics_port, metrics, health))
             _LOG.info("Figures are at http://127.0.0.1:%d/metrics, health is at /health.", port)
-        if peer:
-            sender = Sender(output, ledger, partial(send, peer=peer, title=title), metrics, health)
-            stack.enter_context(sending(sender))
+        if send_to:
+            stack.enter_context(sending(Sender(output, ledger, send_to, metrics, health)))
+        if arguments.dicomweb and pacs:
+            from ptx_app.hospital.dicomweb_inbox import ArchiveSource, asking
+
+            days, seconds = arguments.dicomweb_days, arguments.dicomweb_seconds
+            received = Instances(folder, ledger)
+            stack.enter_context(asking(ArchiveSource(pacs, received, space, metrics, health, days, seconds)))
+            _LOG.info("Asking the archive for new films.")
         if arguments.port is not None:
             listening = Listening(arguments.host, arguments.port, title, callers)
             port = stack.enter_context(receiving(listening, folder, space, ledger, metrics))
@@ -115,10 +144,31 @@ def _watch(arguments: argparse.Namespace) -> None:
             ledger=ledger,
             add_row=add_row,
             space=space,
-            options=Options(arguments.delete_read, peer is not None, arguments.jobs, arguments.settle),
+            options=Options(arguments.delete_read, send_to is not None, arguments.jobs, arguments.settle),
             metrics=metrics,
             health=health,
         ).run(stop)
+
+
+def _pacs() -> "Pacs":
+    from ptx_app.hospital.dicomweb import Pacs
+    from ptx_app.hospital.pacs_settings import read_pacs_settings
+
+    return Pacs(read_pacs_settings(os.environ))
+
+
+def _sending_to(peer: str | None, title: str, pacs: "Pacs | None") -> Callable[[Sequence[Path]], None] | None:
+    """What sends the results on. Raises SettingsError PEER_INVALID or PACS_STORE_OFF."""
+    from ptx_app.hospital.application import Peer
+    from ptx_app.hospital.storage_scu import send
+
+    if peer != _ARCHIVE:
+        return partial(send, peer=Peer.of(peer), title=title) if peer else None
+    from ptx_app.hospital.dicomweb_inbox import store_files
+
+    assert pacs is not None  # noqa: S101  (it is made where results go there)
+    pacs.require_storing()
+    return partial(store_files, pacs=pacs)
 
 
 def _require_sensible(arguments: argparse.Namespace) -> None:

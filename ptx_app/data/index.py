@@ -35,6 +35,14 @@ class MaskKind(StrEnum):
     CONSENSUS = "model-consensus"
     IMAGE_LABEL = "image-label-only"
     TEACHER = "teacher-drawn"  # never in an index: `self_training` makes these
+    READER = "reader"  # a reader drew it, or says that there is no pneumothorax
+    READER_AGREED = "reader-agreed"  # the model drew it, and a reader agreed
+    READER_LABEL = "reader-label-only"
+
+
+READERS = frozenset({MaskKind.READER, MaskKind.READER_AGREED, MaskKind.READER_LABEL})
+"""Films labelled by readers of the page, who had seen the model's result before they answered."""
+_UNKNOWN = frozenset({MaskKind.IMAGE_LABEL, MaskKind.READER_LABEL})
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class LabelledFilm:
     @property
     def mask_known(self) -> bool:
         """Whether the film's mask is known and may be trained on. A negative film has an empty mask."""
-        return self.mask_kind is not MaskKind.IMAGE_LABEL
+        return self.mask_kind not in _UNKNOWN
 
 
 def read_index(folder: Path) -> list[LabelledFilm]:
@@ -102,7 +110,7 @@ def _parse(row: dict[str, str], folder: Path) -> LabelledFilm:
     kind = MaskKind(row["mask_kind"])
     positive = bool(int(row["label"]))
     mask = folder / row["mask"] if row["mask"] else None
-    if positive and kind is not MaskKind.IMAGE_LABEL and mask is None:
+    if positive and kind not in _UNKNOWN and mask is None:
         raise ValueError("a positive film of this kind needs a mask")
     return LabelledFilm(
         image_id=row["image_id"],

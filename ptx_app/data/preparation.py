@@ -8,22 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
-from ptx_app.data.index import INDEX_COLUMNS, MaskKind
-from ptx_app.data.store import STORED_SIDE
+from ptx_app.data.index import MaskKind
+from ptx_app.data.writing import Row, index_row, index_table, stored_film, stored_mask
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.output.pictures import grey_picture
 
-_QUALITY = 90  # of WebP
 _WORKERS = 2
-
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ def prepare_folder(
                     left_out[result] += 1
                 else:
                     rows.append(result)
-        _write_index(output / "index.csv", split_by_patient(rows, validation, seed))
+        (output / "index.csv").write_bytes(index_table(split_by_patient(rows, validation, seed)))
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE", "The prepared folder cannot be written. Choose another, or free some disk space."
@@ -116,31 +109,9 @@ def _prepare(reader: SandboxedReader, file: Path, runs: Sequence[str], output: P
     radiograph = reader.read(file.read_bytes())
     for rejection in radiograph.rejections:
         raise FilmError(rejection.code, rejection.message)
-    shape = (radiograph.pixels.shape[0], radiograph.pixels.shape[1])
-    uid, positive = file.stem, is_positive(runs)
-    small = cv2.resize(radiograph.pixels, (STORED_SIDE, STORED_SIDE), interpolation=cv2.INTER_AREA)
-    image, mask = f"images/{uid}.webp", f"masks/{uid}.png" if positive else ""
-    _write(output / image, grey_picture(np.asarray(small, np.float32)), [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
+    positive = is_positive(runs)
+    row = index_row(file.stem, positive=positive, masked=positive, kind=MaskKind.EXPERT, view=radiograph.view)
+    (output / row["image"]).write_bytes(stored_film(radiograph.pixels))
     if positive:
-        truth = decode_run_lengths(runs, shape).astype(np.uint8) * np.uint8(255)
-        _write(output / mask, truth, [cv2.IMWRITE_PNG_BILEVEL, 1])
-    values = {
-        "image_id": uid,
-        "label": str(int(positive)),
-        "mask_kind": MaskKind.EXPERT,
-        "view": radiograph.view,
-        "image": image,
-        "mask": mask,
-    }
-    return dict.fromkeys(INDEX_COLUMNS, "") | values
-
-
-def _write(path: Path, picture: NDArray[np.uint8], options: list[int]) -> None:
-    path.write_bytes(cv2.imencode(path.suffix, picture, options)[1].tobytes())
-
-
-def _write_index(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, INDEX_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+        (output / row["mask"]).write_bytes(stored_mask(decode_run_lengths(runs, radiograph.shape)))
+    return row

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from ptx_app.data.index import LabelledFilm, MaskKind
+from ptx_app.data.index import READERS, LabelledFilm, MaskKind
 from ptx_app.errors import SettingsError
 
 
@@ -67,9 +67,29 @@ def validation_films(films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
         SettingsError: TOO_FEW_FILMS if there are none with or none without a pneumothorax.
     """
     found = [film for film in films if film.split == "val" and film.mask_kind is MaskKind.EXPERT]
-    if len({film.positive for film in found}) < 2:
+    if not _both(found):
         raise SettingsError(
             "TOO_FEW_FILMS",
-            "The folder needs expert-labelled validation films with and without a pneumothorax. Prepare some.",
+            "The folder needs expert-labelled validation films with and without a pneumothorax. Prepare some, or "
+            "measure on readers' answers with --labels reader.",
         )
     return found
+
+
+def answered_films(films: Sequence[LabelledFilm]) -> list[LabelledFilm]:
+    """The films that readers of the page have labelled, in any split.
+
+    Raises:
+        SettingsError: TOO_FEW_FILMS if there are none with or none without a pneumothorax.
+    """
+    found = [film for film in films if film.mask_kind in READERS]
+    if not _both(found):
+        raise SettingsError(
+            "TOO_FEW_FILMS",
+            "The folder needs readers' answers on films with and without a pneumothorax. Answer more films.",
+        )
+    return found
+
+
+def _both(films: Sequence[LabelledFilm]) -> bool:
+    return len({film.positive for film in films}) == 2

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
-from ptx_app.data.index import LabelledFilm
+from ptx_app.data.index import LabelledFilm, MaskKind
 from ptx_app.data.store import as_pixels, read_grey
 from ptx_app.film.radiograph import View
 from ptx_app.film.sandbox.reader import SandboxedReader
@@ -29,6 +29,7 @@ class KnownFilm:
         view: view position.
         pixels: (h, w) float32 in [0, 1], as in a Radiograph.
         truth: (H, W) bool, all False for a negative film. It may be larger than the pixels, if these were reduced.
+        outlined: whether the truth may be compared with an outline: not where it is missing, or was drawn by a model.
     """
 
     name: str
@@ -37,6 +38,7 @@ class KnownFilm:
     view: View
     pixels: NDArray[np.float32]
     truth: NDArray[np.bool_]
+    outlined: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class PredictedFilm:
     """A film without its pixels, and its prediction.
 
     Attributes:
-        name, group, positive, view, truth: as in KnownFilm.
+        name, group, positive, view, truth, outlined: as in KnownFilm.
         prediction: its score uses the calibration of the weights that made it.
     """
 
@@ -54,6 +56,7 @@ class PredictedFilm:
     view: View
     truth: NDArray[np.bool_]
     prediction: Prediction
+    outlined: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,17 +76,19 @@ def predict_films(
             film.view,
             film.truth,
             detector.predict_film(film.pixels, film.truth.shape),
+            film.outlined,
         )
         for film in tqdm(films, what, total, unit="film")
     ]
 
 
 def prepared_films(films: Sequence[LabelledFilm]) -> Iterator[KnownFilm]:
-    """Films of a prepared folder whose masks are known. Raises SettingsError FILM_UNREADABLE."""
+    """Films of a prepared folder. Raises SettingsError FILM_UNREADABLE."""
     for film in films:
         pixels = as_pixels(read_grey(film.image))
         truth = read_grey(film.mask) > 0 if film.mask else _nothing((1024, 1024))
-        yield KnownFilm(film.image_id, film.group, film.positive, film.view, pixels, truth)
+        outlined = film.mask_known and film.mask_kind is not MaskKind.READER_AGREED
+        yield KnownFilm(film.image_id, film.group, film.positive, film.view, pixels, truth, outlined)
 
 
 def dicom_films(folder: Path) -> Iterator[KnownFilm]:

@@ -33,7 +33,9 @@ def manifest_figures(
     Each has its 95 % interval by patient.
     """
     scores, positive = scores_of(films, calibration), positives_of(films)
-    overlap = np.asarray([dice(outline(film, thresholds), film.truth) if film.positive else np.nan for film in films])
+    overlap = np.asarray(
+        [dice(outline(film, thresholds), film.truth) if film.positive and film.outlined else np.nan for film in films]
+    )
     figures: dict[str, Any] = {
         "films": len(films),
         "positives": int(positive.sum()),

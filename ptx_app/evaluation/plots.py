@@ -102,7 +102,8 @@ def telling_films(results: Results, score_threshold: float, count: int = 4) -> d
     """The rows of the films to look at: "best", "middle" and "worst" positive films by Dice, best first, and
     "false-alarms", the negative films that reach the score threshold, highest score first. At most `count` of each.
     """
-    ranked = np.flatnonzero(results.positive)[np.argsort(-results.dice[results.positive])]
+    outlined = results.positive & ~np.isnan(results.dice)
+    ranked = np.flatnonzero(outlined)[np.argsort(-results.dice[outlined])]
     start = max((len(ranked) - count) // 2, 0)
     flagged = np.flatnonzero(~results.positive & (results.score >= score_threshold))
     return {

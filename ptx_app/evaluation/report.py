@@ -46,8 +46,7 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
         f"# Evaluation of {document['model']}",
         "",
         "Written by `ptx evaluate`; no figure is typed by hand. "
-        f"{document['films']} expert-labelled SIIM-ACR validation films of {document['patients']} patients, "
-        f"{document['positives']} with a pneumothorax, {flips} flip averaging. "
+        f"{_films(document)}, {flips} flip averaging. "
         "In brackets: 95 % interval, bootstrapped by patient. Weights: "
         f"sha256 `{document['sha256'][:16]}…`. Computed by {document['engine']}.",
         "",
@@ -58,12 +57,7 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
         "",
         *_list(document["overall"]),
         "",
-        "## Goals",
-        "",
-        *_goals(document["goals"]),
-        "",
-        "What was tried, and what to try next, is in the [model card](../MODEL_CARD.md).",
-        "",
+        *_goals(document.get("goals")),
         "## Operating points",
         "",
         "Masks are as the app shows them: a film that is not flagged has none. In the challenge's mean Dice, a "
@@ -128,13 +122,30 @@ def _table(parts: dict[str, dict[str, EvaluationDocument]], what: str) -> list[s
     return rows
 
 
-def _goals(goals: list[EvaluationDocument]) -> list[str]:
+def _films(document: EvaluationDocument) -> str:
+    if document.get("labels") != "reader":
+        return (
+            f"{document['films']} expert-labelled SIIM-ACR validation films of {document['patients']} patients, "
+            f"{document['positives']} with a pneumothorax"
+        )
+    return (
+        f"{document['films']} films labelled by readers of the page, {document['positives']} with a pneumothorax. The "
+        "readers had seen a model's result before they answered, which favours that model, and they chose the films: "
+        "these figures do not compare with those on expert labels. Outlines are measured only where a reader drew one: "
+        f"on {document['outlined']} of the films. Each film counts as a patient of its own"
+    )
+
+
+def _goals(goals: list[EvaluationDocument] | None) -> list[str]:
+    if goals is None:
+        return []
     rows = ["| Figure | Goal | Measured | Missed by |", "| --- | --- | --- | --- |"]
     for row in goals:
         missed = "–" if row["missed_by"] is None else f"{row['missed_by']:.3f}" if row["missed_by"] else "met"
         goal = f"at {'most' if row['at_most'] else 'least'} {row['goal']}"
         rows.append(f"| {row['figure']} | {goal} | {value(row['measured'])} | {missed} |")
-    return rows
+    tried = "What was tried, and what to try next, is in the [model card](../MODEL_CARD.md)."
+    return ["## Goals", "", *rows, "", tried, ""]
 
 
 def _against(other: EvaluationDocument) -> list[str]:

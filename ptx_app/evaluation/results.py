@@ -46,7 +46,8 @@ class AtPoint:
 
     Attributes:
         threshold: score threshold.
-        dice: (N,) Dice of the mask that the app would show; two empty masks count 1.
+        dice: (N,) Dice of the mask that the app would show; two empty masks count 1. NaN, as all below is 0 or NaN, for
+            a film without a true outline.
         pixels: (N, 4) share of the film's pixels that are true positive, false positive, false negative, true negative.
         outlined: (N,) whether the app would show any region.
         other_side: (N,) for positive films with a pneumothorax on one side, 1 if a region is shown on the other side
@@ -69,9 +70,10 @@ class Results:
 
     Attributes:
         names, groups, views: of the films.
-        positive, area: truth; the area is a share of the film.
+        positive, area: truth; the area is a share of the film, NaN without a true outline.
         raw, score: image-level score before and after calibration.
-        dice, iou: of the outline at the default operating point, flagged or not; NaN for negative films.
+        dice, iou: of the outline at the default operating point, flagged or not; NaN for negative films and without a
+            true outline.
         points: decisions by operating point.
     """
 
@@ -91,7 +93,7 @@ def results_of(films: Sequence[PredictedFilm], weights: Weights) -> Results:
     """Make the decision for every film as the app does."""
     positive = positives_of(films)
     default = Thresholds.of(weights.operating_point())
-    overlaps = [_overlap(film, default) if film.positive else (np.nan, np.nan) for film in films]
+    overlaps = [_overlap(film, default) if film.positive and film.outlined else (np.nan, np.nan) for film in films]
     points = {}
     for point in weights.operating_points:
         thresholds = Thresholds.of(point)
@@ -103,7 +105,7 @@ def results_of(films: Sequence[PredictedFilm], weights: Weights) -> Results:
         groups=np.asarray([film.group for film in films]),
         views=np.asarray([str(film.view) for film in films]),
         positive=positive,
-        area=np.asarray([film.truth.mean() for film in films]),
+        area=np.asarray([film.truth.mean() if film.outlined else np.nan for film in films]),
         raw=scores_of(films, UNCALIBRATED),
         score=scores_of(films, weights.calibration),
         dice=np.asarray([dice for dice, _ in overlaps]),
@@ -122,6 +124,8 @@ def _decided(
 ) -> tuple[float, list[float], bool, float, list[int]]:
     """The values of one film in the order of AtPoint's attributes."""
     mask = decide(film.prediction.calibrated(calibration), film.shape, thresholds).mask
+    if not film.outlined:
+        return np.nan, [0.0] * 4, bool(mask.any()), np.nan, [0] * 4
     hit, marked, true = (float(what.mean()) for what in (mask & film.truth, mask, film.truth))
     pixels = [hit, marked - hit, true - hit, 1 - marked - true + hit]
     regions = [*_touched(film.truth, mask), *_touched(mask, film.truth)]
@@ -223,8 +227,8 @@ def film_by_film(results: Results, weights: Weights, base: Results, of_base: Wei
 
 
 def thirds_by_size(results: Results) -> dict[str, Rows]:
-    """Positive films in three groups of about equal size by area of the truth, smallest first."""
-    positives = np.flatnonzero(results.positive)
+    """Positive films with a true outline in three groups of about equal size by its area, smallest first."""
+    positives = np.flatnonzero(results.positive & ~np.isnan(results.area))
     parts = np.array_split(positives[np.argsort(results.area[positives], kind="stable")], 3)
     return {
         f"{name} ({results.area[rows].min():.2%} to {results.area[rows].max():.2%} of the film)": rows
@@ -292,7 +296,7 @@ def _at_point(r: Results, at: AtPoint) -> dict[str, Statistic]:
         "other_side": lambda rows: mean_known(at.other_side[rows]),
         "region_recall": partial(counted, part=1, whole=0),
         "region_precision": partial(counted, part=3, whole=2),
-        "challenge_dice": lambda rows: float(at.dice[rows].mean()),
+        "challenge_dice": lambda rows: mean_known(at.dice[rows]),
         "dice_positive": lambda rows: mean_known(np.where(r.positive[rows], at.dice[rows], np.nan)),
         "pixel_accuracy": partial(share, above=(_HIT, _SPARED), below=(_HIT, _FALSE, _MISSED, _SPARED)),
         "pixel_precision": partial(share, above=(_HIT,), below=(_HIT, _FALSE)),

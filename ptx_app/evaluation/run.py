@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ptx_app.data.index import LabelledFilm, read_index
-from ptx_app.data.split import validation_films
+from ptx_app.data.split import answered_films, validation_films
 from ptx_app.evaluation.document import EvaluationDocument
 from ptx_app.evaluation.hard_cases import CASES, harder
 from ptx_app.evaluation.known_films import predict_films, prepared_films
@@ -28,6 +30,7 @@ def write_evaluation(
     hard_films: int = 0,
     pictures: Path | None = None,
     against: Detector | None = None,
+    readers: bool = False,
 ) -> Path:
     """Measure a model on the validation films and write evaluation.md, evaluation.json and figures.
 
@@ -39,21 +42,26 @@ def write_evaluation(
         hard_films: number of films to degrade, half of them positive; 0 for none.
         pictures: folder for pictures that show films, or None.
         against: another model to compare with, film by film, or None.
+        readers: measure on the answers of readers instead of expert labels.
 
     Returns:
         Path of the Markdown report.
 
     Raises:
-        SettingsError: as `read_index` and `validation_films`, or FILM_UNREADABLE.
+        SettingsError: as `read_index`, `validation_films` and `answered_films`, or FILM_UNREADABLE.
     """
     if flip_averaging is not None:
         changed = detector.weights.model_copy(update={"flip_averaging": flip_averaging})
         detector = replace(detector, weights=changed)
     weights = detector.weights
-    films = validation_films(read_index(data))
-    predicted = predict_films(detector, prepared_films(films), len(films), "validation films")
+    films = answered_films(read_index(data)) if readers else validation_films(read_index(data))
+    predicted = predict_films(detector, prepared_films(films), len(films), "films")
     results = results_of(predicted, weights)
-    document: EvaluationDocument = {"engine": detector.network.engine} | evaluate(results, weights)
+    labels = {"labels": "reader" if readers else "expert", "engine": detector.network.engine}
+    document: EvaluationDocument = labels | evaluate(results, weights)
+    document["outlined"] = int((~np.isnan(results.dice)).sum())
+    if readers:
+        del document["goals"]  # they are for the validation films
     if against is not None:
         others = predict_films(against, prepared_films(films), len(films), against.weights.name)
         document["against"] = film_by_film(results, weights, results_of(others, against.weights), against.weights)

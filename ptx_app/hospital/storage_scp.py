@@ -3,7 +3,6 @@
 The object is stored as it came and not parsed here: that is for the sandboxed reader.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +22,10 @@ from pynetdicom.events import Event
 from ptx_app.errors import SettingsError
 from ptx_app.film.dicom.stored_pixels import TRANSFER_SYNTAXES
 from ptx_app.film.limits import Limits
-from ptx_app.hospital.inbox import key_of
-from ptx_app.hospital.inbox_files import Space, write_atomically
+from ptx_app.hospital.inbox_files import Space
 from ptx_app.hospital.inbox_ledger import Ledger
 from ptx_app.hospital.inbox_metrics import Metrics
+from ptx_app.hospital.instances import Instances
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND, PROCESSING_FAILURE = 0x0000, 0xA700, 0xC000, 0x0110
 _VERIFICATION = "1.2.840.10008.1.1"
@@ -65,9 +64,8 @@ class Listening:
 class _Receiver:
     """Handles the events of all associations, each in a thread of its own."""
 
-    folder: Path
+    instances: Instances
     space: Space
-    ledger: Ledger
     metrics: Metrics
     most_bytes: int
 
@@ -108,13 +106,10 @@ class _Receiver:
         data = event.encoded_dataset()
         if len(data) > self.most_bytes + _META_BYTES:
             return "too_large", CANNOT_UNDERSTAND
-        uid_hash = hashlib.sha256(str(event.request.AffectedSOPInstanceUID).encode()).hexdigest()  # type: ignore[union-attr]
-        file = self.folder / f"{uid_hash}.dcm"
-        before = self.ledger.received(uid_hash)
-        if before is not None and (file.exists() or self.ledger.status(before) is not None):
+        uid = str(event.request.AffectedSOPInstanceUID)  # type: ignore[union-attr]
+        if self.instances.has(uid):
             return "repeated", SUCCESS
-        write_atomically(file, data)
-        self.ledger.receive(uid_hash, key_of(data))
+        self.instances.add(uid, data)
         return "stored", SUCCESS
 
 
@@ -134,7 +129,7 @@ def receiving(listening: Listening, folder: Path, space: Space, ledger: Ledger, 
     entity.add_supported_context(_VERIFICATION)
     for film_class in _FILM_CLASSES:
         entity.add_supported_context(film_class, list(TRANSFER_SYNTAXES))
-    receiver = _Receiver(folder, space, ledger, metrics, listening.most_bytes)
+    receiver = _Receiver(Instances(folder, ledger), space, metrics, listening.most_bytes)
     handlers: list[Any] = [
         (evt.EVT_C_STORE, receiver.on_store),
         (evt.EVT_PDU_RECV, receiver.on_pdu),

@@ -104,11 +104,17 @@ class Finding:
         """
         if not self.regions:
             return {}
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(self.mask.astype(np.uint8), connectivity=8)
+        held = _box(self.mask)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(held.of(self.mask).view(np.uint8), connectivity=8)
         side_of = {region.box: region.side for region in self.regions}
-        boxes = [(int(x), int(y), int(x + width), int(y + height)) for x, y, width, height, _ in stats[1:]]
-        sides = [None, *(side_of[box] for box in boxes)]
-        return {side: np.array([each is side for each in sides])[labels] for side in self.sides}
+        corners = [
+            (held.left + int(x), held.top + int(y), int(width), int(height)) for x, y, width, height, _ in stats[1:]
+        ]
+        sides = [None, *(side_of[x, y, x + width, y + height] for x, y, width, height in corners)]
+        masks = {side: np.zeros_like(self.mask) for side in self.sides}
+        for side, mask in masks.items():
+            held.of(mask)[...] = np.array([each is side for each in sides])[labels]
+        return masks
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -181,25 +187,32 @@ def _regions(
     probability: NDArray[np.float32], thresholds: Thresholds, seen: Box, film: Box
 ) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
     height, width = probability.shape
-    mask = (probability >= np.float32(thresholds.mask_threshold)).astype(np.uint8)
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    kept = np.zeros(count, dtype=np.bool_)
+    mask = probability >= np.float32(thresholds.mask_threshold)
+    box = _box(mask)
+    held, sure = box.of(mask), box.of(probability)
+    if not held.size:
+        return mask, ()
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(held.view(np.uint8), connectivity=8)
     regions = []
     for label in range(1, count):
-        area = float(stats[label, cv2.CC_STAT_AREA])
-        if area / (height * width) < thresholds.smallest_region:
+        left, top, across, down, area = (int(value) for value in stats[label])
+        inner = Box(top, left, top + down, left + across)
+        own = inner.of(labels) == label
+        surest = inner.of(sure).max(where=own, initial=0)
+        if area / (height * width) < thresholds.smallest_region or surest < np.float32(thresholds.surest_pixel):
+            inner.of(held)[own] = False
             continue
-        left, top, across, down = (int(value) for value in stats[label, : cv2.CC_STAT_AREA])
-        own = (slice(top, top + down), slice(left, left + across))
-        if probability[own].max(where=labels[own] == label, initial=0) < np.float32(thresholds.surest_pixel):
-            continue
-        kept[label] = True
-        left, top = seen.left + left, seen.top + top
-        box = (left, top, left + across, top + down)
-        side = _side(float(centroids[label, 0]), width, film)
-        regions.append(Region(side, area / (film.height * film.width), box))
+        side = _side(box.left + float(centroids[label, 0]), width, film)
+        left, top = seen.left + box.left + left, seen.top + box.top + top
+        regions.append(Region(side, area / (film.height * film.width), (left, top, left + across, top + down)))
     regions.sort(key=lambda region: (-region.share, region.box[1], region.box[0]))
-    return kept[labels], tuple(regions)
+    return mask, tuple(regions)
+
+
+def _box(mask: NDArray[np.bool_]) -> Box:
+    """The box that holds the whole mask. Labelling is most of a decision's work, so nothing else is labelled."""
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return Box(top, left, top + height, left + width)
 
 
 def _side(column: float, width: int, film: Box) -> Side:

@@ -7,6 +7,7 @@ from typing import Any
 from ptx_app import __version__
 from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding
+from ptx_app.output.feedback import Reading
 from ptx_app.output.setting import Setting
 
 NOTICE = "Research and teaching only. Not a medical device."
@@ -28,6 +29,7 @@ def finding_json(
     source_format: str,
     warnings: Iterable[FilmNote] = (),
     overruled: Iterable[FilmNote] = (),
+    reading: Reading | None = None,
 ) -> str:
     """The result of one film as JSON text.
 
@@ -38,6 +40,7 @@ def finding_json(
         source_format: what the file was, in words.
         warnings: the film's warnings; their codes are recorded.
         overruled: the rejections that the user overruled; their codes are recorded.
+        reading: the reader's answer, if there is one.
     """
     height, width = finding.mask.shape
     record: dict[str, Any] = {
@@ -69,4 +72,6 @@ def finding_json(
             for region in finding.regions
         ],
     }
+    if reading is not None:
+        record["reading"] = reading.facts()
     return json.dumps(record, indent=2) + "\n"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from ptx_app.inference.decide import Finding
+from ptx_app.output.feedback import Reading
 from ptx_app.output.record import side_code
 from ptx_app.output.setting import SETTING_COLUMNS
 
@@ -12,7 +13,7 @@ MASK_ENDING = "_mask.png"
 LINE_END = "\r\n"
 RESULT_COLUMNS = (
     "file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds", *SETTING_COLUMNS,
-    "mask",
+    "reading", "reading_pneumothorax", "mask",
 )  # fmt: skip
 Row = Mapping[str, object]
 
@@ -21,6 +22,11 @@ def cell(name: str) -> str:
     """A name of any bytes as a cell: readable as UTF-8, and no formula for a spreadsheet."""
     safe = f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
     return safe.encode("utf-8", "backslashreplace").decode()
+
+
+def reading_facts(reading: Reading | None) -> dict[str, object]:
+    """The columns that a reader's answer fills: what was answered, and whether there is a pneumothorax."""
+    return {"reading": reading.answer, "reading_pneumothorax": int(reading.positive)} if reading else {}
 
 
 def facts(finding: Finding) -> dict[str, object]:

@@ -12,7 +12,14 @@ from ptx_app.errors import SettingsError
 from ptx_app.evaluation.thresholds import PublishingSection
 from ptx_app.model.manifest import InputSpec, NetworkSpec, Side, WeightsName
 
-MASK_WEIGHTS = {MaskKind.EXPERT: 1.0, MaskKind.MATCHED: 0.5, MaskKind.CONSENSUS: 0.5, MaskKind.TEACHER: 0.5}
+MASK_WEIGHTS = {
+    MaskKind.EXPERT: 1.0,
+    MaskKind.MATCHED: 0.5,
+    MaskKind.CONSENSUS: 0.5,
+    MaskKind.TEACHER: 0.5,
+    MaskKind.READER: 0.5,
+    MaskKind.READER_AGREED: 0.5,
+}
 
 
 class _Section(BaseModel):

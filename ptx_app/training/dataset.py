@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ptx_app.data.index import LabelledFilm, MaskKind, excluded_films, read_index
+from ptx_app.data.index import LabelledFilm, MaskKind, check_patients, excluded_films, read_index
 from ptx_app.data.lungs import fold, read_lung_index
 from ptx_app.data.split import hold_out
 from ptx_app.data.store import FilmStore, as_pixels, resize_mask
+from ptx_app.errors import SettingsError
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import InputSpec
 from ptx_app.training.augmentation import Augmentation
@@ -19,15 +20,29 @@ from ptx_app.training.configuration import Configuration
 from ptx_app.training.sampler import Draw
 
 
-def training_films(configuration: Configuration, data: Path) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
+def training_films(
+    configuration: Configuration, data: Path, also: Sequence[Path] = ()
+) -> tuple[list[LabelledFilm], list[LabelledFilm]]:
     """The films of a prepared folder to train on and those to hold out, as `hold_out` returns them.
 
     Excluded films are in neither list. With `data.lung_fold`, these are the films with lung masks, as `fold` has them.
+
+    Args:
+        configuration: of the run.
+        data: the prepared folder.
+        also: more of them, such as readers' answers.
+
+    Raises:
+        SettingsError: as `read_index` and `hold_out`, or FILM_IN_TWO_FOLDERS.
     """
     section, excluded = configuration.data, excluded_films()
     if section.lung_fold is not None:
         return fold(read_lung_index(data), *section.lung_fold)
-    films = [film for film in read_index(data) if film.split == "train" and film.image_id not in excluded]
+    known = [film for folder in (data, *also) for film in read_index(folder)]
+    if len({film.image_id for film in known}) < len(known):
+        raise SettingsError("FILM_IN_TWO_FOLDERS", "A film is in more than one of the folders. Leave one of them out.")
+    check_patients(known)
+    films = [film for film in known if film.split == "train" and film.image_id not in excluded]
     return hold_out(
         films, section.held_out_positives, section.held_out_negatives, section.split_seed, section.most_a_patient
     )

@@ -1,5 +1,6 @@
 """The films of a run, with all that other models draw on them, decoded once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -13,7 +14,7 @@ from ptx_app.training.self_training import with_drawn_masks
 
 
 def gather_films(
-    configuration: Configuration, data: Path, runs: Path
+    configuration: Configuration, data: Path, runs: Path, also: Sequence[Path] = ()
 ) -> tuple[list[LabelledFilm], list[LabelledFilm], FilmStore]:
     """The films to train on, those held out, and the store of both. What takes long is kept in the cache of `runs`.
 
@@ -21,14 +22,15 @@ def gather_films(
         configuration: of the run.
         data: prepared folder of films.
         runs: folder of runs.
+        also: more prepared folders.
 
     Raises:
-        SettingsError: as `read_index`, `hold_out` and `FilmStore`.
+        SettingsError: as `training_films` and `FilmStore`.
         WeightsError: as `with_drawn_masks` and `lung_boxes`.
     """
     cache = runs / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    films, held_out = training_films(configuration, data)
+    films, held_out = training_films(configuration, data, also)
     with FileLock(cache / "lock"):  # of several processes one makes the cache, and the others find it made
         if configuration.data.teacher is not None:
             films = with_drawn_masks(films, configuration.data.teacher, cache)

@@ -129,15 +129,20 @@ class TrainingRun:
 
     @classmethod
     def of(
-        cls, configuration: Configuration, data: Path, runs: Path, processes: Processes | None = None
+        cls,
+        configuration: Configuration,
+        data: Path,
+        runs: Path,
+        also: Sequence[Path] = (),
+        processes: Processes | None = None,
     ) -> "TrainingRun":
-        """The run of a configuration in a folder of runs, with films from a prepared folder.
+        """The run of a configuration in a folder of runs, with films from a prepared folder, and `also` from others.
 
         Raises:
             SettingsError: as `gather_films` and the run itself.
             WeightsError: as `build_network` and `gather_films`.
         """
-        films, held_out, store = gather_films(configuration, data, runs)
+        films, held_out, store = gather_films(configuration, data, runs, also)
         return cls(configuration, RunFolder(runs / configuration.name), films, held_out, store, processes=processes)
 
     @property

@@ -36,7 +36,7 @@ def with_drawn_masks(films: Sequence[LabelledFilm], teacher: str, cache: Path) -
     weights, sources = select(load_manifest(), teacher)
     file = locate(weights, given=sources)
     folder = cache / f"masks-of-{weights.name}-{weights.sha256[:16]}"
-    bare = [film for film in films if film.mask_kind is MaskKind.IMAGE_LABEL]
+    bare = [film for film in films if not film.mask_known]
     drawn = folder / "confidences.json"
     confidences = json.loads(drawn.read_text(encoding="utf-8")) if drawn.exists() else {}
     undrawn = [film for film in bare if film.image_id not in confidences]
@@ -74,7 +74,7 @@ def _draw(detector: Detector, films: Sequence[LabelledFilm], folder: Path) -> di
 
 
 def _taught(film: LabelledFilm, confidence: float, folder: Path) -> LabelledFilm:
-    if film.mask_kind is not MaskKind.IMAGE_LABEL or not confidence:
+    if film.mask_known or not confidence:
         return film
     mask = folder / f"{film.image_id}.png"
     return replace(film, mask_kind=MaskKind.TEACHER, mask=mask, mask_confidence=confidence)

@@ -8,9 +8,9 @@ from functools import cache
 import streamlit as st
 
 from ptx_app.model.manifest import load_manifest
-from ptx_app.ui import about_texts
+from ptx_app.ui import about_texts, sign_in
 from ptx_app.ui.component import component
-from ptx_app.ui.engine import on_public_host, settings
+from ptx_app.ui.engine import has_archive, on_public_host, settings
 
 _mount = component("about")
 
@@ -28,7 +28,14 @@ def about(*, tour: bool) -> None:
     kept = int(st.get_option("server.disconnectedSessionTTL"))
     texts = {
         "limits": _limits(settings().weights),
-        "privacy": about_texts.privacy(kept, public=on_public_host()),
+        "privacy": about_texts.privacy(
+            kept,
+            public=on_public_host(),
+            signed_in=sign_in.is_on(),
+            audited=settings().audit_folder is not None,
+            archive=has_archive(),
+            answers_saved=settings().feedback_dir is not None,
+        ),
     }
     _mount(key="about", data={"texts": texts, "tour": tour})
 

@@ -49,12 +49,33 @@ is rough where a lung has collapsed.</p>
 """
 
 
-def privacy(kept_seconds: int, *, public: bool) -> str:
+_ARCHIVE = """
+<h3>The archive</h3>
+<p>This page can search a picture archive. What you search for goes there, and what it finds is shown to you alone: day,
+time, accession number and, where that is allowed, patient ID. Nothing is stored there unless you are asked and agree.
+Then the film is fetched once more, for the patient’s own header: the stored results have it, and this page keeps it
+nowhere.</p>
+"""
+
+
+def privacy(
+    kept_seconds: int,
+    *,
+    public: bool,
+    signed_in: bool = False,
+    audited: bool = False,
+    archive: bool = False,
+    answers_saved: bool = False,
+) -> str:
     """What becomes of the films.
 
     Args:
         kept_seconds: how long the server keeps the films of a page that was closed.
         public: whether the page is on a public host.
+        signed_in: whether there is a sign-in.
+        audited: whether the operator keeps an audit trail.
+        archive: whether it can open films of an archive.
+        answers_saved: whether the server keeps the films that the reader answers.
     """
     warning = "<p><b>This page is public. Do not upload identifiable films.</b></p>" if public else ""
     names = (
@@ -62,11 +83,33 @@ def privacy(kept_seconds: int, *, public: bool) -> str:
         if public
         else "“Download all films” puts it into the table and the files’ names."
     )
+    trail = (
+        "<p>The operator keeps an audit trail: who opened which film when, what was shown, changed and downloaded. It "
+        "names a film by a code that only the operator can make from the film itself.</p>"
+        if audited
+        else ""
+    )
+    door = (
+        "You have signed in, and the server ends that after a time without use."
+        if signed_in
+        else "There is no sign-in."
+    )
+    cookies = (
+        "Cookies keep other sites from uploading in your name and hold your sign-in; none tracks you."
+        if signed_in
+        else "One cookie keeps other sites from uploading in your name; none tracks you."
+    )
+    on_disk = (
+        "If you answer under “Your reading”, the server saves the film’s pixels (512 × 512), your answer and your "
+        "contour in its operator’s folder, without name or header, also after the visit. “Take back” deletes them. No "
+        "other film is written to a disk."
+        if answers_saved
+        else "The page never writes a film to a disk."
+    )
     return f"""
 {warning}
 <h3>Where your films are</h3>
-<p>In the memory of the computer that runs this page: your own if you started it there, else a server. The page never
-writes a film to a disk.</p>
+<p>In the memory of the computer that runs this page: your own if you started it there, else a server. {on_disk}</p>
 <h3>How long</h3>
 <ul>
 <li>The uploaded file: until it is read.</li>
@@ -76,20 +119,21 @@ page.</li>
 </ul>
 <p>Freed memory is not overwritten, so someone who controls the server could find parts of a film.</p>
 <h3>What is read of the header</h3>
-<p>Technical values only, those under “About this film”. The patient’s name, ID, dates and free text are not kept, shown
-or exported. Text that is burned into the picture stays in it, also in overlays and in DICOM.</p>
+<p>Technical values of the film only, those under “About this film”. The patient’s name, ID, dates and free text are not
+kept, shown or exported. Text that is burned into the picture stays in it, also in overlays and in DICOM.</p>
 <h3>What leaves</h3>
 <p>Nothing but what your browser shows and what you download. Films, results and usage data are sent to nobody else. If
 the model’s weights are not installed, the server downloads them once, at its first start.</p>
+{_ARCHIVE if archive else ""}
 <h3>Who sees a file’s name</h3>
 <p>Only you, beside the film. {names} Downloads of one film never have it.</p>
 <h3>What is logged</h3>
 <p>The page logs an unexpected error’s kind and its place in the program: no name, no header text, no pixel.</p>
-<h3>In your browser</h3>
+{trail}<h3>In your browser</h3>
 <p>The films of this tab, in memory. Until you close the tab, whether you have closed the tour. For longer, what your
-graphics card can do. One cookie keeps other sites from uploading in your name; none tracks you.</p>
+graphics card can do. {cookies}</p>
 <h3>What is not promised</h3>
-<p>There is no sign-in, and the connection is encrypted only if the address begins with https.</p>
+<p>{door} The connection is encrypted only if the address begins with https.</p>
 """
 
 

@@ -5,11 +5,14 @@ import io
 import re
 import zipfile
 
+import numpy as np
+
 from ptx_app.inference.decide import decide
+from ptx_app.output.feedback import Answer
 from ptx_app.output.pictures import encoded, mask_picture, overlay_picture, shrunk
 from ptx_app.output.record import finding_json
 from ptx_app.output.setting import Setting
-from ptx_app.output.table import LINE_END, MASK_ENDING, RESULT_COLUMNS, TABLE, cell, facts
+from ptx_app.output.table import LINE_END, MASK_ENDING, RESULT_COLUMNS, TABLE, cell, facts, reading_facts
 from ptx_app.ui.visit import Case, Visit
 
 _OVERLAY_PX = 1600  # longer side; a hundred overlays at full size would not fit into a small server's memory
@@ -18,6 +21,8 @@ _LONGEST_NAME = 60
 
 def all_results(visit: Visit, setting: Setting, *, named: bool) -> bytes:
     """A zip with results.csv and, for each analysed film, overlay (JPEG), mask (PNG, full size) and result (JSON).
+
+    A contour that the reader has drawn is there too (PNG, full size).
 
     Args:
         visit: films that are not done are left out.
@@ -52,6 +57,7 @@ def _results(case: Case, setting: Setting, stem: str) -> tuple[dict[str, object]
         source_format=film.source_format,
         warnings=film.warnings,
         overruled=film.rejections if case.overruled else (),
+        reading=case.reading,
     )
     mask = f"{stem}{MASK_ENDING}"
     files = {
@@ -59,7 +65,9 @@ def _results(case: Case, setting: Setting, stem: str) -> tuple[dict[str, object]
         mask: encoded(mask_picture(finding)),
         f"{stem}_result.json": record.encode(),
     }
-    return {"status": "ok", "mask": mask} | facts(finding), files
+    if case.reading and case.reading.mask and case.reading.answer is Answer.CONTOUR:
+        files[f"{stem}_reading.png"] = encoded(case.reading.mask.mask().astype(np.uint8) * np.uint8(255))
+    return {"status": "ok", "mask": mask} | facts(finding) | reading_facts(case.reading), files
 
 
 def _stem(case: Case, named: bool) -> str:

@@ -27,8 +27,14 @@ class Offer:
     make: Callable[[], bytes]
 
 
-def downloads(key: str, offers: list[Offer]) -> None:
-    """Draw a button for each offer, and send the file that was just asked for. `key` is the widget's."""
+def downloads(key: str, offers: list[Offer], tell: Callable[..., None]) -> None:
+    """Draw a button for each offer, and send the file that was just asked for.
+
+    Args:
+        key: of the widget.
+        offers: in order.
+        tell: called with the label as `what` before a file is made; if it raises, none is.
+    """
 
     def remember() -> None:
         st.session_state[f"{key}-wanted"] = st.session_state[key].want
@@ -37,6 +43,7 @@ def downloads(key: str, offers: list[Offer]) -> None:
     data: dict[str, Any] = {"offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers]}
     for offer in offers:
         if wanted and wanted["name"] == offer.file_name:
+            tell(what=offer.label)
             # The browser made the serial number: if the page is drawn twice, it saves the file once.
             data["file"] = wanted | {"url": data_url(offer.make(), offer.mime)}
     _mount(key=key, data=data, on_want_change=remember)

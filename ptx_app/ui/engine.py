@@ -3,25 +3,29 @@
 import gc
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
+from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.runtime.scriptrunner import add_script_run_ctx
 
-from ptx_app.errors import PtxError
+from ptx_app.errors import PtxError, SettingsError
 from ptx_app.fair_queue import FairQueue
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.radiograph import Radiograph
 from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.film.source import SourceReference
 from ptx_app.model.manifest import Weights
 from ptx_app.output.pictures import encoded, grey_picture, shrunk
 from ptx_app.pipeline import Detector
-from ptx_app.settings import Settings, read_settings
+from ptx_app.settings import Settings, pacs_is_set, read_settings
 from ptx_app.ui.data_url import data_url
+from ptx_app.ui.heap import trim_heap
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,36 @@ class SharedDetector:
         return self.detector.weights
 
 
-def settings() -> Settings:
-    """The operator's settings. Environment variables override secrets."""
+def secrets() -> Mapping[str, Any]:
+    """What secrets.toml says; nothing if there is none.
+
+    Raises:
+        SettingsError: SECRETS_UNREADABLE if there is one that cannot be read: it may switch on the sign-in.
+    """
     try:
-        secrets = {name: str(value) for name, value in st.secrets.items() if name.startswith("PTX_")}
-    except FileNotFoundError:
-        secrets = {}
-    return read_settings(secrets | {name: value for name, value in os.environ.items() if name.startswith("PTX_")})
+        return st.secrets.to_dict()
+    except StreamlitSecretNotFoundError as error:
+        if error.error_id == "no-secrets-found":
+            return {}
+        raise SettingsError(
+            "SECRETS_UNREADABLE", "The file secrets.toml cannot be read. Correct it, then restart."
+        ) from error
+
+
+def operator_values() -> dict[str, str]:
+    """What the operator has set, by name. Environment variables override secrets. Raises as `secrets`."""
+    said = {name: str(value) for name, value in secrets().items() if name.startswith("PTX_")}
+    return said | {name: value for name, value in os.environ.items() if name.startswith("PTX_")}
+
+
+def settings() -> Settings:
+    """The operator's settings. Raises SettingsError."""
+    return read_settings(operator_values())
+
+
+def has_archive() -> bool:
+    """Whether the operator has set an archive, and not everybody who knows the page's address can search there."""
+    return pacs_is_set(operator_values()) and ("auth" in secrets() or not on_public_host())
 
 
 def warm_up() -> None:
@@ -80,12 +107,18 @@ def _build(wanted: Settings, _progress: Callable[[int, int], None]) -> SharedDet
     # Streamlit collects garbage after every run. What is loaded by now stays, so it need not be searched each time.
     gc.collect()
     gc.freeze()
+    trim_heap()
     return SharedDetector(detector, FairQueue())
 
 
 def read(data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
     """Read a file as the app does: in a child process, under limits; `on_wait` as for `FairQueue.turn`."""
     return _reader().read(data, on_wait)
+
+
+def read_source(data: bytes) -> SourceReference | None:
+    """Read what a film's own header says of the patient, in the same way. Only for storing in the patient's study."""
+    return _reader().read_source(data)
 
 
 @st.cache_resource(show_spinner=False)

@@ -8,6 +8,7 @@ const SHOWN = {
   unseen: ({ seen, mark }) => !seen && mark !== "waiting",
   problem: ({ mark }) => mark === "problem",
 };
+const ANSWERS = { agree: ["✓", "you agree"], disagree: ["✗", "you disagree"], contour: ["✎", "your contour"] };
 export default function ({ data, parentElement, setTriggerValue }) {
   const one = (selector) => parentElement.querySelector(selector);
   const section = one(".films"), list = one(".list");
@@ -78,7 +79,7 @@ function counts(films) {
   const count = (mark) => films.filter((film) => film.mark === mark).length;
   const parts = [
     `${films.length} ${films.length === 1 ? "film" : "films"}`,
-    [count("flagged"), "flagged"], [count("borderline"), "borderline"], [count("problem"), "not read"],
+    [count("flagged"), "flagged"], [count("borderline"), "borderline"], [count("problem"), "without result"],
     [count("waiting"), "to be read"],
   ];
   return parts.map((part) => (typeof part === "string" ? part : part[0] && part.join(" "))).filter(Boolean).join(" · ");
@@ -91,17 +92,18 @@ function nothing() {
 function button(film, chosen, pick) {
   const made = document.createElement("button");
   made.type = "button";
-  made.className = film.mark + (film.seen || film.mark === "waiting" ? "" : " new");
+  made.className = film.mark + (film.below ? " below" : "") + (film.seen || film.mark === "waiting" ? "" : " new");
   made.dataset.id = film.id;
   made.title = film.title;
   made.setAttribute("aria-current", chosen);
   const score = film.score === null ? "" : film.score.toFixed(2);
-  const said = [`Film ${film.id}`, film.standing, score && `score ${score}`, film.where, film.seen ? "" : "not seen", film.title];
+  const [mark, answer] = ANSWERS[film.reading] ?? ["", ""];
+  const said = [`Film ${film.id}`, film.standing, score && `score ${score}`, film.where, film.seen ? "" : "not seen", answer, film.title];
   made.setAttribute("aria-label", said.filter(Boolean).join(", "));
   const picture = film.picture
     ? Object.assign(document.createElement("img"), { src: film.picture, alt: "" })
     : Object.assign(document.createElement("span"), { className: "none" });
-  made.append(picture, ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where]].map(
+  made.append(picture, ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where], ["answer", mark]].map(
     ([className, textContent]) => Object.assign(document.createElement("span"), { className, textContent }),
   ));
   made.onclick = () => pick(film.id);

@@ -33,6 +33,8 @@ class Entry:
         mark: kind of standing.
         seen: whether the reader has seen the result.
         chosen: whether it is on the screen.
+        below: whether the score is below its threshold.
+        reading: the reader's answer, or "".
     """
 
     id: str
@@ -44,6 +46,8 @@ class Entry:
     mark: Mark
     seen: bool
     chosen: bool
+    below: bool = False
+    reading: str = ""
 
 
 def film_list(visit: Visit, thresholds: Thresholds | None, on_pick: Callable[[int], None]) -> None:
@@ -79,7 +83,9 @@ def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
     found = grade(score, thresholds.score)
     standing = f"{found.value}, overruled" if case.overruled else found.value
     where = _where(case, film, thresholds)
-    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen)
+    answer = str(case.reading.answer) if case.reading else ""
+    below = score < thresholds.score
+    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen, below, answer)
 
 
 def _where(case: Case, film: Film, thresholds: Thresholds) -> str:
@@ -96,7 +102,7 @@ def _brief(film: Film, thresholds: Thresholds) -> str:
     factors = shape[0] / film.shape[0], shape[1] / film.shape[1]
     finding = decide(film.prediction.scaled(*factors), shape, thresholds)
     if not finding.flagged:
-        return ""
+        return "just below threshold" if finding.grade is Grade.BORDERLINE else ""
     if not finding.regions:
         return "no outline"
     sizes = measure(finding, film.lungs, None, film.field and film.field.scaled(*factors))

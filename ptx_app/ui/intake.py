@@ -7,23 +7,26 @@ from functools import partial
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from ptx_app.audit import Event
 from ptx_app.errors import FilmError
 from ptx_app.film.archive import is_archive, members
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.film.radiograph import Radiograph
 from ptx_app.pipeline import Examination
 from ptx_app.ui.background import read_on
 from ptx_app.ui.engine import SharedDetector, engine, read
 from ptx_app.ui.session_cleanup import release_upload
-from ptx_app.ui.visit import Case, Film, Visit
+from ptx_app.ui.session_log import SessionLog
+from ptx_app.ui.visit import Archived, Case, Film, Visit
 
 OnWait = Callable[[int], None]
 Job = Callable[[Case], Film]
+Fetch = Callable[[Callable[[str], None]], bytes]
+"""Gets a film's file from elsewhere, and says meanwhile how far it is."""
 
 
 def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
     """Make a case of each dropped file and of each file in a dropped archive, and begin to read them."""
-    visit.take(visit.round, [job for file in files for job in _jobs(file.name, file.getvalue())])
+    visit.take(visit.round, [job for file in files for job in _jobs(visit.log, file.name, file.getvalue())])
     for file in files:
         release_upload(file)
     read_on(visit)
@@ -35,8 +38,16 @@ def take_example(visit: Visit, name: str) -> None:
     example = next((example for example in EXAMPLES if example.name == name), None)
     if example is None:
         return
-    job = _film_job(lambda on_wait: example.load(partial(read, on_wait=on_wait)))
+    job = _film_job(visit.log, "example", example.data)
     visit.take(visit.round, [(example.title, job)], known=f"{example.known} Film: {example.credit}.")
+    read_on(visit)
+    st.rerun()
+
+
+def take_archived(visit: Visit, films: Sequence[tuple[str, Fetch, Archived]]) -> None:
+    """Make a case of each film of the archive, given as name, what fetches it, and its place, and read them."""
+    jobs = [(name, _fetched_job(visit.log, fetch)) for name, fetch, _ in films]
+    visit.take(visit.round, jobs, archived=[place for _, _, place in films])
     read_on(visit)
     st.rerun()
 
@@ -47,6 +58,8 @@ def overrule(visit: Visit, number: int) -> None:
     def job(case: Case) -> Film:
         film = case.film
         assert film is not None  # noqa: S101  (only a film can be rejected)
+        codes = [rejection.code for rejection in film.rejections]
+        visit.log.tell(Event.CHECK_OVERRULED, film=case.audit_name, codes=codes)
         shared = _engine(case)
         turn = partial(shared.fair_queue.turn, _waiting(case))
         judged = shared.detector.judge(Examination(film.radiograph(), film.rejections), turn=turn)
@@ -56,14 +69,14 @@ def overrule(visit: Visit, number: int) -> None:
     read_on(visit)
 
 
-def _jobs(name: str, data: bytes) -> list[tuple[str, Job]]:
+def _jobs(log: SessionLog, name: str, data: bytes) -> list[tuple[str, Job]]:
     if not is_archive(data):
-        return [(name, _film_job(partial(read, data)))]
+        return [(name, _film_job(log, "dropped", lambda: data))]
     try:
         found = members(data)
     except FilmError as error:
         return [(name, _failing(error))]
-    return [(member.name, _film_job(lambda on_wait, m=member: read(m.data(), on_wait))) for member in found]  # type: ignore[misc]
+    return [(member.name, _film_job(log, "zip", member.data)) for member in found]
 
 
 def _failing(error: FilmError) -> Job:
@@ -73,11 +86,21 @@ def _failing(error: FilmError) -> Job:
     return job
 
 
-def _film_job(load: Callable[[OnWait], Radiograph]) -> Job:
+def _film_job(log: SessionLog, how: str, content: Callable[[], bytes]) -> Job:
     def job(case: Case) -> Film:
-        radiograph = load(_waiting(case))
+        data = content()
+        case.say("")  # not if it was removed meanwhile
+        case.audit_name = log.opened(data, how)
+        radiograph = read(data, _waiting(case))
         shared = _engine(case)
         return Film.of(shared.detector.examine(radiograph, turn=partial(shared.fair_queue.turn, _waiting(case))))
+
+    return job
+
+
+def _fetched_job(log: SessionLog, fetch: Fetch) -> Job:
+    def job(case: Case) -> Film:
+        return _film_job(log, "archive", partial(fetch, case.say))(case)
 
     return job
 

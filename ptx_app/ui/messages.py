@@ -1,11 +1,16 @@
-"""The sentences on the page. A verdict is never advice. It says "none flagged", never "no pneumothorax"."""
+"""The sentences on the page. A verdict is never advice. It says "none flagged", never "no pneumothorax": only
+a reader says that.
+"""
 
 from collections.abc import Sequence
+from html import escape
 
+from ptx_app.errors import PtxError
 from ptx_app.film.radiograph import View
 from ptx_app.inference.decide import Finding, Grade, Side, Thresholds
 from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint
+from ptx_app.output.feedback import Answer, Reading
 from ptx_app.output.setting import Setting
 
 NOT_MEASURED_ON_SUCH = (
@@ -28,14 +33,15 @@ def verdict(finding: Finding) -> str:
 
 
 def where(finding: Finding) -> str:
-    """The side, or why there is none."""
+    """The side, or why there is none; and the size where `size` cannot say it, because the side is not clear."""
     if not finding.flagged:
         just = "just " if finding.grade is Grade.BORDERLINE else ""
         return f"The score is {just}below the threshold. Nothing is outlined."
     if not finding.regions:
         return "No region can be outlined: the model is not sure where it is. The heat map shows where it looked."
     sides = " and ".join(SIDE_WORDS[side] for side in finding.sides)
-    return f"{sides[0].upper()}{sides[1:]}, {share(finding.share)} of the film's area."
+    area = f", {share(finding.share)} of the film's area" if Side.UNKNOWN in finding.sides else ""
+    return f"{sides[0].upper()}{sides[1:]}{area}."
 
 
 def size(found: SideMeasure) -> str:
@@ -107,3 +113,20 @@ def report(finding: Finding, sizes: Sequence[SideMeasure], setting: Setting, vie
 def alt_text(finding: Finding, shape: tuple[int, int]) -> str:
     """The film and its verdict in words, for screen readers."""
     return f"Chest film, {shape[1]} by {shape[0]} pixels. {verdict(finding)}. {where(finding)}"
+
+
+def reading(answered: Reading) -> str:
+    """A reader's answer in words."""
+    if answered.answer is Answer.CONTOUR:
+        if answered.mask is None:
+            return "Your contour is empty: no pneumothorax."
+        return f"Your contour: {100 * answered.mask.mask().mean():.1f} % of the picture."
+    said = "a pneumothorax" if answered.positive else "no pneumothorax"
+    if answered.answer is Answer.AGREE:
+        return f"You agree: {said}{', outlined like this' if answered.mask else ''}."
+    return f"You disagree: {said}.{' “Adjust contour” says where.' if answered.positive else ''}"
+
+
+def trouble(error: PtxError) -> str:
+    """An error below the reader's answer, as HTML."""
+    return f"{escape(error.message)} <code>{escape(error.code)}</code>"

@@ -3,31 +3,37 @@
 from functools import partial
 from html import escape
 from pathlib import Path
+from weakref import ref
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from ptx_app.errors import PtxError
+from ptx_app.audit import Event
+from ptx_app.errors import AuditError, PtxError
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.inference.decide import decide
 from ptx_app.inference.measure import measure
+from ptx_app.output.feedback import Answer
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector
-from ptx_app.ui import messages, panel
+from ptx_app.ui import messages, panel, sign_in
 from ptx_app.ui.about import about
 from ptx_app.ui.all_results import all_results
 from ptx_app.ui.background import read_on
 from ptx_app.ui.downloads import Offer, downloads
-from ptx_app.ui.engine import engine, example_thumbnails, on_public_host, warm_up
+from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public_host, warm_up
 from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import overrule, take_example, take_files
+from ptx_app.ui.operator_page import offer_operator_page, operator_page
+from ptx_app.ui.reading import keep_contour, show_reading, training_offer
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
+from ptx_app.ui.sign_in import Person, Role
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails
 from ptx_app.ui.tour import tour
 from ptx_app.ui.viewer import viewer
-from ptx_app.ui.visit import Case, Film, Visit, this_visit
+from ptx_app.ui.visit import Case, Film, Visit, end_visit, this_visit
 
 _TITLE = "Pneumothorax on chest films"
 _FEW = 4  # films that the list shows in one row
@@ -39,29 +45,97 @@ def show() -> None:
     """Draw the whole page; app.py calls it at each run."""
     st.set_page_config(page_title=_TITLE, layout="wide", initial_sidebar_state="collapsed")
     st.html(_STYLE)
-    visit = this_visit()
-    end_session_with_page(visit)
-    warm_up()
     try:
-        if visit.cases:
-            _show_reading(visit)
+        if not sign_in.is_on():
+            _show_films(this_visit(), None)
+            return
+        sign_in.check_settings()
+        who = sign_in.person()
+        if who is None:
+            sign_in.sign_ins().sweep()  # so that the trail has the reason first
+            end_visit("signed out")
+            sign_in.show_sign_in()
         else:
-            _show_empty(visit)
+            _show_to(who)
     except PtxError as error:
         st.html(_problem(error.message, error.code))
 
 
-def _show_empty(visit: Visit) -> None:
+def _show_to(who: Person) -> None:
+    """Draw what a person may see."""
+    visit = this_visit(who.id)
+    if not visit.admitted:
+        visit.log.tell(Event.SIGNED_IN, name=who.name, roles=sorted(who.roles))
+        sign_in.sign_ins().when_over(who.sign_in, partial(_sign_out, ref(visit)))
+        visit.admitted = True
+    sign_in.keep_watch(who)
+    if not who.roles:
+        end_session_with_page(visit)
+        sign_in.show_not_allowed(who)
+    elif Role.READER not in who.roles or (Role.OPERATOR in who.roles and st.session_state.get("operating")):
+        end_session_with_page(visit)
+        operator_page(who)
+    else:
+        _show_films(visit, who)
+
+
+def _sign_out(which: "ref[Visit]", why: str) -> None:
+    """End a visit whose sign-in is over. No page may be there any more to do it."""
+    visit = which()
+    if visit is not None:
+        visit.clear()
+        visit.log.signed_out(why)
+
+
+def _show_films(visit: Visit, who: Person | None) -> None:
+    end_session_with_page(visit)
+    warm_up()
+    _show_problem(visit)
+    if visit.cases:
+        _show_reading(visit, who)
+    else:
+        _show_empty(visit, who)
+
+
+def _offer_account(who: Person | None) -> None:
+    """Draw the person's own links; nothing where there is no sign-in."""
+    if who is not None:
+        with st.container(key="account", horizontal=True, gap="medium"):
+            st.html(f'<p class="small">{escape(who.name)}</p>')
+            sign_in.offer_sign_out(who)
+            if Role.OPERATOR in who.roles:
+                offer_operator_page()
+
+
+def _show_problem(visit: Visit) -> None:
+    """Show what went wrong while the page was not being drawn, once."""
+    problem, visit.problem = visit.problem, None
+    if problem is not None:
+        st.html(_problem(problem.message, problem.code, "Not recorded"))
+
+
+def _show_empty(visit: Visit, who: Person | None) -> None:
     with st.container(key="empty"):
         st.html("<h1>Is there a pneumothorax on this film, and where?</h1>" + _notice())
         files = _drop_zone(visit)
+        _show_archive(visit)
         st.html('<p class="small centre">No film at hand? Open an example.</p>')
         picked = _pick_example()
+        _offer_account(who)
         about(tour=False)
     if files:
         take_files(visit, files)
     if picked or "example" in st.query_params:
         take_example(visit, picked or st.query_params.pop("example"))
+
+
+def _show_archive(visit: Visit) -> None:
+    # In a container, so that what follows keeps its place.
+    with st.container(key="archive"):
+        if has_archive():
+            from ptx_app.ui.archive import show_archive  # nothing of it is imported where no archive is set
+
+            show_archive(visit)
 
 
 def _pick_example() -> str | None:
@@ -70,7 +144,7 @@ def _pick_example() -> str | None:
     return thumbnails("examples", "Examples", items)
 
 
-def _show_reading(visit: Visit) -> None:
+def _show_reading(visit: Visit, who: Person | None) -> None:
     read_on(visit)
     left, side = st.columns([2, 1], gap="small")
     # Streamlit knows a fragment by its place. If that depended on what stands above, a click on the list could be lost.
@@ -81,6 +155,7 @@ def _show_reading(visit: Visit) -> None:
     with side, st.container(key="panel"):
         st.html(f'<h1 class="unseen">{_TITLE}</h1>{_notice()}')
         files = _drop_zone(visit)
+        _show_archive(visit)
         case = visit.current
         # In containers, so that what follows keeps its place, and an open text stays open.
         with st.container():
@@ -91,6 +166,7 @@ def _show_reading(visit: Visit) -> None:
                 _offer_all(visit)
         with st.container(horizontal=True, gap="medium"):
             _offer_removal(visit)
+        _offer_account(who)
         about(tour=True)
     with below:
         st.fragment(_show_list, run_every=_REFRESH if visit.pending else None)(visit, _on_screen(visit))
@@ -112,6 +188,11 @@ def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
         st.rerun()
     analysed = any(case.film and case.film.prediction for case in visit.cases)
     thresholds = panel.chosen_thresholds(_detector().weights)[1] if analysed else None
+    try:
+        visit.log.listed(visit.cases, thresholds)
+    except AuditError as error:
+        st.html(_problem(error.message, error.code, "Not shown"))
+        return
     film_list(visit, thresholds, visit.show)
 
 
@@ -121,15 +202,35 @@ def _detector() -> Detector:
 
 
 def _offer_removal(visit: Visit) -> None:
+    # Films are deleted whether or not the audit trail can be written.
     def clear() -> None:
+        films = [case.audit_name for case in visit.cases]
         visit.clear()
+        if has_archive():
+            from ptx_app.ui.archive import forget_search
+
+            forget_search()
         release_all_uploads()
+        _tell_of_deletion(visit, films)
+
+    # By its number: Streamlit keeps a button's call for some time, and with it would keep the film.
+    def remove(number: int) -> None:
+        films = [case.audit_name for case in visit.cases if case.number == number]
+        visit.remove(number)
+        _tell_of_deletion(visit, films)
 
     if visit.shown is not None:
-        st.button("Remove this film", key="remove", on_click=partial(visit.remove, visit.shown), type="tertiary")
+        st.button("Remove this film", key="remove", on_click=partial(remove, visit.shown), type="tertiary")
     with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
         st.write("This deletes all films and results of this visit. They cannot be brought back.")
         st.button("Delete all", key="clear", on_click=clear, type="primary")
+
+
+def _tell_of_deletion(visit: Visit, films: list[str | None]) -> None:
+    try:
+        visit.log.tell(Event.FILMS_CLEARED, films=[film for film in films if film])
+    except AuditError as error:
+        visit.problem = error
 
 
 def _offer_all(visit: Visit) -> None:
@@ -139,17 +240,25 @@ def _offer_all(visit: Visit) -> None:
     named = not on_public_host()
     hint = "A zip with a table of all films, and overlay, mask and result of each, at the present setting"
     make = partial(all_results, visit, setting, named=named)
-    downloads("all", [Offer("Download all films", hint, "films.zip", "application/zip", make)])
+    films = [case.audit_name for case in visit.cases if case.done and case.audit_name]
+    offer = Offer("Download all films", hint, "films.zip", "application/zip", make)
+    tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, films=films)
+    downloads("all", [offer, *training_offer(visit)], tell)
 
 
 def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     panel.show_name(case)
+    if case.archived is not None:
+        from ptx_app.ui.archive import caption
+
+        st.html(f'<p class="small archived">{escape(caption(case.archived))}</p>')
     if not case.done:
         with stage:
             st.html('<div class="nofilm" role="status"><p>Reading this film</p></div>')
         return
     case.seen = True
     if case.error is not None:
+        visit.log.shown(case, None)
         with stage:
             st.html(f'<div class="nofilm">{_problem(case.error.message, case.error.code)}</div>')
         return
@@ -161,6 +270,10 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     detector = _detector()
     verdict = st.container()
     point, thresholds = panel.choose_thresholds(detector.weights)
+    visit.log.setting(
+        operating_point=point.name, score_threshold=thresholds.score, mask_threshold=thresholds.mask_threshold
+    )
+    visit.log.shown(case, thresholds)
     finding = decide(film.prediction, film.shape, thresholds)
     with stage:
         viewer(
@@ -170,6 +283,9 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             flagged=finding.flagged,
             thresholds=thresholds,
             on_mask_threshold=panel.keep_mask_threshold,
+            drawn=_drawn(case),
+            draw=f"{film.key}-{case.wishes}" if case.wishes else "",
+            on_contour=partial(keep_contour, visit),
         )
     sizes = measure(finding, film.lungs, film.spacing, film.field)
     with verdict:
@@ -178,10 +294,25 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     panel.show_header(film)
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
     panel.show_report(film, finding, sizes, setting)
-    panel.offer_files(case, film, finding, setting)
+    show_reading(visit, case, flagged=finding.flagged)
+    tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, film=case.audit_name)
+    panel.offer_files(case, film, finding, setting, tell)
+    if case.archived is not None:
+        from ptx_app.ui.archive import offer_storing
+
+        stored = {"score_threshold": thresholds.score, "mask_threshold": thresholds.mask_threshold}
+        tell_of_storing = partial(visit.log.tell, Event.RESULTS_STORED, film=case.audit_name, **stored)
+        offer_storing(case, film, finding, setting, tell_of_storing)
+
+
+def _drawn(case: Case) -> str | None:
+    """The reader's own contour, for the viewer."""
+    reading = case.reading
+    return reading.mask.text() if reading and reading.mask and reading.answer is Answer.CONTOUR else None
 
 
 def _show_rejected(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:
+    visit.log.shown(case, None)
     with stage:
         viewer(film.shown_as, film.message(), "A picture that was not analysed", sides=False)
     reasons = " ".join(rejection.message for rejection in film.rejections)

@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from html import escape
 
@@ -37,8 +37,8 @@ def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: Operatin
         )
     said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
-    kind = finding.grade.name.lower()
-    measured = "".join(f'<p class="small">{messages.size(each)}</p>' for each in sizes if each.hemithorax_share)
+    kind = finding.grade.name.lower() + ("" if finding.flagged else " below")
+    measured = "".join(f'<p class="small">{messages.size(each)}</p>' for each in sizes)
     sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>{measured}"
     st.html(
         f'<div class="verdict {kind}" role="status">{sentence}</div>'
@@ -139,8 +139,11 @@ def show_header(film: Film) -> None:
         st.html(f'<table class="tags">{rows}</table>')
 
 
-def offer_files(case: Case, film: Film, finding: Finding, setting: Setting) -> None:
-    """Offer overlay and mask as PNG at the film's own size, the result as JSON, and DICOM objects."""
+def offer_files(case: Case, film: Film, finding: Finding, setting: Setting, tell: Callable[..., None]) -> None:
+    """Offer overlay and mask as PNG at the film's own size, the result as JSON, and DICOM objects.
+
+    `tell` is called before a file is made, as by `downloads`.
+    """
 
     def overlay() -> bytes:
         return encoded(overlay_picture(film.greys.grey_picture(), finding))
@@ -157,6 +160,7 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting) -> N
             source_format=film.source_format,
             warnings=film.warnings,
             overruled=overruled,
+            reading=case.reading,
         ).encode()
 
     def dicom() -> bytes:
@@ -190,4 +194,5 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting) -> N
                 dicom,
             ),
         ],
+        tell,
     )

@@ -1,20 +1,24 @@
-"""What the app adds to Streamlit's server: memory limits, security headers, and opening the browser on a laptop."""
+"""What the app adds to Streamlit's server: memory limits, security headers, and what it says and opens on start."""
 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
 import streamlit as st
 from starlette.datastructures import MutableHeaders
 from starlette.formparsers import MultiPartParser
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util, config
 from streamlit.web.server import server_util
 
 from ptx_app.process import begin
+from ptx_app.ui import sign_in
 from ptx_app.ui.heap import limit_free_heap
+from ptx_app.ui.session_log import end_all
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -25,6 +29,7 @@ HEADERS = {
 }
 
 
+_UPLOADS = "/_stcore/upload_file/"
 _BUNDLES = "/_stcore/bidi-components/"  # their names change with their content
 
 
@@ -71,15 +76,53 @@ class SecurityHeaders:
             raise
 
 
+class SignedInUploads:
+    """ASGI middleware: where there is a sign-in, only who has signed in may send a file."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _UPLOADS in scope["path"] and not sign_in.may_upload(Request(scope).cookies):
+            await PlainTextResponse("Sign in first", 403)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
 @asynccontextmanager
-async def browser_opened(_app: st.App) -> AsyncIterator[None]:
-    """Open the page in a browser unless `server.headless` is set. Streamlit itself does not do this for an `st.App`."""
-    if not config.get_option("server.headless"):
-        asyncio.get_running_loop().call_soon(cli_util.open_browser, server_util.get_url(_host()))
+async def started(_app: st.App) -> AsyncIterator[None]:
+    """Say on start where the page is and who reaches it, and open it in a browser unless `server.headless` is set. Tell
+    the audit trail at the end that all sessions ended.
+
+    Streamlit itself opens no browser for an `st.App`, and its own words on start (off in config.toml) would name the
+    network's addresses and ask a stranger for the external one.
+    """
+    if config._server_mode == "starlette-app":  # else another server's address counts, which this one does not know
+        sys.stdout.write(f"\n{announcement()}\n\n")
+        sys.stdout.flush()
+        if not config.get_option("server.headless"):
+            asyncio.get_running_loop().call_soon(cli_util.open_browser, _url())
     yield
+    end_all()
 
 
-def _host() -> str:
-    if config.is_manually_set("server.address") and not config.is_manually_set("browser.serverAddress"):
-        return server_util.get_display_address(config.get_option("server.address"))
-    return str(config.get_option("browser.serverAddress"))
+def announcement() -> str:
+    """Where the page is and who can reach it, in one or two sentences for the operator."""
+    if on_loopback(config.get_option("server.address")):
+        return f"The page is at {_url()}. Only this computer can reach it."
+    who = "one must sign in" if sign_in.is_on() else "there is no sign-in: whoever reaches it can use it"
+    return f"The page is at {_url()}. Other computers can reach it, and {who}."
+
+
+def on_loopback(address: str | None) -> bool:
+    """Whether a server at this address can be reached from its own machine only. None is every address."""
+    try:
+        return address is not None and ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _url() -> str:
+    if config.is_manually_set("browser.serverAddress"):
+        return str(server_util.get_url(config.get_option("browser.serverAddress")))
+    return str(server_util.get_url(server_util.get_display_address(config.get_option("server.address") or "localhost")))

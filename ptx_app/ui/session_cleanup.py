@@ -55,6 +55,7 @@ def _watch(server: Runtime, session: str, visit: Visit, away: int) -> None:
         asyncio.get_running_loop().call_later(1, _watch, server, session, visit, away)
         return
     visit.clear()  # now, not at Python's next garbage collection
+    asyncio.get_running_loop().run_in_executor(None, visit.log.ended, "page closed")
     server.close_session(session)
     _watched.discard(session)
     trim_heap()

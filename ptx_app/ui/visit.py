@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
+from itertools import zip_longest
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -15,10 +17,16 @@ from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, Vie
 from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
+from ptx_app.output.feedback import Reading
 from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
 from ptx_app.pipeline import Examination
 from ptx_app.ui.data_url import data_url
+from ptx_app.ui.engine import settings
+from ptx_app.ui.session_log import SessionLog
+
+if TYPE_CHECKING:
+    from ptx_app.hospital.dicomweb import Instance, Stored, Study
 
 MOST_FILMS = 100
 MOST_BYTES = 200 << 20
@@ -93,6 +101,23 @@ class Film:
         return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
 
 
+@dataclass
+class Archived:
+    """Where in the archive a film is, for films from there.
+
+    Attributes:
+        instance: the film's place.
+        study: the line of the worklist that it was opened from.
+        answers: what the archive said of the film's results when they were stored last, by kind.
+        error: why they could not be stored.
+    """
+
+    instance: "Instance"
+    study: "Study"
+    answers: "dict[str, Stored]" = dataclass_field(default_factory=dict)
+    error: PtxError | None = None
+
+
 class CaseRemovedError(Exception):
     """The case was removed while it was read."""
 
@@ -112,6 +137,11 @@ class Case:
         removed: whether the reader has removed the case; its job then stops when it next waits.
         seen: whether it was on the screen after it was done.
         listed: what the list says of side and size, and the thresholds that this is for.
+        archived: the film's place in the archive, if it came from there.
+        audit_name: the film's name in the audit trail; None if there is no trail, or the film was not yet opened.
+        reading: the reader's answer to the result.
+        trouble: why the last answer could not be taken or saved.
+        wishes: how often the reader has asked to draw.
     """
 
     number: int
@@ -125,6 +155,11 @@ class Case:
     removed: bool = False
     seen: bool = False
     listed: tuple[Thresholds, str] | None = None
+    archived: Archived | None = None
+    audit_name: str | None = None
+    reading: Reading | None = None
+    trouble: PtxError | None = None
+    wishes: int = 0
 
     @property
     def done(self) -> bool:
@@ -149,7 +184,9 @@ class Visit:
 
     The page's thread and those that read films work on it at once; `_changing` is held while cases change.
 
-    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work.
+    `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work. `who` is the
+    person who has signed in, and `admitted` whether the audit trail was told so. `log` tells the audit trail, and
+    `problem` is what went wrong since the page was drawn.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -157,19 +194,30 @@ class Visit:
     counter: int = 0
     round: int = 0
     readers: int = 0
+    who: str | None = None
+    admitted: bool = False
+    log: SessionLog = dataclass_field(default_factory=SessionLog)
+    problem: PtxError | None = None
     _changing: Lock = dataclass_field(default_factory=Lock)
 
-    def take(self, in_round: int, jobs: Sequence[tuple[str, Callable[[Case], Film]]], known: str = "") -> None:
+    def take(
+        self,
+        in_round: int,
+        jobs: Sequence[tuple[str, Callable[[Case], Film]]],
+        known: str = "",
+        archived: Sequence[Archived] = (),
+    ) -> None:
         """Append a case for each name and job, and begin a new round. Does nothing in a past round.
 
+        `archived`: the places in the archive, for films from there.
         The first of them is put on the screen if there is no other case.
         """
         with self._changing:
             if in_round != self.round:
                 return
-            for name, job in jobs:
+            for (name, job), place in zip_longest(jobs, archived):
                 self.counter += 1
-                self.cases.append(Case(self.counter, name, job, known))
+                self.cases.append(Case(self.counter, name, job, known, archived=place))
             if self.shown is None and self.cases:
                 self.shown = self.cases[0].number
             self.round += 1
@@ -249,9 +297,27 @@ class Visit:
         return next((case for case in self.cases if case.number == self.shown), None)
 
 
-def this_visit() -> Visit:
-    """The visit of the current session; a new one if there is none yet."""
-    if "visit" not in st.session_state:
-        st.session_state["visit"] = Visit()
-    visit: Visit = st.session_state["visit"]
+def this_visit(who: str | None = None) -> Visit:
+    """The visit of the current session; a new one if there is none yet, or it is another person's.
+
+    Args:
+        who: the person who has signed in; None where there is no sign-in.
+
+    Raises:
+        SettingsError: if the operator's settings cannot be used.
+    """
+    visit: Visit | None = st.session_state.get("visit")
+    if visit is not None and visit.who != who:
+        end_visit("another person signed in")
+        visit = None
+    if visit is None:
+        visit = st.session_state["visit"] = Visit(who=who, log=SessionLog(settings().trail(), who))
     return visit
+
+
+def end_visit(why: str) -> None:
+    """Delete the visit of the current session with all its films, if there is one."""
+    visit: Visit | None = st.session_state.pop("visit", None)
+    if visit is not None:
+        visit.clear()
+        visit.log.ended(why)

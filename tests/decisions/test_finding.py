@@ -40,6 +40,23 @@ def test_a_region_on_the_middle_line_is_on_the_patients_left(left, side):
     assert [region.side for region in found(region).regions] == [side]
 
 
+@pytest.mark.parametrize(("width", "side"), [(140, Side.RIGHT), (141, Side.UNKNOWN)])
+def test_a_picture_much_wider_than_high_shows_more_than_a_film_and_has_no_sides(width, side):
+    probability = np.zeros((100, width), np.float32)
+    probability[40:50, 20:30] = 1
+    finding = found(probability)
+    assert [region.side for region in finding.regions] == [side]
+    assert list(finding.by_side()) == [side]
+
+
+def test_the_masks_of_both_sides_are_whole_and_apart_wherever_they_lie():
+    finding = found(marked((10, 60, 30, 90), (70, 20, 95, 70), (72, 80, 80, 85)))
+    masks = finding.by_side()
+    assert {side: int(mask.sum()) for side, mask in masks.items()} == {Side.RIGHT: 600, Side.LEFT: 1290}
+    assert np.array_equal(masks[Side.RIGHT] | masks[Side.LEFT], finding.mask)
+    assert masks[Side.RIGHT][60:90, 10:30].all()
+
+
 def test_pixels_that_touch_at_a_corner_are_one_region():
     assert len(found(marked((10, 10, 20, 20), (20, 20, 30, 30))).regions) == 1
     assert len(found(marked((10, 20, 20, 30), (20, 10, 30, 20))).regions) == 1

@@ -46,8 +46,8 @@ _DROP = """([zone, files]) => {
 class Server:
     """A running server: its address, its process, and everything it has written to stdout and stderr so far."""
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
-        self.process, self.address, self._said = process, f"http://127.0.0.1:{port}", []
+    def __init__(self, process: "subprocess.Popen[str]", port: int, host: str) -> None:
+        self.process, self.address, self._said = process, f"http://{host}:{port}", []
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -82,6 +82,8 @@ def running_server(
     environment: Mapping[str, str] | None = None,
     before: Callable[[], None] | None = None,
     python: str | Path = sys.executable,
+    where: str | None = "127.0.0.1",
+    host: str = "127.0.0.1",
 ) -> Iterator[Server]:
     """Start `streamlit run` with the repository's settings on a free port. It stops when the block ends.
 
@@ -91,19 +93,21 @@ def running_server(
         environment: variables to add to the current ones.
         before: called in the child process before the server starts.
         python: the interpreter of the environment to run in.
+        where: the address to listen on; None to leave that to the settings.
+        host: the address at which it then is.
     """
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((host, 0))
         port = free.getsockname()[1]
     process = subprocess.Popen(
         [
             str(python), "-m", "streamlit", "run", str(script), "--server.headless=true",
-            f"--server.port={port}", "--server.address=127.0.0.1", *options,
+            f"--server.port={port}", *([f"--server.address={where}"] if where else []), *options,
         ],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}, preexec_fn=before,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
-    server = Server(process, port)
+    server = Server(process, port, host)
     try:
         until(lambda: _answers(server), 60)
         yield server

@@ -1,4 +1,4 @@
-"""A real HTTP server for the download tests, which can also replace Google Drive."""
+"""A real HTTP server that misbehaves as it is told, for downloads and archives. It can replace Google Drive."""
 
 import gzip
 import threading
@@ -38,6 +38,10 @@ def running_server() -> Iterator[WeightsServer]:
             with suppress(BrokenPipeError, ConnectionResetError):
                 server.answer(self)
             self.close_connection = True
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -14,7 +14,7 @@ from ptx_app.training.loop import TrainingRun
 from ptx_app.training.self_training import teacher_mask, with_drawn_masks
 from tests.support.made_folder import configuration, prepared_folder
 
-TEACHER = "ptx-b3-starter"
+TEACHER = "ptx-b3-384-2"
 
 
 class BrightIsAir:

@@ -3,6 +3,7 @@
 import { type Said, Viewer } from "./viewer";
 
 export { outlineOf, runsOf, stretched } from "./outline";
+export { Mask } from "./mask";
 
 declare global {
   /** The last film's packed greys, put there by `ptx_app/ui/film_data.js`. */

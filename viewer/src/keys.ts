@@ -10,6 +10,8 @@ export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["A", "1:1, a pixel of the film on a pixel of the screen"],
   ["M", "Magnifier: press and drag"],
   ["R", "Ruler: drag. Delete removes all rulers"],
+  ["B", "Brush: draw where the pneumothorax is"],
+  ["E, [ ], Ctrl Z, Enter", "While drawing: add or erase, brush size, undo, done"],
   ["O", "Overlay on or off"],
   ["U, held", "Look underneath the overlay"],
   ["C", "Fill on or off"],
@@ -22,8 +24,11 @@ export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["?", "These keys"],
 ];
 
+/** While a drawing is open. */
+export const DRAWING_ACTS: Readonly<Record<string, string>> = { e: "exchange", enter: "done" };
+
 export const ACTS: Readonly<Record<string, string>> = {
-  w: "window", p: "pan", r: "ruler", m: "magnifier", escape: "window", f: "fit", a: "actual", i: "invert", o: "overlay",
+  w: "window", b: "brush", p: "pan", r: "ruler", m: "magnifier", escape: "window", f: "fit", a: "actual", i: "invert", o: "overlay",
   c: "fill", h: "heat", y: "why", "[": "fainter", "]": "stronger", ",": "lower", ".": "higher", "+": "larger", "=": "larger",
   "-": "smaller", "?": "keys", delete: "remove", backspace: "remove", 1: "preset-1", 2: "preset-2", 3: "preset-3",
   4: "preset-4", 5: "preset-5",

@@ -4,6 +4,8 @@
  * differently in the last bits, so a pixel within 2e-6 of the threshold may fall on the other side.
  */
 
+import type { Span } from "./mask";
+
 export interface Outline {
   /** Boundary of the regions, along the edges of pixels, in px of the film; each loop is x, y, x, y, … */
   loops: Int32Array[];
@@ -11,10 +13,7 @@ export interface Outline {
   area: number;
 }
 
-interface Run {
-  row: number;
-  from: number;
-  to: number;
+interface Run extends Span {
   region: number;
   /** Its highest probability. */
   peak: number;
@@ -119,8 +118,8 @@ export function runsOf(
 }
 
 /** The boundary of the runs. `left` and `top` move it to its place on the film. */
-export function outlineOf(runs: Run[], left = 0, top = 0): Outline {
-  const rows = new Map<number, Run[]>();
+export function outlineOf(runs: readonly Span[], left = 0, top = 0): Outline {
+  const rows = new Map<number, Span[]>();
   let area = 0;
   for (const run of runs) {
     area += run.to - run.from;
@@ -160,7 +159,7 @@ export function outlineOf(runs: Run[], left = 0, top = 0): Outline {
   return { loops, area };
 }
 
-function uncovered(from: number, to: number, others: Run[] | undefined): [number, number][] {
+function uncovered(from: number, to: number, others: Span[] | undefined): [number, number][] {
   const parts: [number, number][] = [];
   for (const other of others ?? []) {
     if (other.to <= from) continue;

@@ -1,5 +1,6 @@
 /** What lies over the film: heat map, fill, and the contour with its dark halo, drawn anew with each frame. */
 
+import type { Span } from "./mask";
 import { type Least, outlineOf, runsOf, stretched } from "./outline";
 import type { Film } from "./payload";
 
@@ -11,11 +12,24 @@ export interface Look {
   why: boolean;
   /** Of fill and maps, in [0, 1]. */
   opacity: number;
+  /** Whether the reader is drawing: then the model's contour is left out. */
+  drawing: boolean;
+}
+
+/** The outline of some pixels; `coarse` leaves out the steps between them, for where they are smaller than a screen's. */
+interface Paths {
+  fine: Path2D;
+  coarse: Path2D;
 }
 
 /** The finding's colour; the same as in the exported pictures. */
-const AMBER = "#ffb000", HALO = "rgba(0, 0, 0, 0.8)";
+const AMBER = "#ffb000";
+/** The reader's own contour. */
+const CYAN = "#5cd3ff";
+const HALO = "rgba(0, 0, 0, 0.8)";
 const LINE_PX = 2, HALO_PX = 5, COARSE_PX = 4;
+/** Opacity of the fill while the reader draws. */
+const DRAWING = 0.2;
 /** Height of the viewer in CSS px above which lines grow with it. */
 const LARGE = 1000;
 
@@ -23,9 +37,9 @@ export class Overlay {
   private readonly context: CanvasRenderingContext2D;
   private film: Film | null = null;
   private wide: Float32Array | null = null;
-  private path = new Path2D();
-  /** The same with the steps between pixels left out, for where they are smaller than a screen's pixel. */
-  private coarse = new Path2D();
+  private found = pathsOf([]);
+  private own = pathsOf([]);
+  private runs: Span[] = [];
   private drawn = "";
   private heat: HTMLCanvasElement | null = null;
   private why: HTMLCanvasElement | null = null;
@@ -40,20 +54,30 @@ export class Overlay {
     if (film !== this.film) {
       this.film = film;
       [this.wide, this.heat, this.why, this.outlinedAt] = [null, null, null, ""];
+      this.own = pathsOf([]);
     }
     const asked = `${threshold} ${kept.smallest} ${kept.surest}`;
     if (this.outlinedAt === asked) return;
     this.outlinedAt = asked;
     this.drawn = "";
-    [this.path, this.coarse] = [new Path2D(), new Path2D()];
+    [this.runs, this.found] = [[], pathsOf([])];
     if (!film.side) return;
     const [top, left, bottom, right] = film.field;
     this.wide ??= stretched(film.probability, film.side, right - left);
     const runs = runsOf(this.wide, film.side, right - left, bottom - top, threshold, kept);
-    for (const loop of outlineOf(runs, left, top).loops) {
-      trace(this.path, loop, 0);
-      trace(this.coarse, loop, COARSE_PX);
-    }
+    this.runs = runs.map(({ row, from, to }) => ({ row: row + top, from: from + left, to: to + left }));
+    this.found = pathsOf(this.runs);
+  }
+
+  /** The pixels inside the model's contour. */
+  get spans(): readonly Span[] {
+    return this.runs;
+  }
+
+  /** The pixels inside the reader's contour; none if there is no such contour. */
+  outlineOwn(spans: readonly Span[]): void {
+    this.own = pathsOf(spans);
+    this.drawn = "";
   }
 
   /** Draw over a film whose upper left corner is at `from` and whose lower right corner is at `to`, in CSS px. */
@@ -71,7 +95,8 @@ export class Overlay {
     const scale = ((to[0]! - from[0]!) / film.width) * ratio;
     context.setTransform(scale, 0, 0, scale, from[0]! * ratio, from[1]! * ratio);
     const [top, left, bottom, right] = film.field;
-    const path = COARSE_PX * scale < 1 ? this.coarse : this.path;
+    const form = COARSE_PX * scale < 1 ? "coarse" : "fine";
+    const [path, own] = [this.found[form], this.own[form]];
     if (look.heat) this.heat ??= mapOf(film.probability, 1);
     if (look.why) this.why ??= mapOf(film.activation, 255);
     const map = look.heat ? this.heat : look.why ? this.why : null;
@@ -80,22 +105,40 @@ export class Overlay {
       context.drawImage(map, left, top, right - left, bottom - top);
       context.globalAlpha = 1;
     }
-    if (look.fill) {
-      context.globalAlpha = look.opacity;
-      context.fillStyle = AMBER;
-      context.fill(path, "evenodd");
-      context.globalAlpha = 1;
-    }
+    if (look.fill && !look.drawing) this.fill(path, AMBER, look.opacity);
+    if (look.drawing) this.fill(own, CYAN, DRAWING);
     if (look.contour) {
-      context.lineJoin = "round";
-      const grown = Math.max(1, canvas.clientHeight / LARGE);
-      for (const [colour, px] of [[HALO, HALO_PX], [AMBER, LINE_PX]] as const) {
-        context.strokeStyle = colour;
-        context.lineWidth = (px * grown * ratio) / scale;
-        context.stroke(path);
-      }
+      const px = (Math.max(1, canvas.clientHeight / LARGE) * ratio) / scale;
+      if (!look.drawing) this.line(path, AMBER, px);
+      this.line(own, CYAN, px);
     }
   }
+
+  private fill(path: Path2D, colour: string, opacity: number): void {
+    this.context.globalAlpha = opacity;
+    this.context.fillStyle = colour;
+    this.context.fill(path, "evenodd");
+    this.context.globalAlpha = 1;
+  }
+
+  /** `px`: units of the path in a CSS px. */
+  private line(path: Path2D, colour: string, px: number): void {
+    this.context.lineJoin = "round";
+    for (const [shade, width] of [[HALO, HALO_PX], [colour, LINE_PX]] as const) {
+      this.context.strokeStyle = shade;
+      this.context.lineWidth = width * px;
+      this.context.stroke(path);
+    }
+  }
+}
+
+function pathsOf(spans: readonly Span[]): Paths {
+  const paths = { fine: new Path2D(), coarse: new Path2D() };
+  for (const loop of outlineOf(spans).loops) {
+    trace(paths.fine, loop, 0);
+    trace(paths.coarse, loop, COARSE_PX);
+  }
+  return paths;
 }
 
 /** Add a loop to a path, without points on straight lines or closer than `least` to the last one. */

@@ -64,7 +64,7 @@ function lengthOf(data: Uint8Array): number {
   return new DataView(data.buffer, data.byteOffset, 4).getUint32(0, true);
 }
 
-async function inflated(data: Uint8Array): Promise<Uint8Array> {
+export async function inflated(data: Uint8Array): Promise<Uint8Array> {
   if (!data.length) return new Uint8Array(0);
   const stream = new Blob([data as BlobPart]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());

@@ -15,7 +15,7 @@ import type { Film } from "./payload";
 
 /** Modality values shown black and white. "header": the header's own greys, whatever their form. */
 export type Greys = [number, number] | "header";
-export type Mode = "window" | "pan" | "ruler" | "magnifier";
+export type Mode = "window" | "pan" | "ruler" | "magnifier" | "brush";
 
 /** Zoom and position of a film on the screen. */
 export type Place = Types.ICamera;
@@ -67,7 +67,8 @@ class Magnifier extends MagnifyTool {
 }
 
 const TOOLS = { window: WindowTool, pan: PanTool, ruler: LengthTool, magnifier: Magnifier } as const;
-const nameOf = (mode: Mode): string => TOOLS[mode].toolName;
+type ToolMode = keyof typeof TOOLS;
+const nameOf = (mode: ToolMode): string => TOOLS[mode].toolName;
 
 const loading = new Map<string, Film>();
 let begun = false;
@@ -121,11 +122,11 @@ export class Stage {
     this.use("window");
   }
 
-  /** Give the left button and one finger to a tool. */
+  /** Give the left button and one finger to a tool; with "brush" to none, as `Brush` listens itself. */
   use(mode: Mode): void {
     const group = ToolGroupManager.getToolGroup(GROUP)!;
     const { Primary, Auxiliary, Secondary } = ToolEnums.MouseBindings;
-    for (const other of Object.keys(TOOLS) as Mode[]) {
+    for (const other of Object.keys(TOOLS) as ToolMode[]) {
       if (other === "ruler") group.setToolPassive(nameOf(other), { removeAllBindings: true });
       else group.setToolDisabled(nameOf(other));
     }
@@ -133,7 +134,7 @@ export class Stage {
     const pan = [{ mouseButton: Auxiliary }, { mouseButton: Primary, modifierKey: ToolEnums.KeyboardBindings.Shift }];
     group.setToolActive(PanTool.toolName, { bindings: mode === "pan" ? [...pan, ...first] : pan });
     group.setToolActive(ZoomTool.toolName, { bindings: [{ mouseButton: Secondary }, { numTouchPoints: 2 }] });
-    if (mode !== "pan") group.setToolActive(nameOf(mode), { bindings: first });
+    if (mode !== "pan" && mode !== "brush") group.setToolActive(nameOf(mode), { bindings: first });
   }
 
   /** Show a film: fitted, in its header's greys, or as it was left. Resolves when it is on the screen. */
@@ -267,6 +268,12 @@ export class Stage {
   /** CSS px on the canvas of a point on the film; (0, 0) is the upper left corner of its first pixel. */
   toCanvas(x: number, y: number): Types.Point2 {
     return this.viewport.worldToCanvas([x - 0.5, y - 0.5, 0]);
+  }
+
+  /** The point of the film, as for `toCanvas`, at a point of the canvas. */
+  toFilm(x: number, y: number): [number, number] {
+    const world = this.viewport.canvasToWorld([x, y]);
+    return [world[0] + 0.5, world[1] + 0.5];
   }
 
   /** Column, row and modality value under a point of the canvas; no value outside the film; null beside the picture. */

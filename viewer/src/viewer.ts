@@ -2,7 +2,9 @@
 
 import css from "./viewer.css";
 import html from "./viewer.html";
-import { ACTS, KEYS, typing } from "./keys";
+import { Brush } from "./brush";
+import { ACTS, DRAWING_ACTS, KEYS, typing } from "./keys";
+import { Mask } from "./mask";
 import { inferno, Overlay } from "./overlay";
 import { type Film, filmOf, headerOf } from "./payload";
 import { PRESETS } from "./presets";
@@ -22,12 +24,19 @@ export interface Said {
   /** Share of the field below which a region is dropped. */
   smallest: number;
   surest: number;
+  /** The reader's own contour of this film, as `Mask` packs it; null if there is none. */
+  drawn: string | null;
+  /** Names a wish of the page that the reader may draw now; each is granted once. */
+  draw: string;
 }
 
-type Report = (name: "mask_threshold", value: number) => void;
+type Report = (name: "mask_threshold" | "contour", value: unknown) => void;
 
 /** The reader's preferences, kept from film to film. */
 const reader = { overlay: true, fill: false, heat: false, why: false, opacity: 45, mode: "window" as Mode };
+
+/** Wishes to draw that were granted. */
+const granted = new Set<string>();
 
 /** The film on the screen as it was left, in case the page takes the viewer away and puts it back. */
 let left: { film: Film; place: Place; greys: Greys; inverse: boolean } | null = null;
@@ -43,6 +52,11 @@ export class Viewer {
   private under = false;
   private outlining = 0;
   private pointer: [number, number] | null = null;
+  private readonly brush: Brush;
+  /** The reader's contour that is kept. */
+  private own: Mask | null = null;
+  private ownText: string | null = null;
+  private ownOutlining = 0;
 
   constructor(private readonly root: HTMLElement | ShadowRoot, private report: Report) {
     const template = document.createElement("template");
@@ -50,6 +64,10 @@ export class Viewer {
     root.append(template.content);
     this.overlay = new Overlay(this.one("canvas.overlay"));
     this.stage = new Stage(this.one(".film"), () => this.drawOver(), () => this.say());
+    this.brush = new Brush(
+      this.one(".stage"), this.one(".ring"), this.stage, () => reader.mode === "brush", () => this.outlineOwnSoon(),
+      this.listening.signal,
+    );
     this.fill();
     this.listen();
     this.resizing = new ResizeObserver(() => {
@@ -74,6 +92,8 @@ export class Viewer {
       this.blank();
       this.under = false;
       if (said.flagged) reader.overlay = true;
+      this.brush.goTo(said.key);
+      if (reader.mode === "brush") this.use("window");
     }
     if (said.threshold !== this.said?.threshold) this.threshold = said.threshold;
     const first = !this.said;
@@ -126,7 +146,62 @@ export class Viewer {
     this.one(".viewer").classList.toggle("bare", !this.stage.film!.side);
     this.one<HTMLButtonElement>("[data-act=why]").disabled = !this.stage.film!.activation.length;
     this.outline();
+    void this.takeOwn();
     this.say();
+  }
+
+  /** Take the reader's contour from the page, and begin to draw if the page asks for it. */
+  private async takeOwn(): Promise<void> {
+    const { key, drawn, draw } = this.said!;
+    const film = this.stage.film!;
+    const text = `${key} ${drawn ?? ""}`;
+    if (text !== this.ownText) {
+      const own = drawn ? await Mask.unpacked(drawn, film.width, film.height) : null;
+      if (this.said?.key !== key || this.stage.film !== film || this.listening.signal.aborted) return;
+      [this.own, this.ownText] = [own, text];
+    }
+    this.outlineOwn();
+    this.press();
+    if (!draw || granted.has(draw)) return;
+    granted.add(draw);
+    this.startDrawing();
+    this.one<HTMLElement>(".stage").focus({ preventScroll: true });
+  }
+
+  private startDrawing(): void {
+    const { film } = this.stage;
+    if (!film?.side || film.key !== this.said?.key) return;
+    reader.overlay = true;
+    if (!this.brush.mask) {
+      const { width, height } = film;
+      this.brush.start(this.own ? new Mask(width, height, this.own.pixels.slice()) : Mask.of(width, height, this.overlay.spans));
+    }
+    this.use("brush");
+    this.outlineOwn();
+  }
+
+  private async endDrawing(keep: boolean): Promise<void> {
+    const mask = this.brush.stop();
+    if (!mask) return;
+    this.use("window");
+    const key = this.said!.key;
+    // Until the page has answered, and then its own: it may refuse.
+    if (keep) [this.own, this.ownText] = [mask, null];
+    this.outlineOwn();
+    if (keep) this.report("contour", { film: key, bits: await mask.packed() });
+  }
+
+  private outlineOwnSoon(): void {
+    this.ownOutlining ||= requestAnimationFrame(() => {
+      this.ownOutlining = 0;
+      this.outlineOwn();
+      this.press();
+    });
+  }
+
+  private outlineOwn(): void {
+    this.overlay.outlineOwn((this.brush.mask ?? this.own)?.spans() ?? []);
+    this.drawOver();
   }
 
   private tell(text: string): void {
@@ -158,7 +233,8 @@ export class Viewer {
     const { film } = this.stage;
     if (!film) return;
     const shown = reader.overlay && !this.under;
-    const look = { contour: true, fill: reader.fill, heat: reader.heat, why: reader.why, opacity: reader.opacity / 100 };
+    const { fill, heat, why, opacity } = reader;
+    const look = { contour: true, fill, heat, why, opacity: opacity / 100, drawing: this.brush.mask !== null };
     this.overlay.draw(shown ? look : null, this.stage.toCanvas(0, 0), this.stage.toCanvas(film.width, film.height));
     this.scale(shown && film.side > 0, film.activation.length > 0);
     this.say();
@@ -193,7 +269,8 @@ export class Viewer {
   private act(name: string): void {
     const { film } = this.stage;
     if (name === "keys") return this.one<HTMLDialogElement>("dialog").showModal();
-    if (name in ({ window: 1, pan: 1, ruler: 1, magnifier: 1 } satisfies Record<Mode, 1>)) return this.use(name as Mode);
+    if (name === "brush") return this.startDrawing();
+    if (name in ({ window: 1, pan: 1, ruler: 1, magnifier: 1 } satisfies Record<Exclude<Mode, "brush">, 1>)) return this.use(name as Mode);
     if (!film) return;
     const preset = PRESETS[Number(name.replace("preset-", "")) - 1];
     if (preset) {
@@ -210,6 +287,16 @@ export class Viewer {
     if (name === "fill") reader.fill = !reader.fill;
     if (name === "heat") [reader.heat, reader.why] = [!reader.heat, false];
     if (name === "why") [reader.heat, reader.why] = [false, !reader.why];
+    if (this.brush.mask) {
+      if (name === "done" || name === "cancel") return void this.endDrawing(name === "done");
+      if (name === "undo") this.brush.undo();
+      if (name === "add" || name === "erase") this.brush.erase = name === "erase";
+      if (name === "exchange") this.brush.erase = !this.brush.erase;
+      if (name === "fainter") this.brush.smaller();
+      if (name === "stronger") this.brush.larger();
+      if (["fainter", "stronger"].includes(name)) return this.press();
+      if (["add", "erase", "exchange"].includes(name)) return this.use("brush");
+    }
     if (name === "fainter") reader.opacity = Math.max(reader.opacity - 5, 0);
     if (name === "stronger") reader.opacity = Math.min(reader.opacity + 5, 100);
     if ((name === "lower" || name === "higher") && film.side) {
@@ -262,12 +349,18 @@ export class Viewer {
     for (const button of this.root.querySelectorAll<HTMLElement>("[data-mode]"))
       button.setAttribute("aria-pressed", String(button.dataset["act"] === reader.mode));
     this.one<HTMLElement>(".stage").dataset["mode"] = reader.mode;
+    const { mask } = this.brush;
+    this.one<HTMLElement>(".drawing").hidden = !mask;
+    for (const name of ["add", "erase"])
+      this.one(`[data-act=${name}]`).setAttribute("aria-pressed", String((name === "erase") === this.brush.erase));
+    this.one<HTMLButtonElement>("[data-act=undo]").disabled = !mask?.drawn;
     const set = (name: string, value: number, text: string): void => {
       const input = this.one<HTMLInputElement>(`[data-set=${name}]`);
       input.value = String(value);
       input.setAttribute("aria-valuetext", text);
       (input.nextElementSibling as HTMLOutputElement).value = text;
     };
+    set("size", this.brush.radius, `${Math.round(2 * this.brush.radius)} px`);
     set("opacity", reader.opacity, `${reader.opacity} %`);
     set("threshold", this.threshold, String(Math.round(1000 * this.threshold) / 1000));
   }
@@ -313,13 +406,16 @@ export class Viewer {
       this.say();
     }, { signal });
     stage.addEventListener("pointerdown", () => stage.focus({ preventScroll: true }), { signal });
-    stage.addEventListener("dblclick", () => this.act("fit"), { signal });
+    stage.addEventListener("dblclick", () => {
+      if (reader.mode !== "brush") this.act("fit");
+    }, { signal });
     stage.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
 
-    this.one(".bar").addEventListener("click", (event) => {
-      const name = (event.target as Element).closest<HTMLElement>("[data-act]")?.dataset["act"];
-      if (name) this.act(name);
-    }, { signal });
+    for (const bar of this.root.querySelectorAll(".bar"))
+      bar.addEventListener("click", (event) => {
+        const name = (event.target as Element).closest<HTMLElement>("[data-act]")?.dataset["act"];
+        if (name) this.act(name);
+      }, { signal });
     const hold = this.one<HTMLElement>("[data-hold]");
     hold.addEventListener("pointerdown", () => this.look(true), { signal });
     for (const end of ["pointerup", "pointerleave", "pointercancel"])
@@ -328,6 +424,11 @@ export class Viewer {
     const threshold = this.one<HTMLInputElement>("[data-set=threshold]");
     threshold.addEventListener("input", () => this.moveThreshold(threshold.valueAsNumber), { signal });
     threshold.addEventListener("change", () => this.reportSoon(), { signal });
+    const size = this.one<HTMLInputElement>("[data-set=size]");
+    size.addEventListener("input", () => {
+      this.brush.radius = size.valueAsNumber;
+      this.press();
+    }, { signal });
     const opacity = this.one<HTMLInputElement>("[data-set=opacity]");
     opacity.addEventListener("input", () => {
       reader.opacity = opacity.valueAsNumber;
@@ -345,11 +446,17 @@ export class Viewer {
   }
 
   private onKey(event: KeyboardEvent): void {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return;
-    if (this.one<HTMLDialogElement>("dialog").open) return;
+    if (typing(event) || this.one<HTMLDialogElement>("dialog").open) return;
     const key = event.key.toLowerCase();
+    if (this.brush.mask && key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey) {
+      event.preventDefault();
+      return this.act("undo");
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (key === "u") return this.look(true);
-    const name = ACTS[key];
+    // Enter on a button presses that button.
+    const onButton = event.composedPath().some((node) => node instanceof Element && node.matches("button, a, input, summary"));
+    const name = (this.brush.mask && !(key === "enter" && onButton) ? DRAWING_ACTS[key] : undefined) ?? ACTS[key];
     if (name) this.act(name);
   }
 

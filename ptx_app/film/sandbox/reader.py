@@ -40,6 +40,7 @@ _ROOT = str(Path(__file__).resolve().parents[3])
 _WORKER = ("-m", "ptx_app.film.sandbox.worker")
 _START_SECONDS = 120.0  # long, because loading the worker's modules can be slow on a busy machine
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_SECRETS = {"PTX_AUDIT_KEY"}  # not for a process that parses strangers' files
 
 
 class SandboxedReader:
@@ -104,7 +105,7 @@ class SandboxedReader:
         process = subprocess.Popen(  # noqa: S603  (our own module)
             [sys.executable, *_WORKER, str(self._memory_bytes), str(self._seconds)],
             cwd=_ROOT,
-            env=os.environ | _ONE_THREAD,
+            env={name: value for name, value in os.environ.items() if name not in _SECRETS} | _ONE_THREAD,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # decoder messages may quote the header

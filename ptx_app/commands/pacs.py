@@ -1,0 +1,139 @@
+"""ptx pacs: lists the studies of an archive, and reads the films of one, over DICOMweb."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ptx_app.commands.film_arguments import add_film_arguments, detector_and_wanted
+from ptx_app.errors import PtxError, SettingsError
+from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.output.results_table import open_table
+from ptx_app.output.table import TABLE
+from ptx_app.results import DICOM, Result, ResultMaker, row_of
+
+if TYPE_CHECKING:
+    from ptx_app.hospital.dicomweb import Instance, Pacs, Study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    listing = what.add_parser("list", help="list studies with chest films, newest first, as a table with tabs")
+    listing.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="first day")
+    listing.add_argument("--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="last day")
+    listing.add_argument("--accession", metavar="NUMBER", help="accession number")
+    listing.add_argument("--patient-id", metavar="ID", help="patient ID, if the archive's settings allow it")
+    listing.add_argument("--limit", type=_number, default=200, help="most studies (default: 200)")
+    reading = what.add_parser("read", help="analyse the films of a study")
+    reading.add_argument("study", metavar="STUDY_UID", help="study instance UID")
+    add_film_arguments(reading)
+    reading.add_argument(
+        "--store", action="store_true", help="store the results in the study, with the patient's own header"
+    )
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("1 or more")
+    return number
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List or read. Returns 1 if a film could not be read or an object was not stored; else 0."""
+    from ptx_app.hospital.dicomweb import Pacs
+    from ptx_app.hospital.pacs_settings import read_pacs_settings
+
+    pacs = Pacs(read_pacs_settings(os.environ))
+    return _list(pacs, arguments) if arguments.what == "list" else _read(pacs, arguments)
+
+
+def _list(pacs: "Pacs", arguments: argparse.Namespace) -> int:
+    from ptx_app.hospital.dicomweb import Filters
+
+    filters = Filters(arguments.since, arguments.until, arguments.accession, arguments.patient_id)
+    worklist = pacs.worklist(filters, arguments.limit)
+    columns = ["date", "time", "accession_number", *(["patient_id"] if pacs.settings.patient_id else []), "uid"]
+    sys.stdout.write("\t".join([*columns, "modalities", "films"]) + "\n")
+    for study in worklist.studies:
+        said = [str(getattr(study, column)) for column in columns]
+        sys.stdout.write("\t".join([*said, study.modalities, _films(study)]) + "\n")
+    if worklist.cut:
+        sys.stderr.write("There are more. Narrow the search, or raise --limit.\n")
+    return 0
+
+
+def _films(study: "Study") -> str:
+    return "" if study.films is None else str(study.films)
+
+
+def _read(pacs: "Pacs", arguments: argparse.Namespace) -> int:
+    if arguments.store and arguments.dicom and not arguments.identified:
+        raise SettingsError("STORE_DEIDENTIFIED", "What --store stores has the patient's header. Add --identified.")
+    if arguments.store:
+        pacs.require_storing()
+    detector, wanted = detector_and_wanted(arguments, record=True)
+    if arguments.store:
+        wanted = replace(wanted, dicom=True, identified=True)
+    output = arguments.output
+    if (output / TABLE).exists():
+        raise SettingsError("OUTPUT_IN_USE", "The output folder holds the results of an earlier run. Choose another.")
+    films = pacs.films(arguments.study)
+    statuses = []
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with SandboxedReader(workers=arguments.jobs) as reader, open_table(output / TABLE, []) as add:
+            maker = ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted)
+            for number, film in enumerate(films, 1):
+                stem, result = _result(pacs, film, number, maker)
+                row = row_of(stem, stem, result, wanted.setting)
+                for ending, content in result.outputs.items():
+                    if arguments.dicom or ending not in DICOM.values():
+                        (output / f"{stem}{ending}").write_bytes(content)
+                add(row)
+                statuses.append(row["status"])
+                found = f"flagged={row['flagged']} score={row['score']}" if row["status"] == "ok" else row["error_code"]
+                sys.stdout.write(f"{stem}: {row['status']} {found}\n")
+                if arguments.store:
+                    statuses += _stored(pacs, film, result)
+    except OSError as error:
+        raise SettingsError(
+            "OUTPUT_UNWRITABLE", "The output folder cannot be written. Choose another with --output."
+        ) from error
+    return 1 if "failed" in statuses else 0
+
+
+def _result(pacs: "Pacs", film: "Instance", number: int, maker: ResultMaker) -> tuple[str, Result]:
+    """The film's name among the results, which tells nothing of the patient, and what became of it."""
+    from ptx_app.hospital.inbox import key_of
+
+    try:
+        with tqdm(unit="B", unit_scale=True, desc=f"film {number}", leave=False) as bar:
+
+            def tell(received: int, whole: int | None) -> None:
+                bar.total = whole
+                bar.update(received - bar.n)
+
+            data = pacs.fetch(film, tell)
+    except PtxError as error:
+        return f"film-{number}", Result.of_error(error, named_a_film=True)
+    own = partial(film.require_source, maker.read_source)
+    return key_of(data), replace(maker, read_source=own).make(data, named_a_film=True)
+
+
+def _stored(pacs: "Pacs", film: "Instance", result: Result) -> Iterator[str]:
+    """Store a film's objects, say what the archive says of each, and yield "failed" for those that it does not have."""
+    from ptx_app.hospital.dicomweb import STORED
+
+    objects = {kind: result.outputs[ending] for kind, ending in DICOM.items() if ending in result.outputs}
+    for kind, said in pacs.store_all(objects, film.study).items():
+        sys.stdout.write(f"  {STORED[kind]}: {said.message}\n")
+        if not said.ok:
+            yield "failed"

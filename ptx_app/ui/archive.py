@@ -1,0 +1,233 @@
+"""The section "From the archive", and storing results there. Imported only where the operator has set an archive."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from html import escape
+
+import streamlit as st
+
+from ptx_app.audit import Event
+from ptx_app.errors import PtxError
+from ptx_app.hospital.dicomweb import STORED, Filters, Instance, Pacs, Stored, Study, Worklist
+from ptx_app.hospital.dicomweb_http import error_of
+from ptx_app.hospital.pacs_settings import read_pacs_settings
+from ptx_app.inference.decide import Finding
+from ptx_app.output.setting import Setting
+from ptx_app.ui.engine import operator_values, read_source
+from ptx_app.ui.intake import take_archived
+from ptx_app.ui.visit import Archived, Case, Film, Visit
+from ptx_app.ui.worklist import worklist
+
+_KEY = "archive"
+
+
+@dataclass
+class _Search:
+    """What the reader has searched for in this session, and what came of it.
+
+    Attributes:
+        found: the latest worklist.
+        serial: its number.
+        error: why the latest action failed.
+        wanted: a study to open.
+        opened: UIDs of the studies that were opened.
+    """
+
+    found: Worklist | None = None
+    serial: int = 0
+    error: PtxError | None = None
+    wanted: Study | None = None
+    opened: set[str] = field(default_factory=set)
+
+
+def show_archive(visit: Visit) -> None:
+    """Draw the section: filters, worklist, and what failed."""
+    search = _search()
+    # Two keys, so that it is open on the empty page, and does not push the verdict away once there are films.
+    empty = not visit.cases
+    with st.expander("From the archive", expanded=empty, key="archive-empty" if empty else "archive-films"):
+        try:
+            pacs = _pacs()
+        except PtxError as error:
+            _show_error(error)
+            return
+        filters = _filters(pacs)
+        if filters is not None:
+            visit.log.tell(Event.ARCHIVE_SEARCHED)
+            _find(pacs, filters, search)
+        if search.error is not None:
+            _show_error(search.error)
+        elif search.found is not None:
+            worklist(
+                search.found,
+                search.serial,
+                search.opened,
+                partial(setattr, search, "wanted"),
+                patients=pacs.settings.patient_id,
+            )
+        if search.wanted is not None:
+            _open(visit, pacs, search)
+
+
+def forget_search() -> None:
+    """Delete what was found."""
+    st.session_state.pop(_KEY, None)
+
+
+def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, tell: Callable[[], None]) -> None:
+    """Offer to store the results of a film from the archive in its study, and show what the archive said of them.
+
+    `tell` tells the audit trail, before anything is stored.
+    """
+    archived = case.archived
+    assert archived is not None  # noqa: S101  (only such films have results to store)
+    pacs = _pacs()
+    if not pacs.settings.store:
+        return
+    if case.overruled:
+        st.html('<p class="small">Results of a film that the film check rejected cannot be stored in the archive.</p>')
+        return
+    with st.popover("Store in the archive", icon=":material/cloud_upload:"):
+        said = st.container()
+        if st.button("Store in the patient’s study", key=f"store-{case.number}", type="primary"):
+            tell()
+            with st.spinner("Storing"):  # nothing inside asks Streamlit, so a click meanwhile does not cut it short
+                archived.answers, archived.error = _stored(pacs, archived.instance, film, finding, setting)
+        with said:
+            if archived.error is not None:
+                _show_error(archived.error, "Not stored")
+            if archived.answers:
+                st.html(_answers(archived.answers))
+            st.html(_question(setting, again=bool(archived.answers)))
+    if archived.answers:
+        stored = sum(answer.ok for answer in archived.answers.values())
+        st.html(f'<p class="small">{stored} of {len(archived.answers)} objects are in the archive.</p>')
+
+
+def caption(archived: Archived) -> str:
+    """Which film of the archive it is, in a line."""
+    study = archived.study
+    said = [f"{study.date} {study.time}".strip(), study.accession_number and f"accession {study.accession_number}"]
+    said.append(study.patient_id and f"patient {study.patient_id}")
+    return ", ".join(filter(None, said)) or "No date and no accession number"
+
+
+def _search() -> _Search:
+    search: _Search = st.session_state.setdefault(_KEY, _Search())
+    return search
+
+
+def _pacs() -> Pacs:
+    return Pacs(read_pacs_settings(operator_values()))
+
+
+def _filters(pacs: Pacs) -> Filters | None:
+    """The form; what it says once its button is pressed."""
+    with st.form("archive-form", border=False):
+        first, last = st.columns(2)
+        since = first.date_input("From", date.today(), key="archive-since", format="YYYY-MM-DD")
+        until = last.date_input("To", date.today(), key="archive-until", format="YYYY-MM-DD")
+        number = st.text_input("Accession number", key="archive-number", max_chars=16, help="If set, any day")
+        patient = ""
+        if pacs.settings.patient_id:
+            patient = st.text_input("Patient ID", key="archive-patient", max_chars=64, help="If set, any day")
+        if not st.form_submit_button("Search"):
+            return None
+    search = _search()
+    search.found, search.error = None, None
+    number, patient = number.strip(), patient.strip()
+    days = (None, None) if number or patient else (since, until)
+    try:
+        return Filters(days[0], days[1], number or None, patient or None)
+    except PtxError as error:
+        search.error = error
+        return None
+
+
+def _find(pacs: Pacs, filters: Filters, search: _Search) -> None:
+    with st.spinner("Searching"):
+        try:
+            search.found = pacs.worklist(filters)
+            search.serial += 1
+        except PtxError as error:
+            search.error = error
+
+
+def _open(visit: Visit, pacs: Pacs, search: _Search) -> None:
+    study, search.wanted = search.wanted, None
+    assert study is not None  # noqa: S101  (the caller has looked)
+    with st.spinner("Opening"):
+        try:
+            films = pacs.films(study.uid, [series.uid for series in study.series])
+        except PtxError as error:
+            films, search.error = [], error
+    if search.error is not None:
+        st.rerun()
+    search.opened.add(study.uid)
+    kinds = {series.uid: series.modality for series in study.series}
+    take_archived(
+        visit,
+        [
+            (f"{kinds[film.series]} from the archive", partial(_fetch, pacs, film), Archived(film, study))
+            for film in films
+        ],
+    )
+
+
+def _fetch(pacs: Pacs, film: Instance, say: Callable[[str], None]) -> bytes:
+    """The film's file. Tells how far it is."""
+
+    def tell(received: int, whole: int | None) -> None:
+        say(f"receiving, {100 * received // whole} %" if whole else f"receiving, {received / (1 << 20):.0f} MB")
+
+    say("asking the archive")
+    data = pacs.fetch(film, tell)
+    say("")
+    return data
+
+
+def _stored(
+    pacs: Pacs, instance: Instance, film: Film, finding: Finding, setting: Setting
+) -> tuple[dict[str, Stored], PtxError | None]:
+    """Fetch the film once more for its header, make the objects, and store them. The header is kept nowhere."""
+    from ptx_app.output.dicom.objects import dicom_objects  # highdicom takes a second to import
+
+    try:
+        source = instance.require_source(read_source, pacs.fetch(instance))
+        if source is None or (source.rows, source.columns) != film.shape:
+            raise error_of("PACS_OTHER_FILM")
+        return pacs.store_all(dicom_objects(film.radiograph(), finding, setting, source), instance.study), None
+    except PtxError as error:
+        return {}, error
+
+
+def _question(setting: Setting, *, again: bool) -> str:
+    kinds = ", ".join(STORED.values()).lower()
+    before = "<p><b>Storing again adds a second set.</b></p>" if again else ""
+    thresholds = setting.thresholds
+    shown = (
+        f"operating point {setting.operating_point}, score threshold {thresholds.score:.3g}, "
+        f"mask threshold {thresholds.mask_threshold:.2g}"
+    )
+    return (
+        f"<p>This adds four objects to the patient’s study in the archive: {kinds}, as shown now "
+        f"({escape(shown)}).</p><p>They have the patient’s own header, and say that nobody has verified them. "
+        f"<b>They cannot be removed from here.</b></p>{before}"
+    )
+
+
+def _answers(answers: dict[str, Stored]) -> str:
+    lines = "".join(
+        f'<li class="{"stored" if said.ok else "refused"}">{STORED[kind]}: {escape(said.message)}</li>'
+        for kind, said in answers.items()
+    )
+    return f'<div class="answers" role="status"><p class="small">The archive says:</p><ul>{lines}</ul></div>'
+
+
+def _show_error(error: PtxError, title: str = "The archive") -> None:
+    st.html(
+        f'<div class="problem" role="alert"><h2>{escape(title)}</h2><p>{escape(error.message)}</p>'
+        f"<code>{escape(error.code)}</code></div>"
+    )

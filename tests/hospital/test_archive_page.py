@@ -1,0 +1,194 @@
+"""The page with an archive: from the search to results in the study, in a browser, and read back with dcmtk."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ptx_app.audit import Trail
+from ptx_app.model.manifest import ROOT
+from tests.hospital.test_dicomweb import PATIENT, STUDY, film, uid_of
+from tests.support.contrast import contrasts
+from tests.support.films import ct_slice
+from tests.support.marked_films import MARK
+from tests.support.orthanc import ORTHANC, PASSWORD, USER, Orthanc, dumped
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, all_read, films_of, open_page, running_server, until
+from tests.support.watching import small_film
+
+needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
+# Of an archive on this machine; what it answers does not matter where it is not asked.
+NOWHERE = {"PTX_PACS_ADDRESS": "http://127.0.0.1:9/dicom-web"}
+
+
+AUDIT_KEY = "a key that only the operator of this test has"
+
+
+@pytest.fixture(scope="module")
+def audit_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("trail")
+
+
+@pytest.fixture(scope="module")
+def app(archive, audit_folder) -> Iterator[Server]:
+    values = {"ADDRESS": archive.address, "USER": USER, "PASSWORD": PASSWORD, "STORE": "true"}
+    audit = {"PTX_AUDIT_FOLDER": str(audit_folder), "PTX_AUDIT_KEY": AUDIT_KEY}
+    with running_server(environment={f"PTX_PACS_{name}": value for name, value in values.items()} | audit) as running:
+        yield running
+
+
+def search(page, number: str = "A1") -> None:
+    page.get_by_role("textbox", name="Accession number").fill(number)
+    page.get_by_role("button", name="Search").click()
+
+
+def said_of(archive: Orthanc) -> list[str]:
+    return [dumped(each) for each in archive.objects(STUDY)]
+
+
+@ORTHANC
+@needs_browser
+def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder):
+    mine = film()
+    other = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1", "AccessionNumber": "B2"}
+    orthanc.put(mine, film(Rows=1000), small_film(**other))
+    page = open_page(browser, app.address)
+    page.get_by_role("button", name="Search").click()
+    page.get_by_text("No study fits.").wait_for()  # none of today
+    search(page)
+    table = page.get_by_role("table", name="Studies in the archive")
+    table.wait_for()
+    assert table.get_by_role("row").count() == 2
+    row = table.get_by_role("row").nth(1).inner_text()
+    assert all(said in row for said in ("2026-11-20", "10:15", "A1", "CR", "2"))
+    assert MARK.decode() not in page.content()
+    assert [each for each in contrasts(page) if each[0] < 4.5] == []
+
+    table.get_by_role("button", name="Open").click()
+    films = all_read(page, 2)
+    assert sorted("not read" in films.nth(place).inner_text() for place in range(2)) == [False, True]
+    good = next(films.nth(place) for place in range(2) if "not read" not in films.nth(place).inner_text())
+    good.click()
+    page.locator(".stage[data-film]").wait_for()
+    page.get_by_text("2026-11-20 10:15, accession A1").wait_for()
+    assert len(said_of(orthanc)) == 2
+
+    page.get_by_role("button", name="Store in the archive").click()
+    page.get_by_text("They cannot be removed from here.").wait_for()
+    assert len(said_of(orthanc)) == 2  # not before the question is answered
+    page.get_by_role("button", name="Store in the patient’s study").click()
+    page.get_by_text("The archive says").wait_for()
+    for kind in ("Segmentation", "Secondary capture", "Presentation state", "Structured report"):
+        page.get_by_text(f"{kind}: Stored.").wait_for()
+    page.get_by_text("4 of 4 objects are in the archive.").wait_for()
+    stored = said_of(orthanc)
+    assert len(stored) == 6
+    made = [said for said in stored if uid_of(mine) in said and "ContributingEquipment" in said]
+    assert len(made) == 4
+    assert all(f"[{PATIENT['PatientID']}]" in said and f"[{STUDY}]" in said and "[A1" in said for said in made)
+    assert {kind for said in made for kind in ("SEG", "PR", "SR", "CR") if f"CS [{kind}" in said} == {
+        "SEG", "PR", "SR", "CR",
+    }  # fmt: skip
+    assert [each for each in contrasts(page) if each[0] < 4.5] == []
+
+    # The films of the visit go, and with them what was found.
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Clear all films").click()
+    page.get_by_role("button", name="Delete all").click()
+    page.get_by_role("heading", name="Is there a pneumothorax").wait_for()
+    assert page.get_by_role("table", name="Studies in the archive").count() == 0
+    assert MARK.decode() not in app.said
+    assert STUDY not in app.said
+    page.context.close()
+
+    # All of it is in the audit trail, in its order.
+    trail = Trail(audit_folder, AUDIT_KEY)
+    assert trail.verify().faults == ()
+    told = [line.record for line in trail.lines()]
+    opened = [record for record in told if record["event"] == "film opened"]
+    assert [record["how"] for record in opened] == ["archive", "archive"]
+    (stored_line,) = [record for record in told if record["event"] == "results stored"]
+    assert stored_line["film"] in {record["film"] for record in opened}
+    events = [record["event"] for record in told]
+    assert events.count("archive searched") == 2
+    assert events.index("archive searched") < events.index("film opened") < events.index("results stored")
+
+
+@ORTHANC
+@needs_browser
+def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, browser):
+    orthanc.put(film())
+    page = open_page(browser, app.address)
+    search(page, "A*")
+    page.get_by_text("PACS_FILTER").wait_for()
+    search(page)
+    table = page.get_by_role("table", name="Studies in the archive")
+    table.wait_for()
+    orthanc.clear()
+    table.get_by_role("button", name="Open").click()
+    page.get_by_text("PACS_GONE").wait_for()
+    orthanc.put(film(), ct_slice())
+    search(page)
+    table.get_by_role("button", name="Open").click()
+    all_read(page, 1)
+    page.locator(".stage[data-film]").wait_for()
+    orthanc.clear()  # between opening and storing
+    page.get_by_role("button", name="Store in the archive").click()
+    page.get_by_role("button", name="Store in the patient’s study").click()
+    page.get_by_role("heading", name="Not stored").wait_for()
+    page.get_by_text("PACS_GONE").wait_for()
+    assert orthanc.objects(STUDY) == []
+    assert "Traceback" not in app.said
+    page.context.close()
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [(NOWHERE, "PACS_UNREACHABLE"), ({"PTX_PACS_ADDRESS": "pacs"}, "PACS_SETTINGS_INVALID")],
+)
+def test_an_archive_that_cannot_be_used_does_not_keep_the_page_from_working(browser, values, code):
+    with running_server(environment=values) as server:
+        page = open_page(browser, server.address)
+        if code == "PACS_UNREACHABLE":
+            page.get_by_role("button", name="Search").click()
+        page.get_by_text(code).wait_for()
+        page.get_by_role("button", name="Large pneumothorax").click()
+        until(lambda: films_of(page).count() == 1, 60)
+        page.context.close()
+
+
+_PAGE = """
+import os, sys, time
+from streamlit.testing.v1 import AppTest
+page = AppTest.from_file("app.py", default_timeout=120).run()
+page.query_params["example"] = "pneumothorax"
+page.run()
+while page.session_state["visit"].pending:
+    time.sleep(0.1)
+page.run()
+assert not page.exception
+names = [name for name in sys.modules if name.startswith(("dicomweb_client", "ptx_app.hospital", "ptx_app.ui.archive"))]
+print("ARCHIVE" if any(each.label == "From the archive" for each in page.expander) else "NONE", len(names), flush=True)
+os._exit(0)  # threads of the engine may still run
+"""
+
+
+def seen(**values: str) -> str:
+
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PTX_PACS")}
+    words = [sys.executable, "-c", _PAGE]
+    done = subprocess.run(words, cwd=ROOT, env=others | values, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_nothing_of_it_is_shown_or_imported_where_no_archive_is_set():
+    assert seen() == "NONE 0"
+
+
+def test_it_is_shown_where_one_is_set_but_not_on_a_public_page():
+    assert seen(**NOWHERE).startswith("ARCHIVE ")
+    assert seen(**NOWHERE, PTX_PUBLIC_HOST="true") == "NONE 0"

@@ -1,0 +1,549 @@
+"""Archives over DICOMweb: a real Orthanc, and small servers that are slow, cut their answers, or lie."""
+
+import gzip
+import io
+import logging
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import pydicom
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+
+from ptx_app.errors import PtxError, SettingsError
+from ptx_app.film import read_film
+from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.hospital import dicomweb
+from ptx_app.hospital.dicomweb import Filters, Instance, Pacs, Stored
+from ptx_app.hospital.pacs_settings import PacsSettings, read_pacs_settings
+from ptx_app.inference.decide import Thresholds
+from ptx_app.output.dicom.objects import dicom_objects
+from ptx_app.output.setting import Setting
+from ptx_app.pipeline import Detector
+from ptx_app.settings import pacs_is_set
+from tests.support.marked_films import MARK
+from tests.support.orthanc import ORTHANC, PASSWORD, USER, Orthanc, dumped
+from tests.support.watching import small_film
+from tests.support.weights_server import dripping, file, page, redirect, running_server, stalled
+
+STUDY, SERIES = "1.2.826.0.1.3680043.8.498.1", "1.2.826.0.1.3680043.8.498.1.1"
+PATIENT = {"PatientName": f"{MARK.decode()}^Jane", "PatientID": f"{MARK.decode()}ID"}
+WHERE = {"StudyInstanceUID": STUDY, "SeriesInstanceUID": SERIES}
+WHEN = {"StudyDate": "20261120", "StudyTime": "101530", "AccessionNumber": "A1"}
+
+
+def film(**tags: object) -> bytes:
+    return small_film(**PATIENT | WHERE | WHEN | tags)
+
+
+def uid_of(data: bytes) -> str:
+    return str(pydicom.dcmread(io.BytesIO(data)).SOPInstanceUID)
+
+
+def rewritten(data: bytes, uid: str) -> bytes:
+    """The same film under another SOP instance UID."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
+    written = io.BytesIO()
+    dataset.save_as(written)
+    return written.getvalue()
+
+
+def pacs(address: str, **settings: object) -> Pacs:
+    return Pacs(PacsSettings(address=address, **settings))
+
+
+def opened(orthanc: Orthanc, **settings: object) -> Pacs:
+    return pacs(orthanc.address, user=USER, password=PASSWORD, **settings)
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    with running_server() as fake:
+        yield fake
+
+
+def code(call: Any, *arguments: object) -> str:
+    with pytest.raises(PtxError) as raised:
+        call(*arguments)
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+    return raised.value.code
+
+
+# With a real archive.
+
+
+@ORTHANC
+def test_the_worklist_has_chest_films_by_day_number_and_patient_newest_first(orthanc):
+    old = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1", "StudyDate": "20250101", "StudyTime": "0900"}
+    same_day = {"StudyDate": "20261120"}
+    orthanc.put(
+        film(), film(),
+        small_film(PatientID="other", AccessionNumber="B2", Modality="DX", **old),
+        small_film(**same_day, StudyInstanceUID="1.2.4", SeriesInstanceUID="1.2.4.1", BodyPartExamined="KNEE"),
+        small_film(**same_day, StudyInstanceUID="1.2.5", SeriesInstanceUID="1.2.5.1", Modality="MG"),
+    )  # fmt: skip
+    asked = opened(orthanc)
+    new, second = asked.worklist(Filters()).studies
+    assert (new.uid, new.date, new.time, new.accession_number, new.patient_id) == (
+        STUDY,
+        "2026-11-20",
+        "10:15",
+        "A1",
+        "",
+    )
+    assert [(each.uid, each.modality, each.films) for each in new.series] == [(SERIES, "CR", 2)]
+    assert (second.uid, second.series[0].modality) == ("1.2.3", "DX")
+
+    def found(filters: Filters, of: Pacs = asked) -> list[str]:
+        return [study.uid for study in of.worklist(filters).studies]
+
+    assert found(Filters(since=date(2026, 1, 1))) == [STUDY]
+    assert found(Filters(until=date(2025, 12, 31))) == ["1.2.3"]
+    assert found(Filters(since=date(2026, 11, 20), until=date(2026, 11, 20))) == [STUDY]
+    assert found(Filters(accession_number="B2")) == ["1.2.3"]
+    assert found(Filters(accession_number="nothing")) == []
+    allowed = opened(orthanc, patient_id=True)
+    assert found(Filters(patient_id="other"), allowed) == ["1.2.3"]
+    assert allowed.worklist(Filters()).studies[0].patient_id == PATIENT["PatientID"]
+    assert found(Filters(since=date(2026, 1, 1)), opened(orthanc, body_part="")) == [STUDY, "1.2.4"]
+    assert asked.worklist(Filters(), most=1).cut
+    assert not asked.worklist(Filters(), most=2).cut
+
+
+@ORTHANC
+def test_a_film_comes_as_it_is_stored_with_its_progress(orthanc):
+    sent = film()
+    orthanc.put(sent)
+    (there,) = opened(orthanc).films(STUDY)
+    assert there == Instance(STUDY, SERIES, uid_of(sent))
+    told: list[tuple[int, int | None]] = []
+    assert opened(orthanc).fetch(there, lambda *so_far: told.append(so_far)) == sent
+    received, whole = zip(*told, strict=True)
+    assert list(received) == sorted(received)
+    assert received[-1] == whole[0]
+
+
+@ORTHANC
+def test_a_film_stored_in_a_way_that_cannot_be_read_is_asked_for_uncompressed(orthanc, monkeypatch):
+    dataset = pydicom.dcmread(io.BytesIO(film()))
+    dataset.compress(RLELossless)
+    written = io.BytesIO()
+    dataset.save_as(written)
+    orthanc.put(written.getvalue())
+    (there,) = opened(orthanc).films(STUDY)
+    kept = opened(orthanc).fetch(there)
+    assert pydicom.dcmread(io.BytesIO(kept)).file_meta.TransferSyntaxUID == RLELossless
+    known = [uid for uid in dicomweb.TRANSFER_SYNTAXES if uid != RLELossless]
+    monkeypatch.setattr(dicomweb, "TRANSFER_SYNTAXES", known)
+    plain = opened(orthanc).fetch(there)
+    assert pydicom.dcmread(io.BytesIO(plain)).file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert (read_film(plain).pixels == read_film(kept).pixels).all()
+
+
+@ORTHANC
+def test_what_is_not_there_and_who_is_not_let_in(orthanc):
+    orthanc.put(film())
+    assert code(opened(orthanc).fetch, Instance(STUDY, SERIES, "1.2.9")) == "PACS_GONE"
+    assert code(opened(orthanc).films, "1.2.9") == "PACS_GONE"
+    wrong = pacs(orthanc.address, user=USER, password="wrong")
+    assert code(wrong.worklist, Filters()) == "PACS_NOT_ALLOWED"
+    assert code(pacs(orthanc.address).films, STUDY) == "PACS_NOT_ALLOWED"
+    nowhere = pacs(f"{orthanc.base}/elsewhere", user=USER, password=PASSWORD)
+    assert code(nowhere.worklist, Filters()) == "PACS_ADDRESS"
+
+
+@ORTHANC
+def test_from_query_to_objects_stored_in_the_study_and_read_back(orthanc, caplog):
+    caplog.set_level(logging.DEBUG)
+    orthanc.put(film())
+    asked = opened(orthanc, store=True)
+    (study,) = asked.worklist(Filters(since=date(2026, 11, 1))).studies
+    (there,) = asked.films(study.uid, [series.uid for series in study.series])
+    data = asked.fetch(there)
+    detector = Detector.load()
+    with SandboxedReader(workers=1) as reader:
+        radiograph, source = reader.read(data), there.require_source(reader.read_source, data)
+        assert code(THERE.require_source, reader.read_source, data) == "PACS_OTHER_FILM"
+    examination = detector.examine(radiograph)
+    finding = detector.decide(examination.prediction, radiograph.shape)
+    point = detector.weights.operating_point()
+    setting = Setting.of(detector.weights, point, Thresholds.of(point), detector.network.engine)
+    objects = dicom_objects(radiograph, finding, setting, source)
+    answers = asked.store_all(objects, there.study)
+    assert answers == dict.fromkeys(dicomweb.STORED, Stored("OK", "Stored."))
+    stored = orthanc.objects(STUDY)
+    assert len(stored) == 5
+    headers = [pydicom.dcmread(io.BytesIO(each)) for each in stored]
+    assert sorted(header.Modality for header in headers) == ["CR", "CR", "PR", "SEG", "SR"]
+    assert {header.PatientID for header in headers} == {PATIENT["PatientID"]}
+    assert {header.AccessionNumber for header in headers} == {"A1"}
+    # Only the film itself is one to be read.
+    assert asked.films(STUDY) == [there]
+    assert [len(each.series) for each in asked.worklist(Filters()).studies] == [1]
+    assert MARK.decode() not in caplog.text
+    assert STUDY not in caplog.text
+    for each in stored:
+        said = dumped(each)
+        assert f"[{STUDY}]" in said
+        assert f"[{PATIENT['PatientID']}]" in said
+    other = asked.store_all(objects, "1.2.99")
+    assert {each.code for each in other.values()} == {"PACS_REFUSED"}
+
+
+@ORTHANC
+def test_films_of_the_challenge_go_the_whole_way(orthanc, data_dir):
+    films = sorted((data_dir / "siim-val-dicom" / "dicom-images").rglob("*.dcm"))[:3]
+    if not films:
+        pytest.skip("there are no validation films")
+    orthanc.put(*(each.read_bytes() for each in films))
+    asked = opened(orthanc)
+    studies = asked.worklist(Filters()).studies
+    assert len(studies) == 3
+    got = [asked.fetch(there) for study in studies for there in asked.films(study.uid)]
+    assert {read_film(each).pixels.tobytes() for each in got} == {
+        read_film(each.read_bytes()).pixels.tobytes() for each in films
+    }
+
+
+# With archives that misbehave.
+
+THERE = Instance(STUDY, SERIES, "1.2.3")
+PATH = f"/studies/{STUDY}/series/{SERIES}/instances/1.2.3"
+FILM = rewritten(small_film(**WHERE), "1.2.3")
+BOUNDARY = b"\r\n--here"
+
+
+def multipart(*parts: bytes, end: bytes = b"--\r\n") -> bytes:
+    head = b"\r\nContent-Type: application/dicom\r\n\r\n"
+    return b"".join(BOUNDARY + head + part for part in parts) + BOUNDARY + end
+
+
+def sent(
+    body: bytes, kind: str = 'multipart/related; type="application/dicom"; boundary=here', length: int | None = None,
+    status: int = 200,
+) -> Any:  # fmt: skip
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Content-Length", str(len(body) if length is None else length))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def in_chunks(body: bytes, end: bytes = b"0\r\n\r\n") -> Any:
+    """The body in chunks, without a length."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=here')
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for start in range(0, len(body), 50_000):
+            piece = body[start : start + 50_000]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        handler.wfile.write(end)
+
+    return answer
+
+
+def compressed(body: bytes) -> Any:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=here')
+        handler.send_header("Content-Encoding", "gzip")
+        handler.end_headers()
+        handler.wfile.write(gzip.compress(body))
+
+    return answer
+
+
+def of_fake(server: Any, **settings: object) -> Pacs:
+    return pacs(server.url, connect_seconds=5, **{"answer_seconds": 5, "whole_seconds": 20} | settings)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (sent(multipart(FILM)), None),
+        (sent(FILM, "application/dicom"), None),
+        (sent(multipart(FILM), 'multipart/related;boundary="here";type=application/dicom'), None),
+        (in_chunks(multipart(FILM)), None),
+        (in_chunks(multipart(FILM), end=b""), "PACS_CUT"),
+        (in_chunks(multipart(FILM)[:100_000], end=b"ffff\r\ncut"), "PACS_CUT"),
+        (compressed(multipart(FILM)), None),
+        (compressed(bytes(130 << 20)), "PACS_TOO_LARGE"),
+        (sent(multipart(FILM)[:-3000], length=len(multipart(FILM))), "PACS_CUT"),
+        (sent(multipart(FILM), length=len(FILM) // 2), "PACS_CUT"),
+        (sent(multipart(FILM, end=b"")), "PACS_ANSWER"),
+        (sent(multipart(FILM, FILM)), "PACS_ANSWER"),
+        (sent(b""), "PACS_CUT"),
+        (sent(multipart(b"%PDF-1.7")), "PACS_NOT_DICOM"),
+        (page("<h1>Sign in</h1>"), "PACS_NOT_DICOM"),
+        (sent(multipart(rewritten(FILM, "1.2.4"))), "PACS_OTHER_FILM"),
+        (redirect("https://sign-in.example/"), "PACS_ELSEWHERE"),
+        (page("", 401), "PACS_NOT_ALLOWED"),
+        (page("", 403), "PACS_NOT_ALLOWED"),
+        (page("", 404), "PACS_GONE"),
+        (page("", 410), "PACS_GONE"),
+        (page("", 429), "PACS_BUSY"),
+        (page("", 500), "PACS_FAILED"),
+        (page("", 503), "PACS_BUSY"),
+        (page("", 400), "PACS_REFUSED"),
+        ([page("", 503), sent(multipart(FILM))], None),
+        ([sent(multipart(FILM)[:-9], length=len(multipart(FILM))), sent(multipart(FILM))], None),
+        ([page("", 406), sent(multipart(FILM))], None),
+    ],
+)
+def test_a_film_comes_whole_or_the_reason_is_one_sentence(server, answer, expected):
+    server.answers[PATH] = answer
+    if expected is None:
+        assert of_fake(server).fetch(THERE) == FILM
+    else:
+        assert code(of_fake(server).fetch, THERE) == expected
+    assert len(server.asked) <= 4
+
+
+def test_a_film_that_is_too_large_is_not_received(server, monkeypatch):
+    monkeypatch.setattr(dicomweb, "Limits", lambda: type("Small", (), {"file_bytes": 1000}))
+    monkeypatch.setattr(dicomweb, "_WRAPPING_BYTES", 1000)
+    server.answers[PATH] = sent(multipart(FILM))
+    received: list[int] = []
+    assert code(of_fake(server).fetch, THERE, lambda now, _: received.append(now)) == "PACS_TOO_LARGE"
+    assert max(received, default=0) <= 2000
+
+
+@pytest.mark.parametrize(
+    "answer", [stalled(multipart(FILM), 20), dripping(multipart(FILM), 0.02), file(FILM, pause=20)]
+)
+def test_a_slow_archive_is_given_up(server, answer):
+    server.answers[PATH] = answer
+    begun = time.monotonic()
+    assert code(of_fake(server, answer_seconds=0.4, whole_seconds=1).fetch, THERE) == "PACS_TIMEOUT"
+    assert time.monotonic() - begun < 15
+    assert server.asked == [PATH]
+
+
+def test_who_watches_the_progress_can_end_it(server):
+    class EnoughError(Exception):
+        pass
+
+    def enough(*_: object) -> None:
+        raise EnoughError
+
+    server.answers[PATH] = sent(multipart(FILM))
+    with pytest.raises(EnoughError):
+        of_fake(server).fetch(THERE, enough)
+
+
+def test_no_archive_at_all():
+    with running_server() as fake:
+        gone = fake.url
+    assert code(pacs(gone).worklist, Filters()) == "PACS_UNREACHABLE"
+    assert code(pacs("http://no-such-host.invalid", plain_http=True).fetch, THERE) == "PACS_UNREACHABLE"
+
+
+JSON = "application/dicom+json"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (b"[]", JSON, None),
+        (b"", JSON, None),
+        (b"<html>", "text/html", "PACS_ANSWER"),
+        (b"[1, 2]", JSON, "PACS_ANSWER"),
+        (b'[{"00080060": {"Value": 7}}]', JSON, "PACS_ANSWER"),
+        (b"[" * 100_000, JSON, "PACS_ANSWER"),
+        (b"[" + b" " * (17 << 20) + b"]", JSON, "PACS_TOO_LARGE"),
+        (b'[{"00080060": {"Value": ["CR"]}, "0020000D": {"Value": ["../../x"]}}]', JSON, None),
+        (
+            b'[{"00080060": {"Value": ["CT"]}, "0020000D": {"Value": ["1.2"]}, "0020000E": {"Value": ["1.3"]}}]',
+            JSON,
+            None,
+        ),
+    ],
+)
+def test_a_worklist_is_one_or_the_reason_is_one_sentence(server, body, kind, expected):
+    server.answers["/series"] = sent(body, kind)
+    if expected is None:
+        assert of_fake(server).worklist(Filters()) == dicomweb.Worklist((), cut=False)
+    else:
+        assert code(of_fake(server).worklist, Filters()) == expected
+
+
+def referenced(uid: str, **more: int) -> bytes:
+    item = {"00081155": {"vr": "UI", "Value": [uid]}, **{tag: {"vr": "US", "Value": [n]} for tag, n in more.items()}}
+    sequence = "00081198" if "00081197" in more else "00081199"
+    return pydicom.Dataset.from_json({sequence: {"vr": "SQ", "Value": [item]}}).to_json().encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (sent(referenced("1.2.3"), JSON), "OK"),
+        (sent(referenced("1.2.3"), f"{JSON}; charset=utf-8"), "OK"),
+        (sent(referenced("1.2.3", **{"00081196": 0xB000}), JSON), "WARNING"),
+        (sent(referenced("1.2.3", **{"00081197": 0xA700}), JSON, status=409), "PACS_FULL"),
+        (sent(referenced("1.2.3", **{"00081197": 0x0124}), JSON, status=409), "PACS_NOT_ALLOWED"),
+        (sent(referenced("1.2.3", **{"00081197": 0x0110}), JSON, status=202), "PACS_REFUSED"),
+        (sent(referenced("1.2.4"), JSON), "PACS_ANSWER"),  # it says nothing of our object
+        (sent(b"", JSON), "PACS_ANSWER"),
+        (sent(b"Thank you!", "text/plain"), "PACS_ANSWER"),
+        (page("", 507), "PACS_FULL"),
+        (page("", 409), "PACS_REFUSED"),
+        (page("", 403), "PACS_NOT_ALLOWED"),
+        ([page("", 503), sent(referenced("1.2.3"), JSON)], "OK"),
+    ],
+)
+def test_what_the_archive_says_of_an_object(server, answer, expected):
+    server.answers[f"/studies/{STUDY}"] = answer
+    said = of_fake(server, store=True).store(FILM, STUDY)
+    assert said.code == expected
+    assert said.ok == (expected in ("OK", "WARNING"))
+    assert said.message.endswith(".")
+
+
+def test_a_token_is_sent_to_the_archive_only_and_read_again_from_its_file(server, tmp_path):
+    seen: list[str | None] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        seen.append(handler.headers.get("Authorization"))
+        assert handler.headers["Host"] == server.url.removeprefix("http://")
+        sent(b"[]", JSON)(handler)
+
+    server.answers["/series"] = answer
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    asked = of_fake(server, token_file=token)
+    asked.worklist(Filters())
+    token.write_text("second")
+    asked.worklist(Filters())
+    of_fake(server, token="fixed").worklist(Filters())
+    assert seen == ["Bearer first"] * 2 + ["Bearer second"] * 2 + ["Bearer fixed"] * 2
+    token.unlink()
+    assert code(asked.worklist, Filters()) == "PACS_NOT_ALLOWED"
+
+
+@contextmanager
+def encrypted(home: Path) -> Iterator[str]:
+    """An archive with TLS that asks for a client certificate. Certificates are made in `home`."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=home, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test authority",
+            "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
+    (home / "names").write_text("subjectAltName=IP:127.0.0.1")
+    for name in ("server", "client"):
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
+                "-out", f"{name}.csr")  # fmt: skip
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-days", "2", "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent(b"[]", JSON)(self)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(home / "server.pem", home / "server.key")
+    context.load_verify_locations(home / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.handle_error = lambda *_: None
+        http.socket = context.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
+        http.daemon_threads, http.block_on_close = True, False
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{http.server_port}"
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+def test_certificates(tmp_path, monkeypatch):
+    if subprocess.run(["which", "openssl"], capture_output=True).returncode:
+        pytest.skip("openssl is not installed")
+    with encrypted(tmp_path) as address:
+        ours = {
+            "ca_bundle": tmp_path / "ca.pem",
+            "certificate": tmp_path / "client.pem",
+            "key": tmp_path / "client.key",
+        }
+        assert pacs(address, **ours).worklist(Filters()).studies == ()
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "server.pem"))  # the settings win
+        assert pacs(address, **ours).worklist(Filters()).studies == ()
+        del ours["ca_bundle"]
+        assert code(pacs(address, **ours).worklist, Filters()) == "PACS_TLS"
+        nobody = pacs(address, ca_bundle=tmp_path / "ca.pem")
+        assert code(nobody.worklist, Filters()) in ("PACS_TLS", "PACS_CUT")  # the alert may come after the handshake
+        broken = pacs(address, ca_bundle=tmp_path / "names")
+        assert code(broken.worklist, Filters()) == "PACS_TLS"
+
+
+# Settings and filters.
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "PACS_NOT_SET"),
+        ({"PTX_PACS": "/nowhere.toml"}, "PACS_SETTINGS_UNREADABLE"),
+        ({"PTX_PACS_TOKEN": "x"}, "PACS_SETTINGS_INVALID"),
+        ({"PTX_PACS_ADDRESS": "pacs"}, "PACS_SETTINGS_INVALID"),
+        ({"PTX_PACS_ADDRESS": "http://pacs.example/dicom-web"}, "PACS_SETTINGS_INVALID"),
+        ({"PTX_PACS_ADDRESS": "http://127.0.0.1.example/dicom-web"}, "PACS_SETTINGS_INVALID"),
+        ({"PTX_PACS_ADDRESS": "https://me:secret@pacs.example"}, "PACS_SETTINGS_INVALID"),
+        ({"PTX_PACS_ADDRESS": "https://pacs.example", "PTX_PACS_USER": "x"}, "PACS_SETTINGS_INVALID"),
+        ({"PTX_PACS_ADDRESS": "https://pacs.example", "PTX_PACS_CERTIFICATE": "/no"}, "PACS_SETTINGS_INVALID"),
+        ({"PTX_PACS_ADDRESS": "https://pacs.example", "PTX_PACS_PORT": "1"}, "PACS_SETTINGS_INVALID"),
+        ({"PTX_PACS_ADDRESS": "https://pacs.example", "PTX_PACS_WHOLE_SECONDS": "0"}, "PACS_SETTINGS_INVALID"),
+    ],
+)
+def test_settings_that_cannot_be_used(settings, expected):
+    with pytest.raises(SettingsError) as raised:
+        read_pacs_settings(settings)
+    assert raised.value.code == expected
+    assert "secret" not in raised.value.message
+
+
+def test_settings_come_from_a_file_and_the_environment_overrides_it(tmp_path):
+    written = tmp_path / "pacs.toml"
+    written.write_text('address = "https://pacs.example/dicom-web"\nuser = "me"\npassword = "geheim"\nstore = true\n')
+    values = {"PTX_PACS": str(written), "PTX_PACS_STORE": "false", "PTX_WEIGHTS": "x"}
+    settings = read_pacs_settings(values)
+    assert (settings.user, settings.store, settings.patient_id) == ("me", False, False)
+    assert "geheim" not in repr(settings)
+    assert pacs_is_set(values)
+    assert not pacs_is_set({"PTX_WEIGHTS": "x", "PTX_PACS": ""})
+    for loopback in ("http://127.0.0.1:8042/dicom-web", "http://localhost/", "http://[::1]:8042"):
+        assert PacsSettings(address=loopback).plain_http is False
+
+
+def test_what_is_not_allowed_is_not_asked():
+    closed = pacs("http://127.0.0.1:9")
+    assert code(closed.worklist, Filters(patient_id="1")) == "PACS_PATIENT_ID"
+    assert code(closed.store, FILM, STUDY) == "PACS_STORE_OFF"
+    assert code(closed.films, "../../system") == "STUDY_UID_INVALID"
+    for wrong in ("*", "a?", "", "x" * 17, "a\nb"):
+        with pytest.raises(SettingsError, match="accession number"):
+            Filters(accession_number=wrong)
+    with pytest.raises(SettingsError, match="first day"):
+        Filters(since=date(2026, 2, 1), until=date(2026, 1, 1))
+    assert str(highdicom.UID()).startswith(dicomweb.HIGHDICOM_ROOT)

@@ -1,0 +1,88 @@
+"""ptx pacs against a real Orthanc."""
+
+import csv
+import os
+
+import pytest
+
+from ptx_app.__main__ import main
+from tests.hospital.test_dicomweb import PATIENT, STUDY, film, uid_of
+from tests.support.marked_films import MARK
+from tests.support.orthanc import ORTHANC, PASSWORD, USER, dumped
+
+
+@pytest.fixture
+def set_up(orthanc, monkeypatch):
+    monkeypatch.setenv("PTX_PACS_ADDRESS", orthanc.address)
+    monkeypatch.setenv("PTX_PACS_USER", USER)
+    monkeypatch.setenv("PTX_PACS_PASSWORD", PASSWORD)
+    return orthanc
+
+
+@ORTHANC
+def test_list_shows_what_the_operator_allows(set_up, monkeypatch, capsys):
+    set_up.put(film(), film())
+    assert main(["pacs", "list", "--since", "2026-11-01", "--until", "2026-11-30"]) == 0
+    heads, row = capsys.readouterr().out.splitlines()
+    assert dict(zip(heads.split("\t"), row.split("\t"), strict=True)) == {
+        "date": "2026-11-20", "time": "10:15", "accession_number": "A1", "uid": STUDY, "modalities": "CR", "films": "2",
+    }  # fmt: skip
+    assert main(["pacs", "list", "--patient-id", PATIENT["PatientID"]]) == 1
+    assert capsys.readouterr().err.startswith("PACS_PATIENT_ID: ")
+    monkeypatch.setenv("PTX_PACS_PATIENT_ID", "yes")
+    assert main(["pacs", "list", "--patient-id", PATIENT["PatientID"]]) == 0
+    assert f"\t{PATIENT['PatientID']}\t" in capsys.readouterr().out
+    assert main(["pacs", "list", "--accession", "B"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@ORTHANC
+def test_read_writes_results_without_the_patient_and_stores_when_told(set_up, monkeypatch, tmp_path, capsys):
+    mine = film()
+    set_up.put(mine)
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a"), "--store"]) == 1
+    assert capsys.readouterr().err.startswith("PACS_STORE_OFF: ")
+    monkeypatch.setenv("PTX_PACS_STORE", "yes")
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a"), "--store", "--dicom"]) == 1
+    assert capsys.readouterr().err.startswith("STORE_DEIDENTIFIED: ")
+    assert not (tmp_path / "a").exists()
+
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a"), "--store"]) == 0
+    said = capsys.readouterr().out
+    assert said.count(": Stored.") == 4
+    (row,) = csv.DictReader((tmp_path / "a" / "results.csv").read_text().splitlines())
+    assert row["status"] == "ok"
+    written = b"".join(path.read_bytes() + os.fsencode(path.name) for path in (tmp_path / "a").iterdir())
+    for private in (MARK, STUDY.encode(), uid_of(mine).encode()):
+        assert private not in written
+    assert MARK.decode() not in said
+    stored = [dumped(each) for each in set_up.objects(STUDY)]
+    assert len(stored) == 5
+    assert all(f"[{PATIENT['PatientName']}]" in each for each in stored)
+    assert sum(uid_of(mine) in each for each in stored) >= 4  # the film, and what refers to it
+
+    # What was stored is not read as a film.
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "b")]) == 0
+    assert len((tmp_path / "b" / "results.csv").read_text().splitlines()) == 2
+    assert len(set_up.objects(STUDY)) == 5
+
+
+@ORTHANC
+def test_errors_are_one_sentence_and_a_bad_film_is_a_row(set_up, monkeypatch, tmp_path, capsys):
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("PACS_GONE: ")
+    assert main(["pacs", "read", "../x", "--output", str(tmp_path / "a")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("STUDY_UID_INVALID: ")
+    set_up.put(film(), film(Rows=1000))
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a")]) == 1
+    rows = list(csv.DictReader((tmp_path / "a" / "results.csv").read_text().splitlines()))
+    assert sorted(row["status"] for row in rows) == ["failed", "ok"]
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("OUTPUT_IN_USE: ")
+    monkeypatch.setenv("PTX_PACS_PASSWORD", "wrong")
+    assert main(["pacs", "list"]) == 1
+    assert capsys.readouterr().err.startswith("PACS_NOT_ALLOWED: ")
+    for name in ("ADDRESS", "USER", "PASSWORD"):
+        monkeypatch.delenv(f"PTX_PACS_{name}")
+    assert main(["pacs", "list"]) == 1
+    assert capsys.readouterr().err.startswith("PACS_NOT_SET: ")

@@ -1,0 +1,109 @@
+"""A real archive: Debian's Orthanc with its DICOMweb plug-in, on a free port of 127.0.0.1, in a temporary folder."""
+
+import json
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.serving import until
+
+_PROGRAM = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
+_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+ORTHANC = pytest.mark.skipif(
+    not (Path(_PROGRAM).exists() and _PLUGIN.exists()), reason="orthanc and orthanc-dicomweb are not installed"
+)
+_PATIENCE = 120  # seconds, for a busy machine
+USER, PASSWORD = "reader", "pässwörd"
+
+
+class Orthanc:
+    """The running archive: its addresses, what it has said, and its own interface to look into it."""
+
+    def __init__(self, port: int, log: Path) -> None:
+        self.base, self.address = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/dicom-web"
+        self._log = log
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.auth = (USER.encode(), PASSWORD.encode())
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def up(self) -> bool:
+        try:
+            return self._session.get(f"{self.base}/system", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def put(self, *films: bytes) -> None:
+        """Store films."""
+        for film in films:
+            self._session.post(f"{self.base}/instances", data=film, timeout=60).raise_for_status()
+
+    def clear(self) -> None:
+        """Delete everything."""
+        for patient in self._session.get(f"{self.base}/patients", timeout=60).json():
+            self._session.delete(f"{self.base}/patients/{patient}", timeout=60).raise_for_status()
+
+    def objects(self, study: str) -> list[bytes]:
+        """Every object of a study, as files."""
+        query = {"Level": "Instance", "Query": {"StudyInstanceUID": study}}
+        found = self._session.post(f"{self.base}/tools/find", json=query, timeout=60).json()
+        return [self._session.get(f"{self.base}/instances/{each}/file", timeout=60).content for each in found]
+
+
+@contextmanager
+def running_orthanc(home: Path) -> Iterator[Orthanc]:
+    """Start an empty archive with its files in `home`. It ends with the block."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (home / "db").mkdir(parents=True)
+    settings = {
+        "Name": "test",
+        "StorageDirectory": str(home / "db"),
+        "IndexDirectory": str(home / "db"),
+        "HttpPort": port,
+        "DicomServerEnabled": False,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {USER: PASSWORD},
+        "Plugins": [str(_PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    (home / "orthanc.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+    log = home / "log"
+    with log.open("wb") as opened:
+        process = subprocess.Popen([_PROGRAM, str(home / "orthanc.json")], stdout=opened, stderr=opened)
+    archive = Orthanc(port, log)
+    try:
+        until(lambda: archive.up() or process.poll() is not None, _PATIENCE)
+        assert process.poll() is None, archive.said
+        yield archive
+    finally:
+        process.terminate()
+        try:
+            process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def dumped(data: bytes) -> str:
+    """A DICOM file as dcmtk reads it, with long values cut."""
+    program = shutil.which("dcmdump")
+    if program is None:
+        pytest.skip("dcmtk is not installed")
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        file.write(data)
+        file.flush()
+        done = subprocess.run([program, "-q", file.name], capture_output=True, check=True, timeout=60)
+    return done.stdout.decode("utf-8", "replace")

@@ -1,0 +1,361 @@
+"""The door: sign-in at a real provider, what each role may do, when it ends, and everything that must not get in."""
+
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import cv2
+import pytest
+from websockets.sync.client import connect
+
+from ptx_app.audit import Event, Trail
+from ptx_app.model.manifest import ROOT
+from tests.support.films import dicom_of, simulated_film
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, films_of, running_server, until
+
+pytest.importorskip("flask", reason="the provider needs Flask")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
+
+KEY = "a key that only the operator of this test has"
+SECRET = "a cookie secret that only this test's server has"
+_IDLE_SECONDS = 12
+
+
+@contextmanager
+def guarded(folder, idle_minutes: float = 15) -> Iterator[SimpleNamespace]:
+    """A server with a sign-in and an audit trail, and its provider."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    secrets = folder / "secrets.toml"
+    secrets.write_text(
+        f'[auth]\nredirect_uri = "http://127.0.0.1:{{port}}/oauth2callback"\ncookie_secret = "{SECRET}"\n'
+        'client_id = "app"\nclient_secret = "the app\'s secret"\n'
+        f'server_metadata_url = "http://127.0.0.1:{port}/.well-known/openid-configuration"\n'
+    )
+    environment = {
+        "PTX_AUDIT_FOLDER": str(folder / "trail"), "PTX_AUDIT_KEY": KEY, "PTX_IDLE_MINUTES": str(idle_minutes),
+    }  # fmt: skip
+    with running_server(options=[f"--secrets.files={secrets}"], environment=environment) as server:
+        redirect = f"{server.address}/oauth2callback"
+        words = [sys.executable, "-m", "tests.support.oidc_provider", str(port), "app", "the app's secret", redirect]
+        with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            try:
+                until(lambda: _listens(port), 60)
+                yield SimpleNamespace(server=server, trail=Trail(folder / "trail", KEY), provider=port)
+            finally:
+                process.terminate()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory) -> Iterator[SimpleNamespace]:
+    with guarded(tmp_path_factory.mktemp("door")) as running:
+        yield running
+
+
+def visitor(browser, door, path: str = "/"):
+    """A page in a browser of its own, at the sign-in."""
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{door.server.address}{path}")
+    return page
+
+
+def sign_in(page, who: str) -> None:
+    page.get_by_role("button", name="Sign in").click()
+    page.locator(f"button[value={who}]").click()
+
+
+def reader(browser, door, who: str = "jane"):
+    page = visitor(browser, door)
+    sign_in(page, who)
+    page.get_by_test_id("stFileUploaderDropzone").wait_for()
+    return page
+
+
+@cache
+def film(width: int) -> bytes:
+    return dicom_of(cv2.resize(simulated_film(), (width, width), interpolation=cv2.INTER_AREA))
+
+
+def told(door, event: Event) -> list[dict]:
+    assert door.trail.verify().faults == ()
+    return [line.record for line in door.trail.lines() if line.record["event"] == event]
+
+
+def cookies_of(page) -> dict[str, str]:
+    return {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
+
+
+def only_the_door(page) -> None:
+    """The page offers to sign in, and nothing else."""
+    page.get_by_role("button", name="Sign in").wait_for()
+    assert page.get_by_test_id("stFileUploaderDropzone").count() == 0
+    assert films_of(page).count() == 0
+    assert page.get_by_role("button").count() == 1
+
+
+def test_a_reader_signs_in_reads_and_signs_out(browser, door):
+    page = visitor(browser, door)
+    only_the_door(page)
+    sign_in(page, "jane")
+    page.get_by_test_id("stFileUploaderDropzone").wait_for()
+    drop(page, ("film.dcm", film(400)))
+    all_read(page, 1)
+    page.get_by_text("Jane Reader").wait_for()
+    assert page.get_by_role("button", name="Operator’s page").count() == 0
+    (opened,) = [line for line in told(door, Event.FILM_OPENED) if line["film"] == door.trail.film(film(400))]
+    assert opened["who"] == "jane"
+    signed_in = [line for line in told(door, Event.SIGNED_IN) if line["session"] == opened["session"]]
+    assert [(line["name"], line["roles"]) for line in signed_in] == [("Jane Reader", ["reader"])]
+    page.get_by_role("button", name="Sign out").click()
+    only_the_door(page)
+    signed_out = [line for line in told(door, Event.SIGNED_OUT) if line["session"] == opened["session"]]
+    assert [line["why"] for line in signed_out] == ["asked"]
+    assert [line["session"] for line in told(door, Event.SESSION_ENDED)].count(opened["session"]) == 1
+    assert not {"_streamlit_user", "_streamlit_user_tokens"} & set(cookies_of(page))
+    page.context.close()
+
+
+def test_who_has_no_role_is_told_so_and_can_sign_out(browser, door):
+    page = visitor(browser, door)
+    sign_in(page, "none")
+    page.get_by_text("You are signed in as Nick Nobody, but you may neither").wait_for()
+    assert page.get_by_test_id("stFileUploaderDropzone").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    only_the_door(page)
+    page.context.close()
+
+
+def test_an_operator_checks_the_trail_and_sees_no_film(browser, door):
+    page = visitor(browser, door)
+    sign_in(page, "olga")
+    page.get_by_role("heading", name="Audit and status").wait_for()
+    assert page.get_by_test_id("stFileUploaderDropzone").count() == 0
+    assert page.get_by_role("button", name="Back to the films").count() == 0
+    page.get_by_role("button", name="Check the audit trail").click()
+    page.get_by_text("The trail is as it was written.").wait_for()
+    page.context.close()
+
+
+def test_who_is_both_goes_to_and_fro(browser, door):
+    page = reader(browser, door, "both")
+    page.get_by_role("button", name="Operator’s page").click()
+    page.get_by_role("heading", name="Audit and status").wait_for()
+    page.get_by_role("button", name="Back to the films").click()
+    page.get_by_test_id("stFileUploaderDropzone").wait_for()
+    page.context.close()
+
+
+def test_the_films_of_one_never_reach_another(browser, door):
+    jane, john = reader(browser, door), visitor(browser, door)
+    came: list[bytes] = []
+    john.on("websocket", lambda stream: stream.on("framereceived", lambda data: came.append(_bytes(data))))
+    sign_in(john, "john")
+    john.get_by_test_id("stFileUploaderDropzone").wait_for()
+    drop(jane, ("of-jane.dcm", film(402)))
+    all_read(jane, 1)
+    drop(john, ("of-john.dcm", film(404)))
+    all_read(john, 1)
+    assert b"of-john.dcm" in b"".join(came)
+    assert b"of-jane.dcm" not in b"".join(came)
+    assert films_of(john).first.get_attribute("title") == "of-john.dcm"
+    jane.context.close()
+    john.context.close()
+
+
+def _bytes(data) -> bytes:
+    return data if isinstance(data, bytes) else data.encode()
+
+
+# What follows tries to get in.
+
+
+def handshake(door, cookies: dict[str, str], session: str = "", origin: str | None = None) -> tuple[str, list[bytes]]:
+    """Open the page's connection by hand, ask for an example, and return what the server sends until it is done."""
+    from streamlit.proto.BackMsg_pb2 import BackMsg
+    from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+    host = urlsplit(door.server.address).netloc
+    token = cookies.get("_streamlit_xsrf") or _token(door)
+    cookies = {**cookies, "_streamlit_xsrf": token}
+    ask = BackMsg()
+    ask.rerun_script.query_string = "example=pneumothorax"
+    sent: list[bytes] = []
+    begun = ""
+    with connect(
+        f"ws://{host}/_stcore/stream",
+        origin=origin or door.server.address,
+        subprotocols=["streamlit", token, *([session] if session else [])],
+        additional_headers={"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())},
+        max_size=None,
+    ) as stream:
+        stream.send(ask.SerializeToString())
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            data = stream.recv(60)
+            sent.append(data)
+            message = ForwardMsg()
+            message.ParseFromString(data)
+            if message.WhichOneof("type") == "new_session":
+                begun = message.new_session.initialize.session_id
+            if message.WhichOneof("type") == "script_finished":
+                return begun, sent
+    raise AssertionError("the page did not answer")
+
+
+def _token(door) -> str:
+    connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=10)
+    connection.request("GET", "/_stcore/health")
+    cookie = connection.getresponse().headers["Set-Cookie"]
+    connection.close()
+    return cookie.partition(";")[0].partition("=")[2]
+
+
+def nothing_but_the_door(sent: list[bytes]) -> None:
+    everything = b"".join(sent)
+    assert b"Sign in to read films" in everything or b"You are being signed out" in everything
+    for inside in (b"Drop chest films", b"film_list", b"Examples", b"Pneumothorax flagged", b"of-jane"):
+        assert inside not in everything
+
+
+def test_the_way_in_by_hand_works_for_who_has_signed_in(browser, door):
+    page = reader(browser, door)
+    _, sent = handshake(door, cookies_of(page))
+    assert b"Drop chest films" in b"".join(sent), "else the attempts below would prove nothing"
+    page.context.close()
+
+
+def test_without_a_cookie_nobody_gets_in(browser, door):
+    page = visitor(browser, door, "/?example=pneumothorax")
+    only_the_door(page)
+    page.context.close()
+    _, sent = handshake(door, {})
+    nothing_but_the_door(sent)
+
+
+def forged(secret: str, name: str = "_streamlit_user", **changes: object) -> dict[str, str]:
+    from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+
+    claims = {"sub": "jane", "iss": "x", "iat": int(time.time()), "name": "Jane", "roles": ["reader", "operator"]}
+    claims |= {"is_logged_in": True, "origin": "", "provider": "default"} | changes
+    return {"_streamlit_user": create_signed_value(secret, name, json.dumps(claims)).decode()}
+
+
+@pytest.mark.parametrize("how", ["empty secret", "guessed secret", "other cookie's", "not signed", "altered", "origin"])
+def test_a_forged_cookie_opens_nothing(browser, door, how):
+    here = {"origin": door.server.address}
+    if how == "altered":
+        page = reader(browser, door)
+        cookies = cookies_of(page)
+        value = cookies["_streamlit_user"]
+        cookies["_streamlit_user"] = value[:10] + ("A" if value[10] != "A" else "B") + value[11:]
+        page.context.close()
+    else:
+        cookies = {
+            "empty secret": lambda: forged("", **here),
+            "guessed secret": lambda: forged("secret", **here),
+            "other cookie's": lambda: forged(SECRET, "_streamlit_session", **here),
+            "not signed": lambda: {"_streamlit_user": json.dumps({"is_logged_in": True, "sub": "jane", **here})},
+            "origin": lambda: forged(SECRET, origin="https://elsewhere.example"),
+        }[how]()
+    _, sent = handshake(door, cookies)
+    nothing_but_the_door(sent)
+
+
+@pytest.mark.parametrize("claims", [{"iat": 0}, {"iat": None}, {"sub": ""}, {"is_logged_in": False}, {"iat": "now"}])
+def test_a_cookie_that_is_too_old_or_names_nobody_opens_nothing(door, claims):
+    _, sent = handshake(door, forged(SECRET, origin=door.server.address, **claims))
+    nothing_but_the_door(sent)
+
+
+def test_a_copied_cookie_is_worth_nothing_once_its_owner_has_signed_out(browser, door):
+    page = reader(browser, door)
+    copied = cookies_of(page)
+    _, sent = handshake(door, copied)
+    assert b"Drop chest films" in b"".join(sent)
+    page.get_by_role("button", name="Sign out").click()
+    only_the_door(page)
+    page.context.close()
+    _, sent = handshake(door, copied)
+    nothing_but_the_door(sent)
+
+
+@pytest.mark.parametrize("who", ["nobody", "john"])
+def test_another_ones_session_cannot_be_taken_over(browser, door, who):
+    jane = visitor(browser, door)
+    sessions: list[str] = []
+    jane.on("request", lambda request: sessions.extend(re.findall(r"upload_file/([^/]+)/", request.url)))
+    sign_in(jane, "jane")
+    jane.get_by_test_id("stFileUploaderDropzone").wait_for()
+    drop(jane, ("of-jane.dcm", film(406)))
+    all_read(jane, 1)
+    cookies = {}
+    if who == "john":
+        john = reader(browser, door, "john")
+        cookies = cookies_of(john)
+    begun, sent = handshake(door, cookies, session=sessions[0])
+    assert begun != sessions[0]
+    assert b"of-jane" not in b"".join(sent)
+    jane.get_by_role("button", name="Inverse").or_(jane.get_by_role("button", name="Invert")).first.wait_for()
+    assert films_of(jane).count() == 1, "and its owner keeps it"
+    jane.context.close()
+    if who == "john":
+        john.context.close()
+
+
+def test_a_file_is_taken_from_readers_only(browser, door):
+    session, _ = handshake(door, {})
+    token = _token(door)
+    page = reader(browser, door)
+    good = cookies_of(page)
+    for cookies in ({}, forged("secret", origin=door.server.address), {"_streamlit_user": "x"}):
+        assert _upload(door, session, cookies | {"_streamlit_xsrf": token}) == 403
+    assert _upload(door, session, good) == 400, "the session is over: with the right cookie only that is wrong"
+    page.context.close()
+    assert door.server.held()["uploaded"] == 0
+
+
+def _upload(door, session: str, cookies: dict[str, str]) -> int:
+    connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=10)
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+    headers["X-Xsrftoken"] = cookies["_streamlit_xsrf"]
+    connection.request("PUT", f"/_stcore/upload_file/{session}/1", headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_without_use_the_sign_in_ends_and_the_films_go_and_with_use_it_does_not(browser, tmp_path):
+    with guarded(tmp_path, _IDLE_SECONDS / 60) as door:
+        page = reader(browser, door)
+        copied = cookies_of(page)
+        drop(page, ("film.dcm", film(400)))
+        begun = time.monotonic()
+        while time.monotonic() < begun + 1.5 * _IDLE_SECONDS:
+            page.mouse.move(100 + 50 * (time.monotonic() % 2), 100)
+            page.wait_for_timeout(500)
+        assert page.get_by_role("button", name="Sign in").count() == 0
+        only_the_door(page)
+        assert [line["why"] for line in told(door, Event.SIGNED_OUT)] == ["idle"]
+        assert len(told(door, Event.SESSION_ENDED)) == 1
+        _, sent = handshake(door, copied)
+        nothing_but_the_door(sent)
+        page.context.close()
