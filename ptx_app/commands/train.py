@@ -1,4 +1,4 @@
-"""ptx train: start a run, or resume it."""
+"""ptx train: start a run, or resume it. On several processes: torchrun --nproc-per-node N -m ptx_app train ..."""
 
 import argparse
 import sys
@@ -37,12 +37,17 @@ def run(arguments: argparse.Namespace) -> int:
     from ptx_app.training.gathering import gather_films
     from ptx_app.training.loop import TrainingRun
     from ptx_app.training.plots import draw_curves
+    from ptx_app.training.processes import Processes
 
     configuration = read_configuration(arguments.configuration)
     gather_films(configuration, data_folder(arguments), arguments.runs, arguments.also)
     if arguments.own_process:
         start_over(sys.argv[1:])
-    training = TrainingRun.of(configuration, data_folder(arguments), arguments.runs, arguments.also)
-    ended = training.train(arguments.minutes)
-    draw_curves(training.folder)
+    with Processes.joined() as processes:
+        training = TrainingRun.of(
+            configuration, data_folder(arguments), arguments.runs, arguments.also, processes=processes
+        )
+        ended = training.train(arguments.minutes)
+        if processes.first:
+            draw_curves(training.folder)
     return 0 if ended else 3

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import FilmStore
 from ptx_app.training.configuration import Configuration
@@ -27,8 +29,10 @@ def gather_films(
         WeightsError: as `with_drawn_masks` and `lung_boxes`.
     """
     cache = runs / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
     films, held_out = training_films(configuration, data, also)
-    if configuration.data.teacher is not None:
-        films = with_drawn_masks(films, configuration.data.teacher, cache)
-    boxes = lung_boxes([*films, *held_out], cache) if configuration.input.fit == "lungs" else {}
-    return films, held_out, FilmStore([*films, *held_out], cache, boxes)
+    with FileLock(cache / "lock"):  # of several processes one makes the cache, and the others find it made
+        if configuration.data.teacher is not None:
+            films = with_drawn_masks(films, configuration.data.teacher, cache)
+        boxes = lung_boxes([*films, *held_out], cache) if configuration.input.fit == "lungs" else {}
+        return films, held_out, FilmStore([*films, *held_out], cache, boxes)

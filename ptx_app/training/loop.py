@@ -3,8 +3,7 @@
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,13 +16,12 @@ from tqdm import tqdm
 from ptx_app.data.index import LabelledFilm
 from ptx_app.data.store import FilmStore
 from ptx_app.errors import SettingsError
-from ptx_app.model.torch_network import choose_device
 from ptx_app.training.augmentation import Augmentation
 from ptx_app.training.configuration import Configuration
 from ptx_app.training.dataset import FilmDataset, TrainingExample
 from ptx_app.training.depthwise import quicken_depthwise
 from ptx_app.training.gathering import gather_films
-from ptx_app.training.losses import MASK_LOSSES, total_loss
+from ptx_app.training.losses import Objective
 from ptx_app.training.optimisation import (
     LearningRateSchedule,
     build_average,
@@ -31,13 +29,34 @@ from ptx_app.training.optimisation import (
     set_batch_norm_momentum,
     set_training,
 )
+from ptx_app.training.processes import Processes
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.sampler import FallingShareSampler, stratum
+from ptx_app.training.shared_norm import share_batch_norms
 from ptx_app.training.starting_weights import build_network
 from ptx_app.training.validation import Validation, validate
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
 _LOGS_A_VALIDATION = 5
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a process tells the others after a step: of its own part of the batch, and of itself.
+
+    Attributes:
+        loss: of its films, their mean.
+        dices: soft Dice of its positive films with a known mask.
+        positions: its films, in the list of films.
+        elapsed: seconds since `train` began.
+        asked_to_stop: whether it got a signal.
+    """
+
+    loss: float
+    dices: list[float]
+    positions: list[int]
+    elapsed: float
+    asked_to_stop: bool
 
 
 class TrainingRun:
@@ -47,6 +66,10 @@ class TrainingRun:
     has reached its end when the time is up. Without one, and with `training.workers` at 0, a run is reproducible: after
     a kill it continues exactly as if it had not been interrupted. Workers load films ahead, with the share of positives
     and the side at that moment.
+
+    On several processes all of them hold the same network, and decide the same: each trains on its part of the same
+    batches, and after each step they tell each other what they saw. The first one's clock counts, and it alone
+    validates and writes.
     """
 
     def __init__(
@@ -57,26 +80,40 @@ class TrainingRun:
         held_out: Sequence[LabelledFilm],
         store: FilmStore,
         device: torch.device | None = None,
+        processes: Processes | None = None,
     ) -> None:
         """Build everything, and resume from the folder's checkpoint if there is one.
 
+        Args:
+            configuration: of the run.
+            folder: of the run.
+            films, held_out: to train on, and to validate on.
+            store: of both.
+            device: to train on; None to choose.
+            processes: that train together; None for this one alone.
+
         Raises:
-            SettingsError: RUN_EXISTS, HELD_OUT_CHANGED, CHECKPOINT_DAMAGED, PRECISION_IMPOSSIBLE.
+            SettingsError: RUN_EXISTS, HELD_OUT_CHANGED, CHECKPOINT_DAMAGED, PRECISION_IMPOSSIBLE, BATCH_INDIVISIBLE.
             WeightsError: as `build_network`.
         """
-        self.device = device or choose_device()
+        self._processes = processes or Processes()
+        self._part = self._processes.part(configuration.training.batch)
+        self.device = device or self._processes.device()
         self._precision = _PRECISIONS[configuration.training.precision]
         if self._precision is torch.float16 and self.device.type != "cuda":
             raise SettingsError("PRECISION_IMPOSSIBLE", "fp16 training needs CUDA. Set training.precision to bf16.")
         self.folder, self.held_out = folder, held_out
         self._c, self._store = configuration, store
         self._films = [film for film in films if configuration.data.draw_weights.get(film.mask_kind, 1.0) > 0]
-        folder.begin(configuration, held_out)
+        self._processes.of_first(lambda: folder.begin(configuration, held_out))
         torch.manual_seed(configuration.seed)
         self._module = build_network(configuration.network).to(self.device)
         self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         set_batch_norm_momentum(self._module, configuration.training.batch_norm_momentum)
         quicken_depthwise(self._module)
+        if self._processes.count > 1:
+            self._module = share_batch_norms(self._module, self.device)
+        self._objective = self._processes.spread(Objective(self._module, configuration.loss, self._precision))
         self._average = build_average(self._module, configuration.training.ema)
         self._optimizer = build_optimizer(self._module, configuration.optimizer)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision is torch.float16)
@@ -84,19 +121,29 @@ class TrainingRun:
         self._dealt: dict[str, int] = {}
         self._best, self._since_best, self._seconds = -1.0, 0, 0.0
         self._unlogged: tuple[list[float], list[float]] = [], []
-        self._asked_to_stop = False
-        self._begun, self._begun_at, self._limit = time.monotonic(), 0.0, float("inf")
+        self._asked_to_stop = self._stopping = False
+        self._elapsed, self._begun_at, self._limit = 0.0, 0.0, float("inf")
+        if not self._processes.first:
+            torch.manual_seed(configuration.seed + self._processes.place)  # else all would drop out the same
         self._restore()
 
     @classmethod
-    def of(cls, configuration: Configuration, data: Path, runs: Path, also: Sequence[Path] = ()) -> "TrainingRun":
+    def of(
+        cls,
+        configuration: Configuration,
+        data: Path,
+        runs: Path,
+        also: Sequence[Path] = (),
+        processes: Processes | None = None,
+    ) -> "TrainingRun":
         """The run of a configuration in a folder of runs, with films from a prepared folder, and `also` from others.
 
         Raises:
             SettingsError: as `gather_films` and the run itself.
             WeightsError: as `build_network` and `gather_films`.
         """
-        return cls(configuration, RunFolder(runs / configuration.name), *gather_films(configuration, data, runs, also))
+        films, held_out, store = gather_films(configuration, data, runs, also)
+        return cls(configuration, RunFolder(runs / configuration.name), films, held_out, store, processes=processes)
 
     @property
     def films_seen(self) -> int:
@@ -107,7 +154,7 @@ class TrainingRun:
     def progress(self) -> float:
         """Progress through the schedule, in [0, 1]."""
         by_films = self.films_seen / self._c.schedule.films
-        by_time = (time.monotonic() - self._begun) / self._limit
+        by_time = self._elapsed / self._limit
         return min(1.0, max(by_films, self._begun_at + (1 - self._begun_at) * by_time))
 
     def train(self, minutes: float | None = None) -> bool:
@@ -118,7 +165,7 @@ class TrainingRun:
         Returns:
             Whether the end was reached. If not, the run can be resumed.
         """
-        self._begun, self._begun_at = time.monotonic(), self.progress
+        self._begun, self._elapsed, self._begun_at = time.monotonic(), 0.0, self.progress
         self._limit = float("inf") if minutes is None else minutes * 60
         former = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -133,15 +180,20 @@ class TrainingRun:
         if ended:
             return True
         often = max(1, section.validate_every // _LOGS_A_VALIDATION)
-        checkpointed = started = time.monotonic()
-        before, losses, dices = self._seconds, *self._unlogged
-        with tqdm(total=self._c.schedule.films, initial=self.films_seen, unit="film", desc=self._c.name) as bar:
+        checkpointed, before, losses, dices = 0.0, self._seconds, *self._unlogged
+        with tqdm(
+            total=self._c.schedule.films,
+            initial=self.films_seen,
+            unit="film",
+            desc=self._c.name,
+            disable=not self._processes.first,
+        ) as bar:
             for batch in self._batches():
                 former = self.films_seen
                 loss, dice = self._step(batch)
                 losses.append(loss)
                 dices += dice
-                self._seconds = before + time.monotonic() - started
+                self._seconds = before + self._elapsed
                 bar.update(self.films_seen - former)
                 bar.total = round(self.films_seen / self.progress)  # with a time limit, fewer than the schedule's
                 bar.set_postfix(loss=f"{_mean(losses):.3f}", dice=f"{_mean(dices):.3f}", refresh=False)
@@ -152,12 +204,12 @@ class TrainingRun:
                     losses.clear()
                     dices.clear()
                 ended = ended or self._out_of_patience
-                if ended or self._asked_to_stop:
+                if ended or self._stopping:
                     break
-                if time.monotonic() - checkpointed > section.checkpoint_minutes * 60:
+                if self._elapsed - checkpointed > section.checkpoint_minutes * 60:
                     self._checkpoint()
-                    checkpointed = time.monotonic()
-        if ended:
+                    checkpointed = self._elapsed
+        if ended and self._processes.first:
             self.folder.save_weights("last", self._weights())
         self._checkpoint()
         return ended
@@ -178,6 +230,7 @@ class TrainingRun:
             side=self._side,
             draw_weights=data.draw_weights,
             dealt=self._dealt,
+            part=self._part,
         )
         dataset = FilmDataset(
             self._films, self._store, self._c.input.spec(), Augmentation(data.augmentation), data.mask_weights
@@ -201,10 +254,7 @@ class TrainingRun:
         self._schedule.set_rates(self.progress)
         films = batch["film"].to(self.device, memory_format=torch.channels_last)
         mask, weight, label = (batch[key].to(self.device) for key in ("mask", "mask_weight", "label"))
-        with torch.autocast(self.device.type, self._precision, enabled=self._precision is not None):
-            mask_logits, image_logits = self._module(films)
-        loss_of_masks = partial(MASK_LOSSES[self._c.loss.mask], bce=self._c.loss.bce)
-        loss = total_loss(loss_of_masks, self._c.loss.image, mask_logits, image_logits, mask, weight, label)
+        loss, mask_logits = self._objective(films, mask, weight, label)
         self._optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimizer)
@@ -213,29 +263,33 @@ class TrainingRun:
         self._scaler.update()
         if self._average is not None:
             self._average.update_parameters(self._module)
-        for position in batch["position"].tolist():
-            name = stratum(self._films[position])
-            self._dealt[name] = self._dealt.get(name, 0) + 1
-        return float(loss.detach()), _dices(mask_logits.detach().float(), mask, weight)
+        positions, dices = batch["position"].tolist(), _dices(mask_logits.float(), mask, weight)
+        elapsed = time.monotonic() - self._begun
+        told = self._processes.gather(_Step(float(loss.detach()), dices, positions, elapsed, self._asked_to_stop))
+        self._elapsed, self._stopping = told[0].elapsed, any(step.asked_to_stop for step in told)
+        for step in told:
+            for position in step.positions:
+                name = stratum(self._films[position])
+                self._dealt[name] = self._dealt.get(name, 0) + 1
+        return _mean([step.loss for step in told]), [dice for step in told for dice in step.dices]
 
     def _validate(self) -> Validation:
         module = self._average.module if self._average is not None else self._module
-        result = validate(
-            module,
-            self.held_out,
-            self._store,
-            self._c.input.spec(),
-            self.device,
-            self._precision,
+        spec = self._c.input.spec()
+        result = self._processes.of_first(
+            lambda: validate(module, self.held_out, self._store, spec, self.device, self._precision)
         )
         self._schedule.validated(result.dice, self.progress)
         self._since_best += 1
         if result.dice > self._best:
             self._best, self._since_best = result.dice, 0
-            self.folder.save_weights("best", self._weights())
+            if self._processes.first:
+                self.folder.save_weights("best", self._weights())
         return result
 
     def _log(self, loss: float, dice: float, result: Validation | None) -> None:
+        if not self._processes.first:
+            return
         measured = asdict(result) if result else dict.fromkeys(("dice", "iou", "mask_threshold", "auc"), "")
         self.folder.append_log(
             {
@@ -255,6 +309,10 @@ class TrainingRun:
 
     def _checkpoint(self) -> None:
         cuda = self.device.type == "cuda"
+        random = self._processes.gather(torch.get_rng_state())
+        random_cuda = self._processes.gather(torch.cuda.get_rng_state()) if cuda else None
+        if not self._processes.first:
+            return
         self.folder.save_checkpoint(
             {
                 "module": self._module.state_dict(),
@@ -268,15 +326,16 @@ class TrainingRun:
                 "unlogged": self._unlogged,
                 "seconds": self._seconds,
                 "progress": self.progress,
-                "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state() if cuda else None,
+                "random": torch.stack(random),
+                "random_cuda": torch.stack(random_cuda) if random_cuda else None,
             }
         )
 
     def _restore(self) -> None:
-        state: dict[str, Any] | None = self.folder.load_checkpoint()
+        state: dict[str, Any] | None = self._processes.of_first(self.folder.load_checkpoint)
         if state is None:
-            self.folder.rewind_log(-1)
+            if self._processes.first:
+                self.folder.rewind_log(-1)
             return
         self._module.load_state_dict(state["module"])
         if self._average is not None:
@@ -288,10 +347,14 @@ class TrainingRun:
         self._best, self._since_best = state["best"], state["since_best"]
         self._unlogged = state.get("unlogged", self._unlogged)
         self._begun_at = state["progress"]
-        torch.set_rng_state(state["random"])
-        if self.device.type == "cuda" and state["random_cuda"] is not None:
-            torch.cuda.set_rng_state(state["random_cuda"])
-        self.folder.rewind_log(self.films_seen)
+        # A row for each process; checkpoints of older versions have one alone. Processes that are new start their own.
+        random, place = torch.atleast_2d(state["random"]), self._processes.place
+        if place < len(random):
+            torch.set_rng_state(random[place].clone())  # torch reads a view from its start
+            if self.device.type == "cuda" and state["random_cuda"] is not None:
+                torch.cuda.set_rng_state(torch.atleast_2d(state["random_cuda"])[place].clone())
+        if self._processes.first:
+            self.folder.rewind_log(self.films_seen)
 
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._asked_to_stop = True

@@ -1,9 +1,13 @@
 """Losses by name. Each takes mask logits and truth (N, 1, S, S) and returns one number per film, (N,)."""
 
+from functools import partial
 from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+
+from ptx_app.training.configuration import LossSection
 
 
 class MaskLoss(Protocol):
@@ -81,3 +85,21 @@ def total_loss(
     if not image_weight:
         return masks
     return masks + image_weight * binary_cross_entropy_with_logits(image_logits.float().squeeze(1), label)
+
+
+class Objective(nn.Module):
+    """A network and its loss in one, so that what depends on the loss, and what does not, can be seen from outside."""
+
+    def __init__(self, network: nn.Module, section: LossSection, precision: torch.dtype | None) -> None:
+        """`precision`: dtype of automatic mixed precision, or None."""
+        super().__init__()
+        self.network = network
+        self._masks = partial(MASK_LOSSES[section.mask], bce=section.bce)
+        self._image_weight, self._precision = section.image, precision
+
+    def forward(self, films: Tensor, mask: Tensor, mask_weight: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss () of films (N, C, S, S), as `total_loss`, and their mask logits (N, 1, S, S) without gradients."""
+        with torch.autocast(films.device.type, self._precision, enabled=self._precision is not None):
+            mask_logits, image_logits = self.network(films)
+        loss = total_loss(self._masks, self._image_weight, mask_logits, image_logits, mask, mask_weight, label)
+        return loss, mask_logits.detach()

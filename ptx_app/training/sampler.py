@@ -32,6 +32,7 @@ class FallingShareSampler:
         side: Callable[[], int],
         draw_weights: Mapping[MaskKind, float],
         dealt: Mapping[str, int] | None = None,
+        part: slice = slice(None),
     ) -> None:
         """Args:
         films: the training films.
@@ -40,6 +41,7 @@ class FallingShareSampler:
         positive_share, side: called before each batch.
         draw_weights: how often a film is dealt relative to others of its label, by mask kind.
         dealt: films dealt before, by stratum, to resume a run.
+        part: which films of each batch to give; the others are dealt all the same, to other processes.
         """
         self._strata: dict[str, list[int]] = {}
         self._weights: dict[str, float] = {}
@@ -48,12 +50,13 @@ class FallingShareSampler:
             self._strata.setdefault(name, []).append(position)
             self._weights[name] = self._weights.get(name, 0.0) + draw_weights.get(film.mask_kind, 1.0)
         self._batch, self._seed, self._positive_share, self._side = batch, seed, positive_share, side
+        self._part = part
         self._dealt = dict.fromkeys(sorted(self._strata), 0) | dict(dealt or {})
 
     def __iter__(self) -> Iterator[list[Draw]]:
         while True:
             share, side = self._positive_share(), self._side()
-            yield [self._deal(share, side) for _ in range(self._batch)]
+            yield [self._deal(share, side) for _ in range(self._batch)][self._part]
 
     def _deal(self, share: float, side: int) -> Draw:
         number = sum(self._dealt.values())

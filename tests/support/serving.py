@@ -124,12 +124,12 @@ def _answers(server: Server) -> bool:
 
 
 @contextmanager
-def running_browser() -> Iterator[Any]:
-    """Headless Chromium as a Playwright Browser."""
+def running_browser(*arguments: str) -> Iterator[Any]:
+    """Headless Chromium as a Playwright Browser, with further arguments."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *arguments])
         try:
             yield chromium
         finally:
