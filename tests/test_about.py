@@ -179,6 +179,13 @@ def test_the_tour_comes_once_and_again_on_request(browser, address):
     assert step.inner_text().startswith("1 of 5")
     page.keyboard.press("Escape")
     until(lambda: tour.count() == 0, 10)
+
+    page.keyboard.press("?")
+    keys = page.get_by_role("dialog", name="Keys and gestures")
+    keys.get_by_role("button", name="Tour of the keys").click()
+    keys.wait_for(state="hidden")
+    tour.wait_for()
+    assert step.inner_text().startswith("1 of 5")
     page.context.close()
 
 

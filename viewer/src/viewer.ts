@@ -442,6 +442,7 @@ export class Viewer {
     }, { signal });
     window.addEventListener("blur", () => this.look(false), { signal });
     window.addEventListener("ptx-film", () => this.arrived(), { signal });
+    this.one("[data-tour]").addEventListener("click", () => window.dispatchEvent(new Event("ptx-tour")), { signal });
     window.addEventListener("ptx-leave", () => this.blank(), { signal });
   }
 
