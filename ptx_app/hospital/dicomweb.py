@@ -34,6 +34,7 @@ from ptx_app.privacy import private_reading
 
 MODALITIES = ("CR", "DX")
 MOST_STUDIES = 200
+MOST_PRIORS = 10
 STORED = {
     "seg": "Segmentation",
     "sc": "Secondary capture",
@@ -65,8 +66,8 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes received, and with all that will come if the archive says how many."""
 
 _STUDY, _SERIES, _INSTANCE, _CLASS = "0020000D", "0020000E", "00080018", "00080016"
-_DATE, _TIME, _ACCESSION, _MODALITY, _PATIENT_ID, _BODY_PART, _COUNT = (
-    "00080020", "00080030", "00080050", "00080060", "00100020", "00180015", "00201209",
+_DATE, _TIME, _ACCESSION, _MODALITY, _PATIENT_ID, _ISSUER, _BODY_PART, _COUNT = (
+    "00080020", "00080030", "00080050", "00080060", "00100020", "00100021", "00180015", "00201209",
 )  # fmt: skip
 
 
@@ -214,23 +215,52 @@ class Pacs:
         """
         if filters.patient_id is not None and not self.settings.patient_id:
             raise SettingsError("PACS_PATIENT_ID", "Searching by patient ID is off. The archive's settings allow it.")
-        asked = filters.as_attributes()
+        with self._asking("PACS_ADDRESS") as client:
+            rows, cut = self._series(client, filters.as_attributes())
+            studies = self._studies(rows)
+        return Worklist(tuple(studies[:most]), cut or len(studies) > most)
+
+    def priors(self, study: str, most: int = MOST_PRIORS) -> list[Study]:
+        """The patient's other studies that have chest films, oldest first: at most so many, the newest.
+
+        The patient is the one whose ID, and its issuer, the study's header states. Neither is shown or kept.
+
+        Raises:
+            PacsError: PACS_GONE, or PACS_NO_PATIENT.
+        """
+        with self._asking("PACS_GONE") as client:
+            own = client.search_for_studies(
+                limit=1, fields=["PatientID", "IssuerOfPatientID"], search_filters={"StudyInstanceUID": study}
+            )
+            patients = [_patient(row) for row in own if _text(row, _STUDY) == study]
+            if not patients:
+                raise error_of("PACS_GONE")
+            (patient,) = patients
+            if not patient[0] or set(patient[0]) & {*"*?\\"}:
+                raise error_of("PACS_NO_PATIENT")
+            rows, _ = self._series(client, {"PatientID": patient[0]}, "PatientID", "IssuerOfPatientID")
+            # Archives may compare without case; and another hospital's patient may have the same ID.
+            studies = self._studies(row for row in rows if _patient(row) == patient and _text(row, _STUDY) != study)
+        return studies[:most][::-1]
+
+    def _series(
+        self, client: DICOMwebClient, asked: Mapping[str, str], *more: str
+    ) -> tuple[list[Mapping[str, Any]], bool]:
+        """All series of chest films that fit, with `more` fields of theirs, and whether there are others."""
         if self.settings.body_part:
-            asked["BodyPartExamined"] = self.settings.body_part
-        fields = ["StudyDate", "StudyTime", "AccessionNumber", "NumberOfSeriesRelatedInstances"]
-        fields += ["PatientID"] if self.settings.patient_id else []
+            asked = {**asked, "BodyPartExamined": self.settings.body_part}
+        fields = ["StudyDate", "StudyTime", "AccessionNumber", "NumberOfSeriesRelatedInstances", *more]
+        fields += ["PatientID"] if self.settings.patient_id and not more else []
         found: list[Mapping[str, Any]] = []
         cut = False
-        with self._asking("PACS_ADDRESS") as client:
-            for modality in MODALITIES:
-                answer = client.search_for_series(
-                    limit=_MOST_SERIES + 1, fields=fields, search_filters=asked | {"Modality": modality}
-                )
-                rows = [row for row in answer if _text(row, _MODALITY) == modality]
-                cut = cut or len(rows) > _MOST_SERIES
-                found += rows[:_MOST_SERIES]
-            studies = self._studies(found)
-        return Worklist(tuple(studies[:most]), cut or len(studies) > most)
+        for modality in MODALITIES:
+            answer = client.search_for_series(
+                limit=_MOST_SERIES + 1, fields=fields, search_filters={**asked, "Modality": modality}
+            )
+            rows = [row for row in answer if _text(row, _MODALITY) == modality]
+            cut = cut or len(rows) > _MOST_SERIES
+            found += rows[:_MOST_SERIES]
+        return found, cut
 
     def _studies(self, rows: Iterable[Mapping[str, Any]]) -> list[Study]:
         """The studies of these series, newest first; without those whose UIDs are none."""
@@ -428,6 +458,11 @@ def _text(row: Mapping[str, Any], tag: str) -> str:
     """A text of an answer; "" if there is none, or none that DICOM allows."""
     said = _value(row, tag)
     return said.strip() if isinstance(said, str) and len(said) <= 64 and said.isprintable() else ""
+
+
+def _patient(row: Mapping[str, Any]) -> tuple[str, str]:
+    """The patient's ID and its issuer."""
+    return _text(row, _PATIENT_ID), _text(row, _ISSUER)
 
 
 def _number(row: Mapping[str, Any], tag: str) -> int | None:

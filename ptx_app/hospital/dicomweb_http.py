@@ -41,6 +41,7 @@ _SENTENCES = {
     "PACS_NOT_ALLOWED": "The archive does not allow this. Check token, password or certificate in the settings.",
     "PACS_ELSEWHERE": "The archive sends us to another address, such as a sign-in page. Check address and token.",
     "PACS_GONE": "The archive does not have this any more. Search again.",
+    "PACS_NO_PATIENT": "The study has no patient ID that can be searched for, so its prior films cannot be found.",
     "PACS_ADDRESS": "There is no DICOMweb service at this address. Check the address in the settings.",
     "PACS_BUSY": "The archive is busy. Try again later.",
     "PACS_FULL": "The archive has no room. Its operator has to make some.",

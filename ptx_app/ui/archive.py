@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from html import escape
+from secrets import token_hex
 
 import streamlit as st
 
@@ -104,6 +105,48 @@ def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, te
     if archived.answers:
         stored = sum(answer.ok for answer in archived.answers.values())
         st.html(f'<p class="small">{stored} of {len(archived.answers)} objects are in the archive.</p>')
+
+
+def offer_priors(visit: Visit, case: Case) -> None:
+    """Offer to open the other chest films of the same patient."""
+    archived = case.archived
+    assert archived is not None  # noqa: S101  (only such films have an archive to search)
+    if not st.button("Open the patient’s other films", key=f"priors-{case.number}", type="tertiary"):
+        return
+    visit.log.tell(Event.ARCHIVE_SEARCHED)
+    pacs = _pacs()
+    with st.spinner("Searching"):
+        try:
+            studies = pacs.priors(archived.study.uid)
+            films = [
+                (study, film)
+                for study in studies
+                for film in pacs.films(study.uid, [series.uid for series in study.series])
+            ]
+        except PtxError as error:
+            _show_error(error, "The patient’s other films")
+            return
+    if not films:
+        st.html('<p class="small" role="status">The archive has no other chest film of this patient.</p>')
+        return
+    patient = archived.patient or token_hex(8)
+    mine = {archived.study.uid, *(study.uid for study in studies)}
+    opened = [each.archived for each in visit.cases if each.archived and each.archived.study.uid in mine]
+    for each in opened:
+        each.patient = patient
+    there = {each.instance for each in opened}
+    take_archived(
+        visit,
+        [
+            (
+                f"{study.modalities} from the archive",
+                partial(_fetch, pacs, film),
+                Archived(film, study, patient=patient),
+            )
+            for study, film in films
+            if film not in there
+        ],
+    )
 
 
 def caption(archived: Archived) -> str:

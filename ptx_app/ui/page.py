@@ -298,11 +298,15 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, film=case.audit_name)
     panel.offer_files(case, film, finding, setting, tell)
     if case.archived is not None:
-        from ptx_app.ui.archive import offer_storing
+        from ptx_app.ui.archive import offer_priors, offer_storing
+        from ptx_app.ui.course import offer_course
 
         stored = {"score_threshold": thresholds.score, "mask_threshold": thresholds.mask_threshold}
         tell_of_storing = partial(visit.log.tell, Event.RESULTS_STORED, film=case.audit_name, **stored)
         offer_storing(case, film, finding, setting, tell_of_storing)
+        with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+            offer_priors(visit, case)
+            offer_course(visit, case, thresholds)
 
 
 def _drawn(case: Case) -> str | None:

@@ -67,6 +67,11 @@ class SessionLog:
             self.tell(Event.RESULT_SHOWN, place="viewer", **_result(case, thresholds))
             self._shown = shown
 
+    def compared(self, cases: Iterable["Case"], thresholds: Thresholds) -> None:
+        """Tell that films and their results are shown side by side."""
+        for case in cases:
+            self.tell(Event.RESULT_SHOWN, place="comparison", **_result(case, thresholds))
+
     def setting(self, **values: object) -> None:
         """Tell what is set otherwise than the last time: the former value and the new one."""
         former = self._setting or values

@@ -111,12 +111,14 @@ class Archived:
         study: the line of the worklist that it was opened from.
         answers: what the archive said of the film's results when they were stored last, by kind.
         error: why they could not be stored.
+        patient: the same for all films that the archive says are of one patient, or "" if it was not asked. Random.
     """
 
     instance: "Instance"
     study: "Study"
     answers: "dict[str, Stored]" = dataclass_field(default_factory=dict)
     error: PtxError | None = None
+    patient: str = ""
 
 
 class CaseRemovedError(Exception):

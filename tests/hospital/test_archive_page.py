@@ -118,6 +118,48 @@ def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder
 
 @ORTHANC
 @needs_browser
+def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, app, browser, audit_folder):
+    def of(number: int, day: str, **tags: object) -> bytes:
+        uids = {"StudyInstanceUID": f"1.2.40.{number}", "SeriesInstanceUID": f"1.2.40.{number}.1"}
+        return film(**uids, StudyDate=day, AccessionNumber=f"P{number}", **tags)
+
+    orthanc.put(of(1, "20260301"), of(2, "20260501"), of(3, "20260201"), of(4, "20260101", PatientID="another"))
+    page = open_page(browser, app.address)
+    search(page, "P1")
+    page.get_by_role("table", name="Studies in the archive").get_by_role("button", name="Open").click()
+    all_read(page, 1)
+    page.get_by_text("2026-03-01 10:15, accession P1").wait_for()
+    assert page.get_by_role("button", name="Compare the patient").count() == 0
+    page.get_by_role("button", name="Open the patient’s other films").click()
+    all_read(page, 3)
+    page.get_by_text("2026-03-01 10:15, accession P1").wait_for()  # the film on the screen stays
+
+    page.get_by_role("button", name="Compare the patient’s 3 films").click()
+    compared = page.get_by_role("dialog", name="One patient's films, oldest first")
+    figures = compared.locator("figure")
+    until(lambda: figures.count() == 3, 30)
+    days = [figures.nth(place).locator("b").inner_text() for place in range(3)]
+    assert days == ["2026-02-01 10:15", "2026-03-01 10:15", "2026-05-01 10:15"]
+    assert [figures.nth(place).get_attribute("class") for place in range(3)] == ["", "current", ""]
+    pictures = figures.locator("img")
+    assert all(pictures.nth(place).evaluate("picture => picture.naturalWidth") > 100 for place in range(3))
+    assert "score" in figures.nth(0).inner_text()
+    assert MARK.decode() not in page.content()
+    assert [each for each in contrasts(page) if each[0] < 4.5] == []
+    page.keyboard.press("Escape")
+    compared.wait_for(state="hidden")
+    told = [line.record for line in Trail(audit_folder, AUDIT_KEY).lines()]
+    assert sum(record.get("place") == "comparison" for record in told) == 3
+
+    # Once more there is nothing to open.
+    page.get_by_role("button", name="Open the patient’s other films").click()
+    page.get_by_role("button", name="Compare the patient’s 3 films").wait_for()
+    assert films_of(page).count() == 3
+    page.context.close()
+
+
+@ORTHANC
+@needs_browser
 def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, browser):
     orthanc.put(film())
     page = open_page(browser, app.address)

@@ -84,6 +84,35 @@ def code(call: Any, *arguments: object) -> str:
 
 
 @ORTHANC
+def test_the_other_studies_of_a_patient_are_found_oldest_first_and_no_other_patients(orthanc):
+    def of(number: int, day: str, **tags: object) -> bytes:
+        uids = {"StudyInstanceUID": f"1.2.40.{number}", "SeriesInstanceUID": f"1.2.40.{number}.1"}
+        return film(**uids, StudyDate=day, **tags)
+
+    orthanc.put(
+        of(1, "20260301"),
+        of(2, "20260501"),
+        of(3, "20260201"),
+        of(4, "20260101", PatientID=PATIENT["PatientID"].lower()),
+        of(5, "20260102", IssuerOfPatientID="another hospital"),
+        of(6, "20260103", PatientID="someone else"),
+    )
+    archive = opened(orthanc)
+    assert [study.uid for study in archive.priors("1.2.40.1")] == ["1.2.40.3", "1.2.40.2"]
+    assert [study.uid for study in archive.priors("1.2.40.1", most=1)] == ["1.2.40.2"]
+    assert {study.patient_id for study in archive.priors("1.2.40.1")} == {""}
+    assert archive.priors("1.2.40.6") == []
+    assert code(archive.priors, "1.2.40.99") == "PACS_GONE"
+
+
+@ORTHANC
+@pytest.mark.parametrize("patient", ["", "A*", "A?"])
+def test_without_an_id_that_can_be_searched_for_no_priors_are_guessed(orthanc, patient):
+    orthanc.put(film(PatientID=patient), film(StudyInstanceUID="1.2.41", PatientID=patient))
+    assert code(opened(orthanc).priors, STUDY) == "PACS_NO_PATIENT"
+
+
+@ORTHANC
 def test_the_worklist_has_chest_films_by_day_number_and_patient_newest_first(orthanc):
     old = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1", "StudyDate": "20250101", "StudyTime": "0900"}
     same_day = {"StudyDate": "20261120"}
