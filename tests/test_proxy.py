@@ -97,7 +97,8 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def replicas() -> Iterator[list[Server]]:
-    with running_server() as first, running_server() as second:
+    behind = {"STREAMLIT_SERVER_ALLOWED_HOSTS": HOST, "PTX_PUBLIC_HOST": "false"}
+    with running_server(environment=behind) as first, running_server(environment=behind) as second:
         yield [first, second]
 
 
@@ -231,7 +232,13 @@ def test_another_sites_requests_end_at_the_proxy(proxy):
         assert proxy.lines()[-1].endswith(" -") is (status == 403), "the app was asked"
 
 
-def _status(proxy: Proxy, path: str, **headers: str) -> int:
+def test_another_name_of_the_server_gets_no_connection(proxy):
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    upgrade |= {"Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    assert _status(proxy, "/_stcore/stream", host="rebound.example", **upgrade) == 403
+
+
+def _status(proxy: Proxy, path: str, host: str = HOST, **headers: str) -> int:
     """Of an answer that is not read to its end, because it has none."""
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
@@ -241,7 +248,7 @@ def _status(proxy: Proxy, path: str, **headers: str) -> int:
         trusting.wrap_socket(plain, server_hostname=HOST) as connection,
     ):
         named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {HOST}:{proxy.port}\r\n{named}\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{proxy.port}\r\n{named}\r\n".encode())
         status = int(connection.recv(100).split()[1])
     until(lambda: len(proxy.lines()) > lines, 60)  # an upgraded connection is logged once it is closed
     return status
