@@ -1,12 +1,15 @@
-"""ptx pacs: lists the studies of an archive, and reads the films of one, over DICOMweb."""
+"""ptx pacs: lists the studies of an archive, reads the films of one, and fetches those of many, over DICOMweb."""
 
 import argparse
+import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -19,24 +22,33 @@ from ptx_app.output.table import TABLE
 from ptx_app.results import DICOM, Result, ResultMaker, row_of
 
 if TYPE_CHECKING:
-    from ptx_app.hospital.dicomweb import Instance, Pacs, Study
+    from ptx_app.hospital.dicomweb import Instance, Pacs, Study, Worklist
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     listing = what.add_parser("list", help="list studies with chest films, newest first, as a table with tabs")
-    listing.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="first day")
-    listing.add_argument("--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="last day")
-    listing.add_argument("--accession", metavar="NUMBER", help="accession number")
-    listing.add_argument("--patient-id", metavar="ID", help="patient ID, if the archive's settings allow it")
-    listing.add_argument("--limit", type=_number, default=200, help="most studies (default: 200)")
+    _add_filters(listing)
+    fetching = what.add_parser("fetch", help="write the films of all studies that fit into a folder, for ptx predict")
+    _add_filters(fetching)
+    fetching.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder for the films; those already there are kept"
+    )
     reading = what.add_parser("read", help="analyse the films of a study")
     reading.add_argument("study", metavar="STUDY_UID", help="study instance UID")
     add_film_arguments(reading)
     reading.add_argument(
         "--store", action="store_true", help="store the results in the study, with the patient's own header"
     )
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="first day")
+    parser.add_argument("--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="last day")
+    parser.add_argument("--accession", metavar="NUMBER", help="accession number")
+    parser.add_argument("--patient-id", metavar="ID", help="patient ID, if the archive's settings allow it")
+    parser.add_argument("--limit", type=_number, default=200, help="most studies (default: 200)")
 
 
 def _number(text: str) -> int:
@@ -47,27 +59,59 @@ def _number(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List or read. Returns 1 if a film could not be read or an object was not stored; else 0."""
+    """List, fetch or read. Returns 1 if a film could not be had or read, or an object was not stored; else 0."""
     from ptx_app.hospital.dicomweb import Pacs
     from ptx_app.hospital.pacs_settings import read_pacs_settings
 
     pacs = Pacs(read_pacs_settings(os.environ))
-    return _list(pacs, arguments) if arguments.what == "list" else _read(pacs, arguments)
+    return {"list": _list, "fetch": _fetch, "read": _read}[arguments.what](pacs, arguments)
 
 
-def _list(pacs: "Pacs", arguments: argparse.Namespace) -> int:
+def _worklist(pacs: "Pacs", arguments: argparse.Namespace) -> "Worklist":
     from ptx_app.hospital.dicomweb import Filters
 
     filters = Filters(arguments.since, arguments.until, arguments.accession, arguments.patient_id)
     worklist = pacs.worklist(filters, arguments.limit)
+    if worklist.cut:
+        sys.stderr.write("There are more. Narrow the search, or raise --limit.\n")
+    return worklist
+
+
+def _list(pacs: "Pacs", arguments: argparse.Namespace) -> int:
+    worklist = _worklist(pacs, arguments)
     columns = ["date", "time", "accession_number", *(["patient_id"] if pacs.settings.patient_id else []), "uid"]
     sys.stdout.write("\t".join([*columns, "modalities", "films"]) + "\n")
     for study in worklist.studies:
         said = [str(getattr(study, column)) for column in columns]
         sys.stdout.write("\t".join([*said, study.modalities, _films(study)]) + "\n")
-    if worklist.cut:
-        sys.stderr.write("There are more. Narrow the search, or raise --limit.\n")
     return 0
+
+
+def _fetch(pacs: "Pacs", arguments: argparse.Namespace) -> int:
+    """Write each film once, under a name that tells nothing of it; a run that was killed goes on."""
+    from ptx_app.hospital.dicomweb_http import PacsError
+    from ptx_app.hospital.inbox_files import write_atomically
+
+    count: Counter[str] = Counter()
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        for study in tqdm(_worklist(pacs, arguments).studies, unit="study"):
+            for film in pacs.films(study.uid, [series.uid for series in study.series]):
+                file = arguments.output / f"{hashlib.sha256(film.uid.encode()).hexdigest()[:32]}.dcm"
+                if file.exists():
+                    count["already there"] += 1
+                    continue
+                try:
+                    write_atomically(file, pacs.fetch(film))
+                    count["fetched"] += 1
+                except PacsError as error:
+                    count[error.code] += 1
+    except OSError as error:
+        raise SettingsError(
+            "OUTPUT_UNWRITABLE", "The output folder cannot be written. Choose another with --output."
+        ) from error
+    sys.stdout.write(", ".join(f"{number} {what}" for what, number in count.items()) + "\n" if count else "No film.\n")
+    return 1 if set(count) - {"fetched", "already there"} else 0
 
 
 def _films(study: "Study") -> str:

@@ -68,6 +68,22 @@ def test_read_writes_results_without_the_patient_and_stores_when_told(set_up, mo
 
 
 @ORTHANC
+def test_films_that_fit_are_fetched_once_for_predict(set_up, tmp_path, capsys):
+    other = {"StudyInstanceUID": "1.2.50", "SeriesInstanceUID": "1.2.50.1", "StudyDate": "20260101"}
+    set_up.put(film(), film(), film(**other))
+    films = tmp_path / "films"
+    assert main(["pacs", "fetch", "--since", "2026-11-01", "--output", str(films)]) == 0
+    assert capsys.readouterr().out == "2 fetched\n"
+    assert main(["pacs", "fetch", "--output", str(films)]) == 0
+    assert capsys.readouterr().out in ("2 already there, 1 fetched\n", "1 fetched, 2 already there\n")
+    assert MARK.decode() not in " ".join(path.name for path in films.iterdir())
+    assert main(["predict", str(films), "--output", str(tmp_path / "results")]) == 0
+    assert capsys.readouterr().out.startswith("3 files: 3 analysed")
+    assert main(["pacs", "fetch", "--accession", "nothing", "--output", str(films)]) == 0
+    assert capsys.readouterr().out == "No film.\n"
+
+
+@ORTHANC
 def test_errors_are_one_sentence_and_a_bad_film_is_a_row(set_up, monkeypatch, tmp_path, capsys):
     assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a")]) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("PACS_GONE: ")
