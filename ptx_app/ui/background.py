@@ -10,6 +10,8 @@ from ptx_app.unexpected import unexpected
 
 # While one film is in the network, the next one is read, checked and packed.
 _READERS = 2
+_NAME = "film-reader"
+_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.5, 3.0
 _FULL = FilmError(
     "VISIT_FULL",
     "This visit is full, and no more films fit. Download what you need, clear all films, then drop this one again.",
@@ -19,9 +21,18 @@ _FULL = FilmError(
 def read_on(visit: Visit) -> None:
     """Start what reads the films that wait, if it is not at work already."""
     for _ in range(visit.hire(_READERS)):
-        thread = threading.Thread(target=_work, args=(visit,), name="film-reader", daemon=True)
+        thread = threading.Thread(target=_work, args=(visit,), name=_NAME, daemon=True)
         add_script_run_ctx(thread)  # for the settings and for what sessions share
         thread.start()
+
+
+def seconds_between_looks() -> float:
+    """How often a page that waits for films is to look at its list: half a second, less often with many visits at work.
+
+    Each look costs the server some ms, and the browser a drawing.
+    """
+    at_work = sum(thread.name == _NAME for thread in threading.enumerate())
+    return min(max(at_work / _READERS, 1) * _LOOK_SECONDS, _LONGEST_LOOK_SECONDS)
 
 
 def _work(visit: Visit) -> None:

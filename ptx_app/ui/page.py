@@ -21,7 +21,7 @@ from ptx_app.pipeline import Detector
 from ptx_app.ui import messages, panel, sign_in
 from ptx_app.ui.about import about
 from ptx_app.ui.all_results import all_results
-from ptx_app.ui.background import read_on
+from ptx_app.ui.background import read_on, seconds_between_looks
 from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public_host, warm_up
 from ptx_app.ui.film_list import film_list
@@ -37,7 +37,6 @@ from ptx_app.ui.visit import Case, Film, Visit, end_visit, this_visit
 
 _TITLE = "Pneumothorax on chest films"
 _FEW = 4  # films that the list shows in one row
-_REFRESH = 0.5  # seconds between two looks at the list while films are read
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -169,7 +168,7 @@ def _show_reading(visit: Visit, who: Person | None) -> None:
         _offer_account(who)
         about(tour=True)
     with below:
-        st.fragment(_show_list, run_every=_REFRESH if visit.pending else None)(visit, _on_screen(visit))
+        st.fragment(_show_list, run_every=seconds_between_looks() if visit.pending else None)(visit, _on_screen(visit))
     if files:
         take_files(visit, files)
 
