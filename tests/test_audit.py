@@ -171,7 +171,7 @@ def test_an_older_trail_put_back_whole_is_found_by_a_line_noted_elsewhere(trail,
 def test_another_key_finds_nothing_sound_and_writes_nothing(trail, folder):
     other = Trail(folder, OTHER_KEY)
     assert len(other.verify().faults) == 11
-    with pytest.raises(AuditError, match="another one"):
+    with pytest.raises(AuditError, match="another key"):
         other.record(Event.FILM_OPENED)
     assert trail.verify().faults == ()
 
