@@ -10,7 +10,7 @@ from ptx_app.process import begin
 VERBS = {
     "predict": ("ptx_app.commands.predict", "analyse films and write masks, overlays and a table"),
     "watch": ("ptx_app.commands.watch", "analyse the films that arrive in a folder or over the network"),
-    "pacs": ("ptx_app.commands.pacs", "list the studies of an archive, and analyse the films of one"),
+    "pacs": ("ptx_app.commands.pacs", "search an archive, and download or analyse its films"),
     "audit": ("ptx_app.commands.audit", "check or show the page's audit trail"),
     "weights": ("ptx_app.commands.weights", "list, download, verify and add weights"),
     "benchmark": (

@@ -411,7 +411,7 @@ def _sync_folder(folder: Path) -> None:
 def _broken() -> AuditError:
     return AuditError(
         "AUDIT_BROKEN",
-        "This was not done, because the audit trail was changed by others, or its key is another one. Tell whoever "
+        "This was not done, because the audit trail was changed by others, or has another key. Tell whoever "
         "runs this page: ptx audit verify says what is wrong. Keep the folder, and set an empty one to go on.",
     )
 

@@ -81,7 +81,7 @@ class FilmWorker(WorkerPlugin):
 
 
 def _differs(what: str) -> SettingsError:
-    return SettingsError("CLUSTER_DIFFERS", f"A worker has another {what}. Give all machines the same.")
+    return SettingsError("CLUSTER_DIFFERS", f"A worker has a different {what}. Give all machines the same.")
 
 
 def _make(plugin: str, data: bytes, named_a_film: bool) -> Result:

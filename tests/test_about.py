@@ -93,10 +93,12 @@ def test_privacy_says_how_long_and_warns_on_a_public_host():
     assert "at most 45 seconds" in public
     assert "Do not upload identifiable films" in public
     assert "Do not upload identifiable films" not in private
+    assert "Keep the patient’s header" in private
+    assert "Keep the patient’s header" not in public  # which has no such switch
     assert "leaves their names out" in public
     assert "puts it into the table" in private
     assert "archive" not in private
-    assert "Nothing is stored there unless you are asked" in words(privacy(60, public=False, archive=True))
+    assert "Nothing is stored in the archive unless you are asked" in words(privacy(60, public=False, archive=True))
 
 
 @needs_browser
@@ -164,7 +166,7 @@ def test_the_tour_comes_once_and_again_on_request(browser, address):
         until(lambda: step.inner_text() != said[-1], 10)
         said.append(step.inner_text())
     assert [text.partition(" of ")[0] for text in said] == ["1", "2", "3", "4", "5"]
-    for number, key in enumerate(("Drag", "Wheel", "U, held", "J and K", "?")):
+    for number, key in enumerate(("Drag", "Wheel", "Hold U", "J and K", "?")):
         assert key in said[number]
     page.keyboard.press("Enter")  # the focus has moved on to Close
     until(lambda: tour.count() == 0, 10)

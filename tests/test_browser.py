@@ -158,7 +158,7 @@ def test_the_list_is_ordered_and_filtered_and_keys_follow_its_order(page):
     shown.select_option("flagged")
     until(lambda: sorted(titles()) == ["first.dcm", "second.dcm"], 10)
     shown.select_option("borderline")
-    page.get_by_text("No film is of this kind").wait_for()
+    page.get_by_text("No film matches").wait_for()
 
 
 def test_a_film_is_removed_and_all_are_cleared_while_others_are_read(page):

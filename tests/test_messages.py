@@ -81,7 +81,7 @@ def test_rates_are_counts_with_intervals():
 )
 def test_what_a_flag_is_worth_depends_on_how_many_films_have_one(prevalence, flagged, others):
     said = messages.worth_of_a_flag(POINT, prevalence)
-    assert said == f"Then {flagged} of flagged films have a pneumothorax, and {others} of those not flagged."
+    assert said == f"Then {flagged} of flagged films have a pneumothorax, and so do {others} of the others."
 
 
 def test_the_report_has_technique_finding_measurement_and_limits():
@@ -91,7 +91,7 @@ def test_the_report_has_technique_finding_measurement_and_limits():
     assert [line.partition(":")[0] for line in lines] == ["Technique", "Finding", "Measurement", "Limits"]
     assert "PA chest film" in lines[0]
     assert lines[2] == "Measurement: score 0.90. Left: 4.0 % of the film's area."
-    assert "no volume" in lines[3]
+    assert "not a volume" in lines[3]
     unknown = messages.report(found(0.1), (), setting, View.UNKNOWN).splitlines()
     assert unknown[0].startswith("Technique: Chest film,")
     assert unknown[2] == "Measurement: score 0.10."

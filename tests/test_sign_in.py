@@ -1,4 +1,4 @@
-"""The door: sign-in at a real provider, what each role may do, when it ends, and everything that must not get in."""
+"""Sign-in at a real provider: what each role may do, when it ends, and everything that must not get in."""
 
 import http.client
 import json
@@ -151,7 +151,7 @@ def test_an_operator_checks_the_trail_and_sees_no_film(browser, door):
     assert page.get_by_test_id("stFileUploaderDropzone").count() == 0
     assert page.get_by_role("button", name="Back to the films").count() == 0
     page.get_by_role("button", name="Check the audit trail").click()
-    page.get_by_text("The trail is as it was written.").wait_for()
+    page.get_by_text("The trail is unchanged.").wait_for()
     page.context.close()
 
 

@@ -1,4 +1,4 @@
-"""The rules of the door: whose claims count, when a sign-in is over, and that nothing broken opens it."""
+"""The rules of the sign-in: whose claims count, when a sign-in is over, and that nothing broken opens it."""
 
 import pytest
 from streamlit.testing.v1 import AppTest

@@ -120,8 +120,8 @@ Outcomes: {", ".join(f"{code} {count}" for code, count in outcomes.items())}.
 
 ## Many users at once
 
-Browser pages that each drop films of unique sizes, check what they are shown, and clear it. "Readers" are the processes
-that read films for the server.
+Browser pages that each drop films of unique sizes, check what they are shown, and clear them. "Readers" are the
+processes that read films for the server.
 
 {listed(load | once)}
 

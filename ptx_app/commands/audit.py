@@ -15,11 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     verify = what.add_parser("verify", help="say whether a line was removed, altered, reordered or cut, and which")
     verify.add_argument(
-        "--noted", default="", metavar="NUMBER:SEAL", help="a last line that was noted earlier: is it still there?"
+        "--noted", default="", metavar="NUMBER:SEAL", help="check that a last line noted earlier is still there"
     )
     show = what.add_parser("show", help="print the trail")
     show.add_argument("--film", type=Path, metavar="FILE", help="only lines about this film, given as its file")
-    show.add_argument("--who", help="only lines about this person, by the number that the sign-in knows them by")
+    show.add_argument("--who", help="only lines about this person, by the sub claim of their sign-in")
     for each in (verify, show):
         each.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the trail")
         each.add_argument(
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check or show the trail. Returns 1 if it is not as it was written."""
+    """Check or show the trail. Returns 1 if it was changed."""
     trail = Trail(arguments.folder, _key(arguments.key_file))
     return _verify(trail, arguments.noted) if arguments.what == "verify" else _show(trail, arguments)
 
@@ -48,10 +48,10 @@ def _verify(trail: Trail, noted: str) -> int:
     for fault in found.faults:
         _say(fault)
     if found.faults:
-        _say("The trail is NOT as it was written.")
+        _say("The trail was CHANGED.")
         return 1
-    _say("The trail is as it was written.")
-    _say(f"Last line: {found.last}. Note it in another place, and check it next time with --noted.")
+    _say("The trail is unchanged.")
+    _say(f"Last line: {found.last}. Write it down in another place, and check it next time with --noted.")
     return 0
 
 

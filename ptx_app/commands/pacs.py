@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    listing = what.add_parser("list", help="list studies with chest films, newest first, as a table with tabs")
+    listing = what.add_parser("list", help="list studies with chest films, newest first, as a tab-separated table")
     _add_filters(listing)
-    fetching = what.add_parser("fetch", help="write the films of all studies that fit into a folder, for ptx predict")
+    fetching = what.add_parser(
+        "fetch", help="download the films of all matching studies into a folder, for ptx predict"
+    )
     _add_filters(fetching)
     fetching.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder for the films; those already there are kept"
@@ -73,7 +75,7 @@ def _worklist(pacs: "Pacs", arguments: argparse.Namespace) -> "Worklist":
     filters = Filters(arguments.since, arguments.until, arguments.accession, arguments.patient_id)
     worklist = pacs.worklist(filters, arguments.limit)
     if worklist.cut:
-        sys.stderr.write("There are more. Narrow the search, or raise --limit.\n")
+        sys.stderr.write("There are more studies. Narrow the search, or raise --limit.\n")
     return worklist
 
 

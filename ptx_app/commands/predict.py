@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--parquet", action="store_true", help="also write the table as results.parquet")
     parser.add_argument("--json", action="store_true", help="also write STEM_result.json")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 also where a file is no chest film")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 also if a file is not a chest film")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--overwrite", action="store_true", help="delete the results of an earlier run in the folder")
     earlier.add_argument("--resume", action="store_true", help="finish an earlier run in the folder")

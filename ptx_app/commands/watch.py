@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     receive.add_argument("--port", type=_port, help="listen for films and write them into the folder")
     receive.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     receive.add_argument("--ae-title", default="PTX", help="own AE title (default: PTX)")
-    receive.add_argument("--caller", action="append", default=[], metavar="AET", help="AE title that may send; repeat")
+    receive.add_argument(
+        "--caller", action="append", default=[], metavar="AET", help="AE title that may send; may be repeated"
+    )
     archive = parser.add_argument_group("fetch from an archive (PTX_PACS; see docs/pacs.md)")
     archive.add_argument("--dicomweb", action="store_true", help="ask it for new chest films")
     archive.add_argument("--dicomweb-days", type=_days, default=1, help="days before today to ask for (default: 1)")
@@ -123,7 +125,7 @@ def _watch(arguments: argparse.Namespace) -> None:
         reader = stack.enter_context(SandboxedReader(workers=arguments.jobs))
         if arguments.metrics_port is not None:
             port = stack.enter_context(served(arguments.metrics_port, metrics, health))
-            _LOG.info("Figures are at http://127.0.0.1:%d/metrics, health is at /health.", port)
+            _LOG.info("Metrics are at http://127.0.0.1:%d/metrics, health is at /health.", port)
         if send_to:
             stack.enter_context(sending(Sender(output, ledger, send_to, metrics, health)))
         if arguments.dicomweb and pacs:
@@ -189,7 +191,7 @@ def _prepared(arguments: argparse.Namespace, stack: ExitStack) -> tuple[Path, Pa
     """
     folder, output = arguments.folder, arguments.output
     if not folder.is_dir():
-        raise SettingsError("FILES_NOT_FOUND", "The folder to watch does not exist. Make it, or check its name.")
+        raise SettingsError("FILES_NOT_FOUND", "The folder to watch does not exist. Create it, or check its name.")
     require_apart([folder], [], output, [])
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ def find_films(folder: Path) -> dict[str, Path]:
     """
     films = {path.stem: path for path in sorted(folder.rglob("*.dcm"), key=lambda path: path.stem)}
     if not films:
-        raise SettingsError("FILMS_MISSING", "The folder of DICOM films has no files UID.dcm. Choose another folder.")
+        raise SettingsError("FILMS_MISSING", "The folder of DICOM films has no files named UID.dcm. Choose another.")
     return films
 
 

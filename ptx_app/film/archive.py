@@ -48,7 +48,7 @@ class Member:
                 entry = archive.getinfo(self._place)
                 if entry.flag_bits & _ENCRYPTED:
                     raise FilmError(
-                        "ARCHIVE_ENCRYPTED", "This file of the archive has a password. Unpack it first, then drop it."
+                        "ARCHIVE_ENCRYPTED", "This file of the zip has a password. Unpack it first, then drop it."
                     )
                 with archive.open(entry) as file:  # the size in the archive's list may be false
                     data = file.read(self._limits.file_bytes + 1)
@@ -56,7 +56,7 @@ class Member:
             raise _damaged() from error
         if len(data) > self._limits.file_bytes:
             most = self._limits.file_bytes >> 20
-            raise FilmError("TOO_LARGE", f"This file of the archive is larger than {most} MB. Export the film alone.")
+            raise FilmError("TOO_LARGE", f"This file of the zip is larger than {most} MB. Export the film alone.")
         return data
 
 
@@ -80,7 +80,7 @@ def members(data: bytes, limits: Limits | None = None) -> list[Member]:
     if len(found) > MOST_MEMBERS:
         raise _too_large()
     if not found:
-        raise FilmError("ARCHIVE_EMPTY", "The archive holds no files. Export the films again, or drop them one by one.")
+        raise FilmError("ARCHIVE_EMPTY", "The zip holds no files. Export the films again, or drop them one by one.")
     return found
 
 
@@ -103,8 +103,8 @@ def _films(places: list[str], data: bytes, limits: Limits) -> Iterator[Member]:
 
 
 def _too_large() -> FilmError:
-    return FilmError("ARCHIVE_TOO_LARGE", f"The archive holds more than {MOST_MEMBERS} files. Drop it in parts.")
+    return FilmError("ARCHIVE_TOO_LARGE", f"The zip holds more than {MOST_MEMBERS} files. Drop it in parts.")
 
 
 def _damaged() -> FilmError:
-    return FilmError("ARCHIVE_DAMAGED", "This archive is damaged. Export it again, or drop the films one by one.")
+    return FilmError("ARCHIVE_DAMAGED", "This zip is damaged. Export it again, or drop the films one by one.")

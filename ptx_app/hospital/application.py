@@ -23,7 +23,7 @@ class Peer:
         host = host.removeprefix("[").removesuffix("]")
         if not (at and colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
             raise SettingsError(
-                "PEER_INVALID", "Write the application to send to as AET@host:port, such as PACS@10.0.0.5:104."
+                "PEER_INVALID", "Write the receiving application as AET@host:port, such as PACS@10.0.0.5:104."
             )
         return cls(ae_title(title), host, int(port))
 

@@ -88,10 +88,10 @@ class Filters:
             if said is not None and not (0 < len(said) <= longest and said.isprintable() and not set(said) & {*"*?\\"}):
                 raise SettingsError(
                     "PACS_FILTER",
-                    "An accession number has up to 16 characters, a patient ID up to 64, without *, ? and \\.",
+                    "An accession number has up to 16 characters, a patient ID up to 64, and neither has *, ? or \\.",
                 )
         if self.since and self.until and self.since > self.until:
-            raise SettingsError("PACS_FILTER", "The first day is after the last. Exchange them.")
+            raise SettingsError("PACS_FILTER", "The first day is after the last. Swap them.")
 
     def as_attributes(self) -> dict[str, str]:
         """As an archive is asked."""
@@ -214,7 +214,10 @@ class Pacs:
             PacsError: PACS_ADDRESS.
         """
         if filters.patient_id is not None and not self.settings.patient_id:
-            raise SettingsError("PACS_PATIENT_ID", "Searching by patient ID is off. The archive's settings allow it.")
+            raise SettingsError(
+                "PACS_PATIENT_ID",
+                "Searching by patient ID is off. Set patient_id in the archive's settings to allow it.",
+            )
         with self._asking("PACS_ADDRESS") as client:
             rows, cut = self._series(client, filters.as_attributes())
             studies = self._studies(rows)
@@ -296,7 +299,7 @@ class Pacs:
             PacsError: PACS_GONE if there is no film.
         """
         if not is_uid(study):
-            raise SettingsError("STUDY_UID_INVALID", "This is no study instance UID: digits and dots, up to 64.")
+            raise SettingsError("STUDY_UID_INVALID", "This is not a study instance UID: up to 64 digits and dots.")
         with self._asking("PACS_GONE") as client:
             if series is None:
                 rows = client.search_for_series(study, limit=_MOST_SERIES)
@@ -372,7 +375,9 @@ class Pacs:
     def require_storing(self) -> None:
         """Raise SettingsError PACS_STORE_OFF if the operator does not allow to store."""
         if not self.settings.store:
-            raise SettingsError("PACS_STORE_OFF", "Storing in the archive is off. The archive's settings allow it.")
+            raise SettingsError(
+                "PACS_STORE_OFF", "Storing in the archive is off. Set store in the archive's settings to allow it."
+            )
 
     def store(self, data: bytes, study: str) -> Stored:
         """Store an object of our own making in a study. Returns what the archive says of it, failures included.

@@ -25,7 +25,7 @@ _ABSENT = (404, 410)
 
 
 class PacsError(PtxError):
-    """The archive cannot be reached, does not let us in, or did not do what it was asked."""
+    """The archive cannot be reached, refused access, or did not do what it was asked."""
 
 
 def error_of(code: str) -> PacsError:
@@ -35,22 +35,22 @@ def error_of(code: str) -> PacsError:
 
 _SENTENCES = {
     "PACS_UNREACHABLE": "The archive cannot be reached. Check its address in the settings, and the network.",
-    "PACS_TLS": "No secure connection to the archive. Check ca_bundle and certificate in the settings.",
+    "PACS_TLS": "No secure connection to the archive is possible. Check ca_bundle and certificate in the settings.",
     "PACS_TIMEOUT": "The archive did not answer in time. Try again later.",
     "PACS_CUT": "The connection to the archive broke before its whole answer was received. Try again.",
     "PACS_NOT_ALLOWED": "The archive does not allow this. Check token, password or certificate in the settings.",
-    "PACS_ELSEWHERE": "The archive sends us to another address, such as a sign-in page. Check address and token.",
-    "PACS_GONE": "The archive does not have this any more. Search again.",
+    "PACS_ELSEWHERE": "The archive redirects to another address, such as a sign-in page. Check address and token.",
+    "PACS_GONE": "The archive no longer has this. Search again.",
     "PACS_NO_PATIENT": "The study has no patient ID that can be searched for, so its prior films cannot be found.",
     "PACS_ADDRESS": "There is no DICOMweb service at this address. Check the address in the settings.",
     "PACS_BUSY": "The archive is busy. Try again later.",
-    "PACS_FULL": "The archive has no room. Its operator has to make some.",
-    "PACS_FAILED": "The archive failed. Its own log says why.",
+    "PACS_FULL": "The archive is full. Ask its operator to free some space.",
+    "PACS_FAILED": "The archive reported an error of its own. Its log says why.",
     "PACS_REFUSED": "The archive refused this request.",
-    "PACS_TOO_LARGE": "The archive's answer is larger than is allowed, and was not read.",
+    "PACS_TOO_LARGE": "The archive's answer is larger than allowed and was dropped.",
     "PACS_ANSWER": "The archive's answer cannot be understood. Check the address in the settings.",
-    "PACS_NOT_DICOM": "What the archive sent is no DICOM file.",
-    "PACS_OTHER_FILM": "The archive sent another film than it was asked for. It was not opened.",
+    "PACS_NOT_DICOM": "What the archive sent is not a DICOM file.",
+    "PACS_OTHER_FILM": "The archive sent a film other than the one asked for. It was not opened.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Where the picture archive is, how to be let in, and what may be done there. Set by the operator, off by default."""
+"""Where the picture archive is, how to sign in, and what may be done there. Set by the operator, off by default."""
 
 import tomllib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class PacsSettings(BaseModel):
         user, password: for basic authentication.
         certificate, key: PEM files of a client certificate; without `key`, the certificate's file has both.
         ca_bundle: PEM file of the authorities to trust in place of the public ones.
-        plain_http: allow http:// to another machine. Films, and what lets us in, can then be read on the way.
+        plain_http: allow http:// to another machine. Films, passwords and tokens can then be read on the way.
         connect_seconds: time limit of a connection.
         answer_seconds: time limit between two pieces of an answer.
         whole_seconds: time limit of a whole answer.

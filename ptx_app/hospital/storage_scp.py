@@ -1,6 +1,6 @@
 """Receives films by C-STORE and writes them into the inbox folder. Answers success only once a film is on the disk.
 
-The object is stored as it came and not parsed here: that is for the sandboxed reader.
+The object is stored unchanged and not parsed here: that is for the sandboxed reader.
 """
 
 import logging

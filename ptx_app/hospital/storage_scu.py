@@ -45,7 +45,7 @@ def send(files: Sequence[Path], peer: Peer, title: str) -> None:
             entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
         association = entity.associate(peer.host, peer.port, ae_title=peer.title)
         if association.is_rejected:
-            raise UnreachableError("PEER_REJECTS", "The application to send to rejects calls from this AE title.")
+            raise UnreachableError("PEER_REJECTS", "The receiving application rejects calls from this AE title.")
         if association.rejected_contexts and not association.accepted_contexts:
             raise _not_taken()
         if not association.is_established:
@@ -68,14 +68,14 @@ def _require_stored(status: int | None) -> None:
     if status is None:
         raise _unreachable()
     if status in _OUT_OF_RESOURCES:
-        raise UnreachableError("PEER_FULL", "The application to send to has no room.")
+        raise UnreachableError("PEER_FULL", "The receiving application is full.")
     if status and status not in _WARNINGS:
-        raise RefusedError("PEER_REFUSED", f"The application to send to refused an object: status {status:04X}.")
+        raise RefusedError("PEER_REFUSED", f"The receiving application refused an object: status {status:04X}.")
 
 
 def _not_taken() -> RefusedError:
-    return RefusedError("PEER_REFUSED", "The application to send to does not take objects of this class.")
+    return RefusedError("PEER_REFUSED", "The receiving application does not take objects of this class.")
 
 
 def _unreachable() -> UnreachableError:
-    return UnreachableError("PEER_UNREACHABLE", "The application to send to does not answer.")
+    return UnreachableError("PEER_UNREACHABLE", "The receiving application does not answer.")

@@ -38,7 +38,7 @@ def earlier_rows(table: Path) -> list[dict[str, str]]:
 def _foreign() -> SettingsError:
     return SettingsError(
         "TABLE_FOREIGN",
-        f"{TABLE} in the output folder is damaged or was written by another version, so that it cannot be added to. "
+        f"{TABLE} in the output folder is damaged or was written by another version, so nothing can be added to it. "
         "Choose another folder, or delete its results with --overwrite.",
     )
 

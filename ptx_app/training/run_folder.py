@@ -46,7 +46,7 @@ class RunFolder:
         if self.checkpoint_path.exists():
             if kept.exists() and read_configuration(kept) != configuration:
                 raise SettingsError(
-                    "RUN_EXISTS", "A run of this name has another configuration. Give the new run another name."
+                    "RUN_EXISTS", "A run with this name has another configuration. Give the new run another name."
                 )
             if self._held_out_path.exists() and self._held_out() != names:
                 raise SettingsError(

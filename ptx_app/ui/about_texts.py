@@ -12,28 +12,29 @@ def limits(weights: Weights) -> str:
     lowest, highest = border(point.score)
     figures = weights.figures.get("validation_films")
     return f"""
-<p>The page marks what looks like a pneumothorax on an upright frontal chest film. It looks for nothing
-else and knows no earlier films. It is for research and teaching, not for patient care: read every film yourself.</p>
+<p>The page marks what looks like a pneumothorax on an upright frontal chest film. It looks for
+nothing else and does not use earlier films. It is for research and teaching, not for patient care: read every film
+yourself.</p>
 <h3>How good it is</h3>
 {_rates(weights)}{_overall(figures)}
 <h3>Where it fails</h3>
 <ul>
 <li><b>“None flagged” does not mean “no pneumothorax”.</b>{_missed(point)}</li>
 <li><b>Small pneumothoraces</b> are outlined worst and easily missed.</li>
-<li><b>AP films</b> are read less well than PA films. <b>Supine films</b> were not evaluated apart from erect ones. On
-them, air lies in front and at the base, where it is hard to see.</li>
-<li><b>Chest drains</b> were not evaluated. A drain may raise the score, also where the lung has expanded again.</li>
+<li><b>AP films</b> are read less well than PA films. <b>Supine films</b> were not evaluated separately from erect
+ones. On them, air lies in front and at the base, where it is hard to see.</li>
+<li><b>Chest drains</b> were not evaluated. A drain may raise the score, even where the lung has re-expanded.</li>
 <li><b>Children</b> are rare among the films it was trained on and were not evaluated.</li>
-<li><b>Other hospitals’ films</b> and other makes of detectors were not evaluated. Blurred and noisy films do the most
+<li><b>Other hospitals’ films</b> and other makes of detector were not evaluated. Blurred and noisy films do the most
 harm.</li>
 <li><b>Skin folds, scars and other shadows</b> along the chest wall can be outlined by mistake.</li>
-<li><b>Lateral films</b> and pictures that are no chest film are refused. The film check can be wrong: “Analyse anyway”
-overrules it, but then no figure above holds.</li>
+<li><b>Lateral films</b> and pictures that are not chest films are refused. The film check can be wrong: “Analyse
+anyway” overrules it, but then none of the figures above applies.</li>
 </ul>
 <h3>What the score means</h3>
 <p>The score goes from 0 to 1. The higher it is, the surer the model is that there is a pneumothorax somewhere on the
 film. It is not the probability that your patient has one: that also depends on how common a pneumothorax is among your
-films. The slider “Films with a pneumothorax, of all films read” shows what a flag is worth then.</p>
+films. The slider “Films with a pneumothorax, of all films read” shows what a flag is worth in that case.</p>
 <p>A film is flagged if its score reaches the score threshold. The operating point sets the threshold: “sensitive”
 misses fewer and flags more by mistake, “specific” the other way round.</p>
 <h3>What “borderline” means</h3>
@@ -42,7 +43,7 @@ misses fewer and flags more by mistake, “specific” the other way round.</p>
 <h3>What the outline means</h3>
 <p>It shows where the model sees the pneumothorax, not its exact edge: it often covers only a part. Only flagged films
 are outlined. A flagged film without an outline means that the model is not sure where. Raise or lower the mask
-threshold and watch: what stays is what it is surest of.</p>
+threshold and watch: what stays is what the model is surest of.</p>
 <p>The share of the film and of the hemithorax are areas, not volumes. The lungs are outlined by a second network, which
 is rough where a lung has collapsed.</p>
 <p class="small">Model: {escape(weights.name)}. {escape(weights.provenance)} {escape(weights.terms)}</p>
@@ -51,10 +52,10 @@ is rough where a lung has collapsed.</p>
 
 _ARCHIVE = """
 <h3>The archive</h3>
-<p>This page can search a picture archive. What you search for goes there, and what it finds is shown to you alone: day,
-time, accession number and, where that is allowed, patient ID. Nothing is stored there unless you are asked and agree.
-Then the film is fetched once more, for the patient’s own header: the stored results have it, and this page keeps it
-nowhere.</p>
+<p>This page can search a picture archive. What you search for is sent there, and what it finds is shown only to you:
+day, time, accession number and, where that is allowed, patient ID. This page forgets it when you clear all films or
+close it. Nothing is stored in the archive unless you are asked and agree. Then the film is fetched once more, for the
+patient’s own header: it becomes part of the stored results, and this page does not keep it.</p>
 """
 
 
@@ -78,6 +79,12 @@ def privacy(
         answers_saved: whether the server keeps the films that the reader answers.
     """
     warning = "<p><b>This page is public. Do not upload identifiable films.</b></p>" if public else ""
+    header = (
+        ""
+        if public
+        else ", unless you switch on “Keep the patient’s header”: then the films that you drop keep it until they are "
+        "removed, and their DICOM downloads contain it"
+    )
     names = (
         "“Download all films” numbers the films and leaves their names out."
         if public
@@ -89,8 +96,8 @@ def privacy(
         if audited
         else ""
     )
-    door = (
-        "You have signed in, and the server ends that after a time without use."
+    access = (
+        "You are signed in, and the server signs you out after a time without use."
         if signed_in
         else "There is no sign-in."
     )
@@ -101,41 +108,40 @@ def privacy(
     )
     on_disk = (
         "If you answer under “Your reading”, the server saves the film’s pixels (512 × 512), your answer and your "
-        "contour in its operator’s folder, without name or header, also after the visit. “Take back” deletes them. No "
-        "other film is written to a disk."
+        "contour in the operator’s folder, without name or header. They stay there after the visit; “Take back” "
+        "deletes them. No other film is written to a disk."
         if answers_saved
         else "The page never writes a film to a disk."
     )
     return f"""
 {warning}
 <h3>Where your films are</h3>
-<p>In the memory of the computer that runs this page: your own if you started it there, else a server. {on_disk}</p>
+<p>In the memory of the computer that runs this page: your own if you started it there, otherwise a server.
+{on_disk}</p>
 <h3>How long</h3>
 <ul>
 <li>The uploaded file: until it is read.</li>
 <li>The film’s pixels, its result and its name: until you remove the film, clear all films, reload or close the
 page.</li>
-<li>After you close or reload the page: at most {kept_seconds} seconds more, in case only the connection was lost.</li>
+<li>After you close or reload the page: at most {kept_seconds} seconds more, in case you only lost the connection.</li>
 </ul>
 <p>Freed memory is not overwritten, so someone who controls the server could find parts of a film.</p>
 <h3>What is read of the header</h3>
-<p>Technical values of the film only, those under “About this film”. The patient’s name, ID, dates and free text are not
-kept, shown or exported, unless you switch on “Keep the patient’s header”: then the films that you drop keep it until
-they are removed, and their DICOM downloads have it. Text that is burned into the picture stays in it, also in overlays
-and in DICOM.</p>
-<h3>What leaves</h3>
-<p>Nothing but what your browser shows and what you download. Films, results and usage data are sent to nobody else. If
+<p>Only technical values of the film: those under “About this film”. The patient’s name, ID, dates and free text are not
+kept, shown or exported{header}. Text that is burned into the picture stays in it, also in overlays and in DICOM.</p>
+<h3>What leaves the server</h3>
+<p>Only what your browser shows and what you download. Films, results and usage data are sent to nobody else. If
 the model’s weights are not installed, the server downloads them once, at its first start.</p>
 {_ARCHIVE if archive else ""}
 <h3>Who sees a file’s name</h3>
-<p>Only you, beside the film. {names} Downloads of one film never have it.</p>
+<p>Only you, beside the film. {names} Downloads of a single film never contain it.</p>
 <h3>What is logged</h3>
-<p>The page logs an unexpected error’s kind and its place in the program: no name, no header text, no pixel.</p>
+<p>Of an unexpected error, its type and its place in the program: no name, no header text, no pixel.</p>
 {trail}<h3>In your browser</h3>
-<p>The films of this tab, in memory. Until you close the tab, whether you have closed the tour. For longer, what your
-graphics card can do. {cookies}</p>
+<p>The films of this tab are in the browser’s memory. It also remembers whether you have closed the tour (until you
+close the tab) and what your graphics card can do (for longer). {cookies}</p>
 <h3>What is not promised</h3>
-<p>{door} The connection is encrypted only if the address begins with https.</p>
+<p>{access} The connection is encrypted only if the address begins with https.</p>
 """
 
 

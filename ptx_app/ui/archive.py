@@ -172,10 +172,14 @@ def _filters(pacs: Pacs) -> Filters | None:
         first, last = st.columns(2)
         since = first.date_input("From", date.today(), key="archive-since", format="YYYY-MM-DD")
         until = last.date_input("To", date.today(), key="archive-until", format="YYYY-MM-DD")
-        number = st.text_input("Accession number", key="archive-number", max_chars=16, help="If set, any day")
+        number = st.text_input(
+            "Accession number", key="archive-number", max_chars=16, help="If set, the days are ignored"
+        )
         patient = ""
         if pacs.settings.patient_id:
-            patient = st.text_input("Patient ID", key="archive-patient", max_chars=64, help="If set, any day")
+            patient = st.text_input(
+                "Patient ID", key="archive-patient", max_chars=64, help="If set, the days are ignored"
+            )
         if not st.form_submit_button("Search"):
             return None
     search = _search()
@@ -256,7 +260,7 @@ def _question(setting: Setting, *, again: bool) -> str:
     )
     return (
         f"<p>This adds four objects to the patient’s study in the archive: {kinds}, as shown now "
-        f"({escape(shown)}).</p><p>They have the patient’s own header, and say that nobody has verified them. "
+        f"({escape(shown)}).</p><p>They contain the patient’s own header and are marked as unverified. "
         f"<b>They cannot be removed from here.</b></p>{before}"
     )
 

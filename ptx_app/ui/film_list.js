@@ -86,7 +86,7 @@ function counts(films) {
 }
 
 function nothing() {
-  return Object.assign(document.createElement("p"), { className: "empty", textContent: "No film is of this kind." });
+  return Object.assign(document.createElement("p"), { className: "empty", textContent: "No film matches." });
 }
 
 function button(film, chosen, pick) {

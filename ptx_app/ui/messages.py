@@ -17,13 +17,13 @@ NOT_MEASURED_ON_SUCH = (
     "The model was trained on frontal chest films only. No figures were measured on pictures like this."
 )
 NO_HEADER = (
-    "DICOM downloads of this film are de-identified: it was opened before the patient’s header was to be kept, or its "
-    "header is incomplete."
+    "DICOM downloads of this film are de-identified: it was opened without “Keep the patient’s header”, or its header "
+    "is incomplete."
 )
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",
-    Side.UNKNOWN: "side not clear, as the picture shows more than a film",
+    Side.UNKNOWN: "side not clear, because the picture shows more than a film",
 }
 
 SIDE_NAMES = {Side.RIGHT: "Right", Side.LEFT: "Left", Side.UNKNOWN: "Side not clear"}
@@ -97,7 +97,7 @@ def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
     true, false = point.sensitivity * prevalence, (1 - point.specificity) * (1 - prevalence)
     missed, passed = (1 - point.sensitivity) * prevalence, point.specificity * (1 - prevalence)
     flagged, others = 100 * true / (true + false), 100 * missed / (missed + passed)
-    return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and {others:.1f} % of those not flagged."
+    return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and so do {others:.1f} % of the others."
 
 
 def report(finding: Finding, sizes: Sequence[SideMeasure], setting: Setting, view: View) -> str:
@@ -108,7 +108,7 @@ def report(finding: Finding, sizes: Sequence[SideMeasure], setting: Setting, vie
         f"(score threshold {setting.thresholds.score:.3g}, mask threshold {setting.thresholds.mask_threshold:.2g}).",
         f"Finding: {verdict(finding)}. {where(finding)}",
         " ".join([f"Measurement: score {finding.score:.2f}.", *map(size, sizes)]),
-        "Limits: an area on a film is no volume. Small pneumothoraces are missed most often. "
+        "Limits: an area on a film is not a volume. Small pneumothoraces are missed most often. "
         "Research and teaching only; not a medical device.",
     ]
     return "\n".join(lines)
@@ -128,7 +128,7 @@ def reading(answered: Reading) -> str:
     said = "a pneumothorax" if answered.positive else "no pneumothorax"
     if answered.answer is Answer.AGREE:
         return f"You agree: {said}{', outlined like this' if answered.mask else ''}."
-    return f"You disagree: {said}.{' “Adjust contour” says where.' if answered.positive else ''}"
+    return f"You disagree: {said}.{' Show where with “Adjust contour”.' if answered.positive else ''}"
 
 
 def trouble(error: PtxError) -> str:

@@ -37,7 +37,7 @@ def operator_page(who: Person) -> None:
             except PtxError as error:
                 st.html(f'<p role="alert">{escape(error.message)}</p>')
             else:
-                said = found.faults or ("The trail is as it was written.", f"Last line: {found.last}")
+                said = found.faults or ("The trail is unchanged.", f"Last line: {found.last}")
                 lines = "".join(f"<p>{escape(line)}</p>" for line in (f"{found.lines} lines.", *said))
                 st.html(f'<div role="{"alert" if found.faults else "status"}" class="trail">{lines}</div>')
         with st.container(horizontal=True, gap="medium"):

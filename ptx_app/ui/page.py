@@ -221,7 +221,7 @@ def _offer_removal(visit: Visit) -> None:
     if visit.shown is not None:
         st.button("Remove this film", key="remove", on_click=partial(remove, visit.shown), type="tertiary")
     with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
-        st.write("This deletes all films and results of this visit. They cannot be brought back.")
+        st.write("This deletes all films and results of this visit. They cannot be recovered.")
         st.button("Delete all", key="clear", on_click=clear, type="primary")
 
 
@@ -237,7 +237,7 @@ def _offer_all(visit: Visit) -> None:
     point, thresholds = panel.chosen_thresholds(detector.weights)
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
     named = not on_public_host()
-    hint = "A zip with a table of all films, and overlay, mask and result of each, at the present setting"
+    hint = "A zip with a table of all films, and overlay, mask and result of each, at the current setting"
     make = partial(all_results, visit, setting, named=named)
     films = [case.audit_name for case in visit.cases if case.done and case.audit_name]
     offer = Offer("Download all films", hint, "films.zip", "application/zip", make)

@@ -62,7 +62,7 @@ def _show_worth(point: OperatingPoint) -> None:
         format_func=lambda percent: f"{percent} %",
         key="prevalence",
         persist_state="session",
-        help="From the rates above. Choose what is usual where you read.",
+        help="Computed from the rates above. Choose what is usual in your practice.",
     )
     st.html(f'<p class="small">{messages.worth_of_a_flag(point, prevalence / 100)}</p>')
 

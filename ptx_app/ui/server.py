@@ -110,7 +110,7 @@ def announcement() -> str:
     """Where the page is and who can reach it, in one or two sentences for the operator."""
     if on_loopback(config.get_option("server.address")):
         return f"The page is at {_url()}. Only this computer can reach it."
-    who = "one must sign in" if sign_in.is_on() else "there is no sign-in: whoever reaches it can use it"
+    who = "they must sign in" if sign_in.is_on() else "there is no sign-in: whoever reaches it can use it"
     return f"The page is at {_url()}. Other computers can reach it, and {who}."
 
 

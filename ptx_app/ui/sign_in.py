@@ -1,4 +1,4 @@
-"""The door: who has signed in at the operator's OpenID provider, and what they may do. Open where none is set."""
+"""The sign-in: who has signed in at the operator's OpenID provider, and what they may do. Off where none is set."""
 
 import json
 import threading
@@ -58,7 +58,7 @@ def is_on() -> bool:
     """Whether the operator has set a provider: a section `auth` in secrets.toml, complete or not.
 
     Raises:
-        SettingsError: SECRETS_UNREADABLE, so that a broken file never opens the door.
+        SettingsError: SECRETS_UNREADABLE, so that a broken file never opens the page.
     """
     return "auth" in secrets()
 
@@ -176,8 +176,8 @@ def show_not_allowed(who: Person) -> None:
     with st.container(key="empty"):
         st.html(
             '<div class="problem" role="alert"><h1>Not allowed</h1>'
-            f"<p>You are signed in as {escape(who.name)}, but you may neither read films here nor look after this "
-            "page. Ask whoever runs it to give you a role, then sign in again.</p><code>NO_ROLE</code></div>"
+            f"<p>You are signed in as {escape(who.name)}, but have no role here: you may neither read films nor look "
+            "after this page. Ask its operator to give you a role, then sign in again.</p><code>NO_ROLE</code></div>"
         )
         offer_sign_out(who)
 

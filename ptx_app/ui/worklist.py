@@ -32,7 +32,8 @@ def worklist(
             on_pick(found.studies[pick["place"]])
 
     columns = ["Day", "Time", "Accession", *(["Patient ID"] if patients else []), "Kind", "Films"]
-    note = "No study fits." if not found.studies else "There are more. Narrow the search." if found.cut else ""
+    more = "There are more studies. Narrow the search." if found.cut else ""
+    note = more if found.studies else "No study matches."
     rows = [{"cells": _cells(study, patients), "opened": study.uid in opened} for study in found.studies]
     _mount(
         key="worklist",

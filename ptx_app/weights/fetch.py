@@ -186,7 +186,8 @@ def _locked(target: Path, seconds: float) -> Iterator[None]:
             lock.acquire(timeout=seconds)
         except Timeout as error:
             raise WeightsError(
-                "WEIGHTS_BUSY", "Another start has been downloading these weights for too long. Stop it and try again."
+                "WEIGHTS_BUSY",
+                "Another process has been downloading these weights for too long. Stop it and try again.",
             ) from error
     try:
         yield

@@ -56,7 +56,7 @@ def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder
     orthanc.put(mine, film(Rows=1000), small_film(**other))
     page = open_page(browser, app.address)
     page.get_by_role("button", name="Search").click()
-    page.get_by_text("No study fits.").wait_for()  # none of today
+    page.get_by_text("No study matches.").wait_for()  # none of today
     search(page)
     table = page.get_by_role("table", name="Studies in the archive")
     table.wait_for()

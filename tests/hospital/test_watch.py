@@ -86,7 +86,7 @@ def test_each_film_is_done_once_however_often_the_program_is_killed(folders):
     assert len(list(folder.iterdir())) == len(keys)
 
     with watching(folder, output, "--metrics-port", "0") as watch:
-        figures = f"http://127.0.0.1:{watch.port('Figures are at http://127.0.0.1:')}/metrics"
+        figures = f"http://127.0.0.1:{watch.port('Metrics are at http://127.0.0.1:')}/metrics"
         looked = re.compile(rb"ptx_inbox_free_bytes [1-9]")
         until(lambda: looked.search(urllib.request.urlopen(figures, timeout=10).read()) is not None, PATIENCE)
         assert watch.end() == 0
@@ -192,7 +192,7 @@ def test_dcmtk_sends_a_film_and_a_full_disk_refuses_it(folders, tmp_path):
         return subprocess.run(words, capture_output=True, timeout=PATIENCE).returncode
 
     with watching(folder, output, *options, "--min-free", str(1 << 40)) as watch:
-        figures = f"http://127.0.0.1:{watch.port('Figures are at http://127.0.0.1:')}"
+        figures = f"http://127.0.0.1:{watch.port('Metrics are at http://127.0.0.1:')}"
         put(folder, "waits.dcm", small_film())
         sent(watch.port("Receiving films as PTX on port"))
         assert [path.name for path in folder.iterdir()] == ["waits.dcm"]
@@ -216,7 +216,7 @@ def test_nothing_of_the_patient_is_in_log_database_table_figures_or_names(folder
     put(folder, f"{FILE_MARK}.dcm", film)
     put(folder, f"{FILE_MARK}-cut.dcm", film[: len(film) // 2])
     with watching(folder, output, "--dicom", "--all", "--port", "0", "--metrics-port", "0") as watch:
-        figures = f"http://127.0.0.1:{watch.port('Figures are at http://127.0.0.1:')}"
+        figures = f"http://127.0.0.1:{watch.port('Metrics are at http://127.0.0.1:')}"
         assert store(watch.port("Receiving films as PTX on port"), marked_dicom()) == 0
         watch.wait_for_rows(3)
         said = urllib.request.urlopen(f"{figures}/metrics", timeout=10).read()
@@ -235,7 +235,7 @@ def test_nothing_of_the_patient_is_in_log_database_table_figures_or_names(folder
 def test_one_inbox_at_a_time_writes_into_a_folder(folders):
     folder, output = folders
     with watching(folder, output, "--metrics-port", "0") as first:
-        first.port("Figures are at http://127.0.0.1:")
+        first.port("Metrics are at http://127.0.0.1:")
         with watching(folder, output) as second:
             assert second.process.wait(PATIENCE) == 1
             until(lambda: "INBOX_RUNNING: " in second.log, PATIENCE)

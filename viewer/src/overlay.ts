@@ -1,4 +1,4 @@
-/** What lies over the film: heat map, fill, and the contour with its dark halo, drawn anew with each frame. */
+/** What lies over the film: heat map, fill, and the contour with its dark halo, redrawn with each frame. */
 
 import type { Span } from "./mask";
 import { type Least, outlineOf, runsOf, stretched } from "./outline";

@@ -22,5 +22,5 @@ export const PRESETS: Preset[] = [
   { name: "Full", hint: "From the lowest to the highest value on the film", of: (film) => ({ greys: film.range, inverse: false }) },
   { name: "Lung", hint: "The dark 60 % of the header's window", of: (film) => ({ greys: part(film, true), inverse: false }) },
   { name: "Bone", hint: "The bright 60 % of the header's window", of: (film) => ({ greys: part(film, false), inverse: false }) },
-  { name: "Inverse", hint: "The header's own window, black and white exchanged", of: () => ({ greys: "header", inverse: true }) },
+  { name: "Inverse", hint: "The header's own window, black and white swapped", of: () => ({ greys: "header", inverse: true }) },
 ];

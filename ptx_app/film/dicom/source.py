@@ -60,7 +60,7 @@ def _read(data: bytes, limits: Limits) -> SourceReference:
         if not is_uid(text(dataset, keyword)):
             raise FilmError(
                 "SOURCE_UNIDENTIFIED",
-                f"This film's header has no valid {keyword}, so that nothing can refer to it. Export it de-identified.",
+                f"This film's header has no valid {keyword}, so nothing can refer to it. Export it de-identified.",
             )
     form, _ = stored_form(dataset, limits)
     if form.photometric not in ("MONOCHROME1", "MONOCHROME2"):
