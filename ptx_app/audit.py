@@ -111,6 +111,10 @@ class _Head:
     since: str = ""
 
 
+_known: dict[Path, _Head] = {}
+"""The last line that this process has written to each trail. In the folder alone, older files put back look sound."""
+
+
 class Trail:
     """An audit trail in a folder. Several threads and processes may write to it at once."""
 
@@ -162,6 +166,9 @@ class Trail:
     def _append(self, event: Event, facts: Mapping[str, object]) -> None:
         now = self._clock()
         head = self._recovered(self._head() or _Head())
+        known = _known.get(self._folder.resolve(), _Head())
+        if head.n < known.n or (head.n == known.n and head.seal != known.seal):
+            raise _broken()
         if head.file and self._is_full(head, now):
             head = _Head(head.n, head.seal)
         if not head.file:
@@ -195,6 +202,7 @@ class Trail:
         _write(new, os.O_TRUNC, json.dumps({"head": text, "seal": seal}).encode())
         new.replace(self._folder / _HEAD)
         _sync_folder(self._folder)
+        _known[self._folder.resolve()] = head
 
     def _head(self) -> _Head | None:
         """The head, or None if there is none. Raises AuditError AUDIT_BROKEN if it is not what this key has sealed."""

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 
 # Every logger of these packages is listed, as a filter on a logger does not apply to its child loggers.
 _LOGGERS = (
+    "dicomweb_client.file",
     "dicomweb_client.uri",
     "dicomweb_client.web",
     "highdicom.base",
@@ -38,7 +39,13 @@ _LOGGERS = (
     "PIL.PcxImagePlugin",
     "PIL.PngImagePlugin",
     "PIL.TiffImagePlugin",
+    "charset_normalizer",
+    "requests",
+    "urllib3",
+    "urllib3.connection",
     "urllib3.connectionpool",
+    "urllib3.poolmanager",
+    "urllib3.response",
     "urllib3.util.retry",
 )
 

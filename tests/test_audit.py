@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -164,8 +165,27 @@ def test_an_older_trail_put_back_whole_is_found_by_a_line_noted_elsewhere(trail,
         path.write_bytes(content)
     assert trail.verify().faults == (), "nothing in the folder itself can tell"
     assert "Line 11, noted earlier, is no longer there" in trail.verify(noted).faults[0]
+    audit._known.clear()  # as after a restart
     trail.record(Event.FILMS_CLEARED)
     assert "Line 11, noted earlier, is no longer there" in trail.verify(noted).faults[0]
+
+
+@pytest.mark.parametrize("what", ["an older copy", "nothing", "another line"])
+def test_a_server_that_runs_does_not_go_on_after_an_older_trail_was_put_back(trail, folder, tmp_path, what):
+    kept = {path: path.read_bytes() for path in folder.iterdir()}
+    trail.record(Event.FILM_OPENED)
+    if what == "nothing":
+        shutil.rmtree(folder)
+    else:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    if what == "another line":  # of a server with the same key
+        audit._known.pop(folder.resolve(), None)
+        trail.record(Event.FILMS_CLEARED)
+        audit._known[folder.resolve()] = audit._Head(11, "the seal of the line that was there")
+    for each in (trail, Trail(folder, KEY)):
+        with pytest.raises(AuditError, match="changed by others"):
+            each.record(Event.FILM_OPENED)
 
 
 def test_another_key_finds_nothing_sound_and_writes_nothing(trail, folder):

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import shutil
 import threading
 import zipfile
 import zlib
@@ -206,6 +207,19 @@ def test_a_failed_write_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
     assert raised.value.code == "FEEDBACK_UNWRITABLE"
     assert (tmp_path / "index.csv").read_bytes() == before
     assert len(answers_of(tmp_path)) == 1
+
+
+def test_answers_do_not_fill_the_disk_and_can_be_taken_back_from_a_full_one(tmp_path, monkeypatch):
+    folder = FeedbackFolder(tmp_path)
+    folder.save(film_of(1, READINGS["drawn"]))
+    little = shutil.disk_usage(tmp_path)._replace(free=100 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: little)
+    with pytest.raises(SettingsError) as raised:
+        folder.save(film_of(2, READINGS["drawn"]))
+    assert raised.value.code == "FEEDBACK_UNWRITABLE"
+    assert len(read_index(tmp_path)) == len(list((tmp_path / "images").iterdir())) == 1
+    folder.withdraw(film_of(1, READINGS["drawn"]))
+    assert not list((tmp_path / "images").iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_said_so(tmp_path):

@@ -198,7 +198,7 @@ def test_side_and_size_follow_the_thresholds():
 
 def results(visit: Visit, *, named: bool) -> tuple[dict[str, bytes], list[dict[str, str]]]:
     setting = Setting.of(ENTRY, ENTRY.operating_point(), THRESHOLDS, "made")
-    with zipfile.ZipFile(io.BytesIO(all_results(visit, setting, named=named))) as archive:
+    with zipfile.ZipFile(io.BytesIO(all_results(visit.cases, setting, named=named))) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     return files, list(csv.DictReader(io.StringIO(files["results.csv"].decode(), newline="")))
 

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.pipeline import Detector
-from ptx_app.ui import engine
+from ptx_app.ui import engine, panel
 from tests.support.films import broken_dicom, ct_slice, real_dicom
 from tests.support.serving import until
 
@@ -177,6 +177,14 @@ def test_missing_weights_are_reported_and_nothing_else_breaks(page, monkeypatch)
 def test_a_public_host_warns_against_identifiable_films(page, monkeypatch, said, shown):
     monkeypatch.setenv("PTX_PUBLIC_HOST", said)
     assert ("Do not upload identifiable films" in words_of(page.run())) == shown
+
+
+def test_a_threshold_that_is_no_number_changes_nothing(monkeypatch):
+    monkeypatch.setattr(panel.st, "session_state", {"mask_threshold": 0.4})
+    panel.keep_mask_threshold(float("nan"))
+    assert panel.st.session_state == {"mask_threshold": 0.4}
+    panel.keep_mask_threshold(7.0)
+    assert panel.st.session_state == {"mask_threshold": 1.0}
 
 
 def test_a_wrong_setting_is_reported(page, monkeypatch):

@@ -78,6 +78,24 @@ def test_nothing_of_the_patient_leaves_the_reader(films, logged):
     assert not markers_in(logged())
 
 
+def test_an_unexpected_error_of_the_page_is_logged_without_its_text(logged, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ValueError(f"no person name: {MARK.decode()}") from KeyError(MARK.decode())
+
+    monkeypatch.setattr("ptx_app.ui.panel.mask_picture", broken)
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    page.query_params["example"] = "pneumothorax"
+    page.run()
+    until(lambda: not page.session_state["visit"].pending, 60)
+    page.run()
+    page.session_state["downloads-wanted"] = {"name": "film-1-mask.png", "serial": "1"}
+    page.run()
+    assert page.exception
+    said = logged()
+    assert "ValueError" in said
+    assert not markers_in(said)
+
+
 def _read(film: bytes) -> bytes:
     try:
         return pickle.dumps(read_film(film))

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -120,6 +121,7 @@ def running_proxy(folder: Path, replicas: list[Server]) -> Iterator[Proxy]:
         "/etc/ssl/ptx/fullchain.pem": f"{folder}/certificate.pem",
         "/etc/ssl/ptx/key.pem": f"{folder}/key.pem",
         "/var/log/nginx/ptx.log": f"{folder}/ptx.log",
+        "/var/log/nginx/ptx-error.log": f"{folder}/ptx-error.log",
     }
     text = SETTINGS
     for named, changed in changes.items():
@@ -304,6 +306,18 @@ def test_the_log_names_nobody(proxy):
     assert "_stcore" not in text
     assert "127.0.0.1:" in text
     assert not re.search(r"127\.0\.0\.1(?!:)", text), "the client's address"
+
+
+def test_no_log_has_a_sign_ins_code_or_an_address_even_if_the_replicas_are_gone(tmp_path):
+    gone = [SimpleNamespace(address=f"http://127.0.0.1:{port}") for port in _free_ports(2)]
+    with running_proxy(tmp_path, gone) as proxy:
+        assert proxy.ask("/oauth2callback?code=a-code&state=a-state")[0] == 502
+        assert proxy.ask("/_stcore/upload_file/session-number/1", "PUT", Content_Length=str(1 << 30))[0] == 413
+        until(lambda: len(proxy.lines()) == 2, 30)
+    logged = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.log"))
+    assert " 502 " in logged
+    for private in ("a-code", "session-number", "client: "):
+        assert private not in logged
 
 
 @needs_browser

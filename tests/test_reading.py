@@ -14,6 +14,7 @@ from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.feedback import Answer, PackedMask
 from ptx_app.output.setting import Setting
+from ptx_app.ui import reading
 from ptx_app.ui.all_results import all_results
 from ptx_app.ui.film_list import entry
 from ptx_app.ui.reading import keep_contour, training_offer
@@ -45,7 +46,7 @@ def setting() -> Setting:
 
 
 def exported(page) -> tuple[dict[str, bytes], list[dict[str, str]]]:
-    with zipfile.ZipFile(io.BytesIO(all_results(visit(page), setting(), named=False))) as archive:
+    with zipfile.ZipFile(io.BytesIO(all_results(visit(page).cases, setting(), named=False))) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     return files, list(csv.DictReader(io.StringIO(files["results.csv"].decode(), newline="")))
 
@@ -137,6 +138,16 @@ def test_a_contour_that_is_none_changes_nothing_and_is_said(example):
     assert visit(example).current.reading.answer is Answer.AGREE
     example.button(key="agree-1").click().run()
     assert "CONTOUR_INVALID" not in words_of(example)
+
+
+def test_contours_that_are_noise_do_not_fill_the_memory(example, monkeypatch):
+    monkeypatch.setattr(reading, "MOST_MASK_BYTES", 10_000)
+    mask = np.zeros(visit(example).current.film.shape, bool)
+    mask[100:140, 30:71] = True
+    draw(example, mask)
+    draw(example, np.random.default_rng(1).random(mask.shape) < 0.5)
+    assert "CONTOURS_FULL" in words_of(example)
+    assert np.array_equal(visit(example).current.reading.mask.mask(), mask)
 
 
 def test_each_film_keeps_its_own_answer(example):

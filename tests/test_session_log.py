@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import threading
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from streamlit.testing.v1 import AppTest
 from ptx_app.audit import Event, Trail
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.model.manifest import ROOT
-from ptx_app.ui.session_log import end_all
+from ptx_app.ui import intake
+from ptx_app.ui.all_results import all_results
+from ptx_app.ui.session_log import SessionLog, end_all
 from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom, simulated_film
 from tests.support.marked_films import FILE_MARK, marked_dicom, markers_in
 from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, open_page, running_server, until
@@ -104,7 +107,15 @@ def test_an_answer_is_told_before_it_is_kept(example, trail, folder):
     next(button for button in example.button if button.label == "Take back").click()
     example.run()
     assert [record["answer"] for record in told(trail, Event.FILM_ANSWERED)] == ["agree", "taken back"]
+    assert visit(example).current.reading is None
+    next(button for button in example.button if button.label == "Agree").click()
+    example.run()
     spoil(folder)
+    next(button for button in example.button if button.label == "Take back").click()
+    example.run()
+    assert visit(example).current.reading is not None, "it is still there, and can be taken back later"
+    assert "AUDIT" in words_of(example)
+    visit(example).current.reading = None
     next(button for button in example.button if button.label == "Disagree").click()
     example.run()
     assert visit(example).current.reading is None
@@ -175,6 +186,40 @@ def test_an_overruled_check_is_told_with_its_codes(page, trail):
     assert told(trail)[-1]["overruled"] is True
 
 
+def test_an_overruled_films_result_in_the_list_is_told_even_if_another_film_is_on_the_screen(page, trail, monkeypatch):
+    put(page, ("slice", ct_slice()), ("a.dcm", real_dicom()))
+    gate, genuine = threading.Event(), intake._engine
+    monkeypatch.setattr(intake, "_engine", lambda case: gate.wait(60) and genuine(case))
+    page.button(key="overrule-1").click().run()
+    visit(page).show(2)
+    gate.set()
+    read(page)
+    assert visit(page).cases[0].overruled
+    listed = [record for record in told(trail, Event.RESULT_SHOWN) if record["place"] == "list"]
+    assert (listed[-1]["film"], listed[-1]["overruled"]) == (trail.film(ct_slice()), True)
+    assert listed[-1]["result"] != "not analysed"
+
+
+def test_a_film_that_is_done_while_all_are_handed_out_is_not_among_them(example, trail, monkeypatch):
+    put(example, ("a.dcm", real_dicom()))
+    late, tell, zips = visit(example).cases[1], SessionLog.tell, []
+    late.job, late.running = lambda _: None, True
+
+    def then_it_is_done(log, event, **facts) -> None:
+        tell(log, event, **facts)
+        if event is Event.FILE_DOWNLOADED:
+            late.job = None
+
+    monkeypatch.setattr(SessionLog, "tell", then_it_is_done)
+    monkeypatch.setattr("ptx_app.ui.page.all_results", lambda *a, **b: zips.append(all_results(*a, **b)) or zips[0])
+    example.session_state["all-wanted"] = {"name": "films.zip", "serial": "1"}
+    example.run()
+    (downloaded,) = told(trail, Event.FILE_DOWNLOADED)
+    with zipfile.ZipFile(io.BytesIO(zips[0])) as archive:
+        masks = [name for name in archive.namelist() if name.endswith("_mask.png")]
+    assert len(masks) == len(downloaded["films"]) == 1
+
+
 def test_removed_and_cleared_films_are_told(example, trail):
     put(example, ("a.dcm", real_dicom()))
     example.button(key="remove").click().run()
@@ -193,6 +238,20 @@ def test_a_download_is_told_before_it_is_made(example, trail):
     film = trail.film(EXAMPLES[0].data())
     assert (one["film"], one["what"]) == (film, "Mask PNG")
     assert (everything["films"], everything["what"]) == ([film], "Download all films")
+
+
+def test_the_trail_tells_whether_a_file_had_the_patients_header(page, trail, monkeypatch):
+    monkeypatch.setenv("PTX_PUBLIC_HOST", "false")
+    page.run()
+    page.session_state["keep_header"] = True
+    put(page, ("a.dcm", real_dicom()))
+    page.session_state["downloads-wanted"] = {"name": "film-1-dicom.zip", "serial": "1"}
+    page.run()
+    visit(page).current.source = None
+    page.session_state["downloads-wanted"] = {"name": "film-1-dicom.zip", "serial": "2"}
+    page.run()
+    files = [record["what"] for record in told(trail, Event.FILE_DOWNLOADED)]
+    assert files == ["DICOM with the patient's own header", "DICOM"]
 
 
 def test_all_sessions_end_with_the_server(example, trail):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Any
 
 import requests
@@ -58,7 +59,7 @@ _WRAPPING_BYTES = 1 << 14  # of an answer, around the film
 _PIECE = 1 << 18
 _TRIES = 2
 _AS_STORED = "*"
-_META_BYTES = 1 << 12
+_META_BYTES, _HEAD_BYTES = 1 << 12, 1 << 16
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 _NOT_AUTHORIZED = 0x0124
 
@@ -304,16 +305,17 @@ class Pacs:
             if series is None:
                 rows = client.search_for_series(study, limit=_MOST_SERIES)
                 series = [_text(row, _SERIES) for row in rows if _text(row, _MODALITY) in MODALITIES]
-            films = [
+            there = (
                 Instance(study, uid, _text(row, _INSTANCE))
                 for uid in series
                 if _is_of_films(uid)
                 for row in client.search_for_instances(study, uid, limit=_MOST_FILMS)
                 if is_uid(_text(row, _INSTANCE)) and _text(row, _CLASS) in (*_FILM_CLASSES, "")
-            ]
+            )
+            films = list(islice(there, _MOST_FILMS))  # no series is asked for once these are enough
         if not films:
             raise error_of("PACS_GONE")
-        return films[:_MOST_FILMS]
+        return films
 
     def fetch(self, film: Instance, progress: Progress = lambda *_: None) -> bytes:
         """The film as a DICOM file, for the sandboxed reader. Tried again if the connection breaks.
@@ -368,7 +370,7 @@ class Pacs:
         data = bytes(body) if kind.startswith("application/dicom") else _only_part(bytes(body), kind)
         if not has_mark(data):
             raise error_of("PACS_NOT_DICOM")
-        if _uid_in_meta(data, 0x03) not in (film.uid, None):
+        if {_uid_in_meta(data, 0x03), _own_uid(data)} - {None} != {film.uid}:
             raise error_of("PACS_OTHER_FILM")
         return data
 
@@ -448,6 +450,12 @@ def _uid_in_meta(data: bytes, element: int) -> str | None:
     start = re.escape(bytes((0x02, 0, element, 0)))
     found = re.search(start + rb"UI(..)([0-9.]{1,64})", data[128:_META_BYTES], re.DOTALL)
     return found[2][: int.from_bytes(found[1], "little")].decode() if found else None
+
+
+def _own_uid(data: bytes) -> str | None:
+    """The data set's own SOP instance UID, without parsing the file; None if it is not found, as in a deflated one."""
+    found = re.search(rb"\x08\x00\x18\x00(?:UI(..)|(..)\x00\x00)([0-9.]{1,64})", data[128:_HEAD_BYTES], re.DOTALL)
+    return found[3][: int.from_bytes(found[1] or found[2], "little")].decode() if found else None
 
 
 def _is_of_films(series: str) -> bool:

@@ -3,14 +3,18 @@
 Errors are raised `from None`: the text of their causes has addresses in it, and so UIDs and patient IDs.
 """
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, ReadTimeoutError
 from urllib3.util import Retry
 
@@ -115,6 +119,7 @@ class _Adapter(HTTPAdapter):
         )
         super().__init__(max_retries=retry)
         self._most_bytes, self._latest = most_bytes, latest
+        self.poolmanager.pool_classes_by_scheme = _pools(latest)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:  # noqa: ANN401
         request.headers.pop("Host", None)  # dicomweb-client leaves the port out of it
@@ -126,6 +131,51 @@ class _Adapter(HTTPAdapter):
             response.close()
             raise error_of("PACS_ELSEWHERE")
         return response
+
+
+def _pools(latest: float) -> dict[str, Any]:
+    """Connections on which nothing is read after `latest`: neither headers nor what is read before another try.
+
+    The time limits of requests and urllib3 are those of one read. Bytes that trickle in never exceed them.
+    """
+
+    class Answer(HTTPResponse):
+        def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+            super().__init__(*args, **options)
+            self.fp = io.BufferedReader(_Until(self.fp, latest))
+
+    class Plain(HTTPConnection):
+        response_class = Answer
+
+    class Encrypted(HTTPSConnection):
+        response_class = Answer
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
+
+    return {"http": PlainPool, "https": EncryptedPool}
+
+
+class _Until(io.RawIOBase):
+    """A stream that times out at `latest`, however often something comes."""
+
+    def __init__(self, stream: io.BufferedReader, latest: float) -> None:
+        self._stream, self._latest = stream, latest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401
+        if time.monotonic() > self._latest:
+            raise TimeoutError
+        return self._stream.readinto1(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 class _Bounded:

@@ -27,7 +27,16 @@ _LONGEST_PAUSE_SECONDS = 300.0
 _OF_A_FILM = (
     "PACS_GONE", "PACS_NOT_DICOM", "PACS_OTHER_FILM", "PACS_TOO_LARGE", "PACS_ANSWER", "PACS_REFUSED", "PACS_CUT",
 )  # fmt: skip
+# Perhaps of a film, perhaps of the archive: the others are fetched, and the archive is said to fail.
+_OF_EITHER = ("PACS_FAILED", "PACS_TIMEOUT")
 _OF_AN_OBJECT = ("PACS_GONE", "PACS_REFUSED", "PACS_ANSWER", "PACS_TOO_LARGE")
+
+_CODES = {
+    "PACS_FULL": "PEER_FULL",
+    "PACS_NOT_ALLOWED": "PEER_REJECTS",
+    "PACS_ELSEWHERE": "PEER_REJECTS",
+    "PACS_FAILED": "PEER_FAILS",
+}
 
 
 @dataclass(frozen=True)
@@ -85,25 +94,33 @@ class ArchiveSource:
         found = self.pacs.worklist(Filters(since=date.today() - timedelta(self.days)), _MOST_STUDIES)
         if found.cut:
             _LOG.warning("The archive has more new studies than can be asked for at once. Ask for fewer days.")
+        late: list[PtxError] = []
         for study in reversed(found.studies):
             for series in study.series:
                 known = series.films is not None and self._complete.get(series.uid) == series.films
-                if not known and not self._take_series(study, series, stop):
+                if not known and not self._take_series(study, series, stop, late):
                     return
+        if late:
+            raise late[0]
 
-    def _take_series(self, study: Study, series: Series, stop: threading.Event) -> bool:
-        """Fetch the new films of a series. Returns False if there is no room, or it is told to stop."""
+    def _take_series(self, study: Study, series: Series, stop: threading.Event, late: list[PtxError]) -> bool:
+        """Fetch the new films of a series. Returns False if there is no room, or it is told to stop.
+
+        `late` gets the errors that are for the end of the round.
+        """
         try:
             films = self.pacs.films(study.uid, [series.uid])
         except PtxError as error:
-            if error.code not in _OF_A_FILM:
+            if error.code in _OF_EITHER:
+                late.append(error)
+            elif error.code not in _OF_A_FILM:
                 raise
             return True
         for film in films:
             if stop.is_set() or not self.space.enough():
                 return False
             if not self._is_done(film):
-                self._take(film)
+                self._take(film, late)
         if series.films is not None and all(map(self._is_done, films)):
             self._complete[series.uid] = series.films
         return True
@@ -111,10 +128,13 @@ class ArchiveSource:
     def _is_done(self, film: Instance) -> bool:
         return self._failures.get(film.uid, 0) >= _MOST_TRIES or self.instances.has(film.uid)
 
-    def _take(self, film: Instance) -> None:
+    def _take(self, film: Instance, late: list[PtxError]) -> None:
         try:
             data = self.pacs.fetch(film)
         except PtxError as error:
+            if error.code in _OF_EITHER:
+                late.append(error)
+                return
             if error.code not in _OF_A_FILM:
                 raise
             tries = self._failures[film.uid] = self._failures.get(film.uid, 0) + 1
@@ -142,7 +162,7 @@ def store_files(files: Sequence[Path], pacs: Pacs) -> None:
     """Store files of our own making in the studies that their headers name, in order.
 
     Raises:
-        UnreachableError: PEER_UNREACHABLE, PEER_REJECTS or PEER_FULL.
+        UnreachableError: PEER_UNREACHABLE, PEER_REJECTS, PEER_FULL or PEER_FAILS.
         RefusedError: PEER_REFUSED.
         OSError: a file cannot be read.
     """
@@ -154,5 +174,4 @@ def store_files(files: Sequence[Path], pacs: Pacs) -> None:
             continue
         if said.code in _OF_AN_OBJECT:
             raise RefusedError("PEER_REFUSED", said.message)
-        codes = {"PACS_FULL": "PEER_FULL", "PACS_NOT_ALLOWED": "PEER_REJECTS", "PACS_ELSEWHERE": "PEER_REJECTS"}
-        raise UnreachableError(codes.get(said.code, "PEER_UNREACHABLE"), said.message)
+        raise UnreachableError(_CODES.get(said.code, "PEER_UNREACHABLE"), said.message)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -66,7 +67,8 @@ class Arrivals:
 
 def write_atomically(file: Path, content: bytes) -> None:
     """Write a file that is there in full or not at all, even after a power cut. Raises OSError."""
-    part = file.with_name(f"{_PART_START}{file.name}{_PART_END}")
+    # A name of its own: the same film may arrive twice at once.
+    part = file.with_name(f"{_PART_START}{file.name}.{secrets.token_hex(4)}{_PART_END}")
     try:
         with part.open("wb") as opened:
             opened.write(content)

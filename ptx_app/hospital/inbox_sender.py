@@ -15,7 +15,8 @@ from ptx_app.results import DICOM
 
 _LOG = logging.getLogger(__name__)
 _SENT = ("film", "seg", "sr")  # the film first, as the others refer to it; only de-identified objects have one
-_UNREACHABLE = ("PEER_UNREACHABLE", "PEER_REJECTS", "PEER_FULL")
+_FAILS = "PEER_FAILS"
+_UNREACHABLE = ("PEER_UNREACHABLE", "PEER_REJECTS", "PEER_FULL", _FAILS)
 _MOST_REFUSALS = 3
 _POLL_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 300.0
 
@@ -43,7 +44,7 @@ class Sender:
 
     def _round(self, stop: threading.Event) -> bool:
         """Send what is unsent. Returns whether that went well, or there was nothing to send."""
-        refused = False
+        refused, failed = False, None
         unsent = self.ledger.unsent(_MOST_REFUSALS)
         for number, key in enumerate(unsent):
             self.metrics.unsent.set(len(unsent) - number)
@@ -53,8 +54,10 @@ class Sender:
                 self.send(self._files(key))
             except UnreachableError as error:
                 self.metrics.sent.labels("unreachable").inc()
-                self._tell(error)
-                return False
+                if error.code != _FAILS:
+                    self._tell(error)
+                    return False
+                failed = error  # perhaps on this film's objects only: the others are tried
             except RefusedError as error:
                 refused = True
                 self.metrics.sent.labels("refused").inc()
@@ -69,9 +72,9 @@ class Sender:
                 self.ledger.sent(key)
                 self.metrics.sent.labels("ok").inc()
                 _LOG.info("film %s: sent", key)
-            self._tell(None)
+            self._tell(failed)
         self.metrics.unsent.set(len(self.ledger.unsent(_MOST_REFUSALS)))
-        return not refused
+        return not refused and failed is None
 
     def _tell(self, now: UnreachableError | None) -> None:
         """Note why nothing can be sent now, or that something can."""

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import sys
 import threading
 import zipfile
@@ -36,6 +37,7 @@ ANSWER_COLUMNS = (
     "image_id", "answer", "pneumothorax", "contour", "time", "score", "flagged", *SETTING_COLUMNS, "ptx_app",
 )  # fmt: skip
 WITHDRAWN = "withdrawn"
+_LEAST_FREE = 1 << 28  # bytes on the disk that answers leave to others, such as the audit trail
 _SLACK = 1024  # bytes by which deflate may enlarge what it cannot make smaller, generously
 
 
@@ -221,6 +223,8 @@ class FeedbackFolder:
         """Add a film, or replace the answer to it. Raises SettingsError FEEDBACK_UNWRITABLE."""
         row, answer, files = film.parts()
         with self._changing() as rows:
+            if shutil.disk_usage(self._folder).free < _LEAST_FREE:
+                raise OSError("no room")
             for path, content in files.items():
                 self._write(path, content)
             rows[row["image_id"]] = row

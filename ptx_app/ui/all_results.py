@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,19 +14,19 @@ from ptx_app.output.pictures import encoded, mask_picture, overlay_picture, shru
 from ptx_app.output.record import finding_json
 from ptx_app.output.setting import Setting
 from ptx_app.output.table import LINE_END, MASK_ENDING, RESULT_COLUMNS, TABLE, cell, facts, reading_facts
-from ptx_app.ui.visit import Case, Visit
+from ptx_app.ui.visit import Case
 
 _OVERLAY_PX = 1600  # longer side; a hundred overlays at full size would not fit into a small server's memory
 _LONGEST_NAME = 60
 
 
-def all_results(visit: Visit, setting: Setting, *, named: bool) -> bytes:
+def all_results(cases: Sequence[Case], setting: Setting, *, named: bool) -> bytes:
     """A zip with results.csv and, for each analysed film, overlay (JPEG), mask (PNG, full size) and result (JSON).
 
     A contour that the reader has drawn is there too (PNG, full size).
 
     Args:
-        visit: films that are not done are left out.
+        cases: those that are not done are left out.
         setting: thresholds and weights for all films.
         named: whether files and table have the names that the reader's files had, beside the number.
     """
@@ -33,7 +34,7 @@ def all_results(visit: Visit, setting: Setting, *, named: bool) -> bytes:
     writer = csv.DictWriter(table, RESULT_COLUMNS, lineterminator=LINE_END, restval="")
     writer.writeheader()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:  # pictures do not get smaller
-        for case in [case for case in visit.cases if case.done]:
+        for case in [case for case in cases if case.done]:
             row, files = _results(case, setting, _stem(case, named))
             for name, content in files.items():
                 archive.writestr(name, content)

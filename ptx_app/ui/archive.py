@@ -16,7 +16,7 @@ from ptx_app.hospital.dicomweb_http import error_of
 from ptx_app.hospital.pacs_settings import read_pacs_settings
 from ptx_app.inference.decide import Finding
 from ptx_app.output.setting import Setting
-from ptx_app.ui.engine import operator_values, read_source
+from ptx_app.ui.engine import operator_values, read, read_source
 from ptx_app.ui.intake import take_archived
 from ptx_app.ui.visit import Archived, Case, Film, Visit
 from ptx_app.ui.worklist import worklist
@@ -92,8 +92,11 @@ def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, te
         return
     with st.popover("Store in the archive", icon=":material/cloud_upload:"):
         said = st.container()
-        if st.button("Store in the patient’s study", key=f"store-{case.number}", type="primary"):
+        # By the number of the try: the second click of two would otherwise store a second set.
+        key = f"store-{case.number}-{archived.tries}"
+        if st.button("Store in the patient’s study", key=key, type="primary"):
             tell()
+            archived.tries += 1
             with st.spinner("Storing"):  # nothing inside asks Streamlit, so a click meanwhile does not cut it short
                 archived.answers, archived.error = _stored(pacs, archived.instance, film, finding, setting)
         with said:
@@ -129,7 +132,7 @@ def offer_priors(visit: Visit, case: Case) -> None:
     if not films:
         st.html('<p class="small" role="status">The archive has no other chest film of this patient.</p>')
         return
-    patient = archived.patient or token_hex(8)
+    patient = token_hex(8)  # a new one: the archive may have given a film to another patient since the last time
     mine = {archived.study.uid, *(study.uid for study in studies)}
     opened = [each.archived for each in visit.cases if each.archived and each.archived.study.uid in mine]
     for each in opened:
@@ -242,8 +245,10 @@ def _stored(
     from ptx_app.output.dicom.objects import dicom_objects  # highdicom takes a second to import
 
     try:
-        source = instance.require_source(read_source, pacs.fetch(instance))
-        if source is None or (source.rows, source.columns) != film.shape:
+        data = pacs.fetch(instance)
+        source = instance.require_source(read_source, data)
+        # The archive may have another picture under the same UIDs by now, such as after a mix-up was corrected.
+        if source is None or (source.rows, source.columns) != film.shape or not film.shows(read(data)):
             raise error_of("PACS_OTHER_FILM")
         return pacs.store_all(dicom_objects(film.radiograph(), finding, setting, source), instance.study), None
     except PtxError as error:

@@ -18,13 +18,17 @@ _mount = component("downloads")
 
 @dataclass(frozen=True)
 class Offer:
-    """A file to download: the button's label and hint, the file's name and media type, and a function to make it."""
+    """A file to download: the button's label and hint, the file's name and media type, and a function to make it.
+
+    `told`: what the audit trail calls it; "" for the label.
+    """
 
     label: str
     hint: str
     file_name: str
     mime: str
     make: Callable[[], bytes]
+    told: str = ""
 
 
 def downloads(key: str, offers: list[Offer], tell: Callable[..., None]) -> None:
@@ -33,7 +37,7 @@ def downloads(key: str, offers: list[Offer], tell: Callable[..., None]) -> None:
     Args:
         key: of the widget.
         offers: in order.
-        tell: called with the label as `what` before a file is made; if it raises, none is.
+        tell: called with what the file is, as `what`, before a file is made; if it raises, none is.
     """
 
     def remember() -> None:
@@ -43,7 +47,7 @@ def downloads(key: str, offers: list[Offer], tell: Callable[..., None]) -> None:
     data: dict[str, Any] = {"offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers]}
     for offer in offers:
         if wanted and wanted["name"] == offer.file_name:
-            tell(what=offer.label)
+            tell(what=offer.told or offer.label)
             # The browser made the serial number: if the page is drawn twice, it saves the file once.
             data["file"] = wanted | {"url": data_url(offer.make(), offer.mime)}
     _mount(key=key, data=data, on_want_change=remember)

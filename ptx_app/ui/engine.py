@@ -69,8 +69,16 @@ def settings() -> Settings:
 
 
 def has_archive() -> bool:
-    """Whether the operator has set an archive, and not everybody who knows the page's address can search there."""
-    return pacs_is_set(operator_values()) and ("auth" in secrets() or not on_public_host())
+    """Whether the operator has set an archive, and not everybody who knows the page's address can search there.
+
+    What the browser says of the page's address is not enough: whoever opens the connection by hand can say anything.
+    """
+    if not pacs_is_set(operator_values()):
+        return False
+    if "auth" in secrets():
+        return True
+    said = settings().public_host
+    return not said if said is not None else _for_this_computer_only() and not on_public_host()
 
 
 def warm_up() -> None:
@@ -133,6 +141,24 @@ def example_thumbnails() -> dict[str, str]:
         example.name: data_url(encoded(shrunk(grey_picture(example.load(read).pixels), 360), ".jpg"), "image/jpeg")
         for example in EXAMPLES
     }
+
+
+def on_loopback(address: str | None) -> bool:
+    """Whether a server at this address can be reached from its own machine only. None is every address."""
+    try:
+        return address is not None and ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _for_this_computer_only() -> bool:
+    """Whether nobody else reaches this page: no other address is open, no proxy has passed the request on, and the
+    browser does not know this computer under another site's name.
+    """
+    headers = {name.lower(): value for name, value in st.context.headers.items()}
+    forwarded = any(name.startswith(("forwarded", "x-forwarded-", "x-real-ip", "via")) for name in headers)
+    asked = urlsplit(f"//{headers.get('host', 'localhost')}").hostname
+    return on_loopback(st.get_option("server.address")) and on_loopback(asked) and not forwarded
 
 
 def on_public_host() -> bool:

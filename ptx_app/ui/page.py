@@ -238,8 +238,9 @@ def _offer_all(visit: Visit) -> None:
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
     named = not on_public_host()
     hint = "A zip with a table of all films, and overlay, mask and result of each, at the current setting"
-    make = partial(all_results, visit, setting, named=named)
-    films = [case.audit_name for case in visit.cases if case.done and case.audit_name]
+    cases = [case for case in visit.cases if case.done]  # others are done while the file is made, but not told
+    make = partial(all_results, cases, setting, named=named)
+    films = [case.audit_name for case in cases if case.audit_name]
     offer = Offer("Download all films", hint, "films.zip", "application/zip", make)
     tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, films=films)
     downloads("all", [offer, *training_offer(visit)], tell)

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from html import escape
+from math import isnan
 
 import streamlit as st
 
@@ -122,7 +123,9 @@ def _own(point: OperatingPoint) -> dict[str, float]:
 
 
 def keep_mask_threshold(threshold: float) -> None:
-    """Keep the mask threshold that the reader has chosen in the viewer, in [0, 1]."""
+    """Keep the mask threshold that the reader has chosen in the viewer, in [0, 1]. Ignores what is no number."""
+    if isnan(threshold):
+        return
     st.session_state["mask_threshold"] = min(max(threshold, 0.0), 1.0)
 
 
@@ -196,6 +199,7 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting, tell
                 f"{stem}-dicom.zip",
                 "application/zip",
                 dicom,
+                "DICOM with the patient's own header" if case.source else "",
             ),
         ],
         tell,

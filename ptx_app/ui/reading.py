@@ -6,7 +6,7 @@ from functools import partial
 import streamlit as st
 
 from ptx_app.audit import Event
-from ptx_app.errors import PtxError
+from ptx_app.errors import ContourError, PtxError
 from ptx_app.inference.decide import Finding, decide
 from ptx_app.output.feedback import Answer, AnsweredFilm, FeedbackFolder, PackedMask, Reading, training_zip
 from ptx_app.output.setting import Setting
@@ -14,6 +14,9 @@ from ptx_app.ui import messages, panel
 from ptx_app.ui.downloads import Offer
 from ptx_app.ui.engine import engine, settings
 from ptx_app.ui.visit import Case, Film, Visit
+
+MOST_MASK_BYTES = 50 << 20
+"""Bytes of packed masks in one visit. A contour has some kilobytes; noise of the size of a film has megabytes."""
 
 
 def show_reading(visit: Visit, case: Case, *, flagged: bool) -> None:
@@ -71,10 +74,19 @@ def keep_contour(visit: Visit, key: str, sent: object) -> None:
         if film.shown_as == key:
             try:
                 mask = PackedMask.received(sent, film.shape)
+                _require_room(visit, case, mask)
             except PtxError as error:
                 case.trouble = error
             else:
                 _keep(visit, case, film, Reading.contour(mask, *_decided(film)))
+
+
+def _require_room(visit: Visit, case: Case, mask: PackedMask) -> None:
+    others = [each.reading.mask for each in visit.cases if each.reading and each.reading.mask and each is not case]
+    if len(mask.data) + sum(len(each.data) for each in others) > MOST_MASK_BYTES:
+        raise ContourError(
+            "CONTOURS_FULL", "No more contours fit into this visit. Download “For training”, then clear all films."
+        )
 
 
 def _analysed(visit: Visit, number: int | None = None) -> Iterator[tuple[Case, Film]]:
@@ -107,11 +119,14 @@ def _keep(visit: Visit, case: Case, film: Film, reading: Reading) -> None:
 def _withdraw(visit: Visit, number: int) -> None:
     folder = settings().feedback_dir
     for case, film in _analysed(visit, number):
-        reading, case.reading, case.trouble = case.reading, None, None
+        case.trouble = None
+        if case.reading is None:
+            continue
         try:
             visit.log.tell(Event.FILM_ANSWERED, film=case.audit_name, answer="taken back")
-            if reading is not None and folder is not None and not case.overruled:
-                FeedbackFolder(folder).withdraw(_answered(film, reading))
+            if folder is not None and not case.overruled:
+                FeedbackFolder(folder).withdraw(_answered(film, case.reading))
+            case.reading = None  # at last: what failed can be tried again
         except PtxError as error:
             case.trouble = error
 

@@ -4,7 +4,6 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 
 import streamlit as st
 from starlette.datastructures import MutableHeaders
@@ -17,8 +16,10 @@ from streamlit.web.server import server_util
 
 from ptx_app.process import begin
 from ptx_app.ui import sign_in
+from ptx_app.ui.engine import on_loopback
 from ptx_app.ui.heap import limit_free_heap
 from ptx_app.ui.session_log import end_all
+from ptx_app.unexpected import keep_texts_out_of_the_log
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -36,6 +37,7 @@ _BUNDLES = "/_stcore/bidi-components/"  # their names change with their content
 def prepare_process() -> None:
     """What the server's process needs before it imports the page; doing it again changes nothing."""
     begin()
+    keep_texts_out_of_the_log()
     # Streamlit bounds an upload's size; this alone is what would bring it to the disk.
     MultiPartParser.spool_max_size = sys.maxsize
     limit_free_heap()
@@ -112,14 +114,6 @@ def announcement() -> str:
         return f"The page is at {_url()}. Only this computer can reach it."
     who = "they must sign in" if sign_in.is_on() else "there is no sign-in: whoever reaches it can use it"
     return f"The page is at {_url()}. Other computers can reach it, and {who}."
-
-
-def on_loopback(address: str | None) -> bool:
-    """Whether a server at this address can be reached from its own machine only. None is every address."""
-    try:
-        return address is not None and ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def _url() -> str:

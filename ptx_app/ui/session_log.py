@@ -36,7 +36,7 @@ class SessionLog:
         self._open = False
         self._setting: Mapping[str, object] | None = None
         self._shown: tuple[object, ...] = ()
-        self._listed: set[int] = set()
+        self._listed: set[tuple[int, bool]] = set()
         _all.add(self)
 
     def tell(self, event: Event, **facts: object) -> None:
@@ -56,9 +56,10 @@ class SessionLog:
     def listed(self, cases: Iterable["Case"], thresholds: Thresholds | None) -> None:
         """Tell of each film that now appears with its result in the list."""
         for case in cases:
-            if case.done and case.number not in self._listed:
+            listed = case.number, case.overruled
+            if case.done and listed not in self._listed:
                 self.tell(Event.RESULT_SHOWN, place="list", **_result(case, thresholds))
-                self._listed.add(case.number)
+                self._listed.add(listed)
 
     def shown(self, case: "Case", thresholds: Thresholds | None) -> None:
         """Tell that a film and its result are shown in the viewer, unless it was so the last time."""

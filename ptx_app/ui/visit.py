@@ -59,9 +59,8 @@ class Film:
     def of(cls, examination: Examination) -> "Film":
         """Pack the film, and keep the network's output."""
         radiograph = examination.radiograph
-        modality = radiograph.modality or ModalityValues.of_picture(radiograph.pixels)
         return cls(
-            greys=PackedGreys.of(modality),
+            greys=_packed(radiograph),
             thumbnail=data_url(thumbnail(radiograph.pixels), "image/jpeg"),
             view=radiograph.view,
             source_format=radiograph.source_format,
@@ -97,9 +96,18 @@ class Film:
             self.field,
         )
 
+    def shows(self, radiograph: Radiograph) -> bool:
+        """Whether this is the same picture, pixel by pixel."""
+        other = _packed(radiograph)
+        return (other.shape, other.levels, other.shades) == (self.greys.shape, self.greys.levels, self.greys.shades)
+
     def message(self) -> bytes:
         """The film as the viewer takes it."""
         return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
+
+
+def _packed(radiograph: Radiograph) -> PackedGreys:
+    return PackedGreys.of(radiograph.modality or ModalityValues.of_picture(radiograph.pixels))
 
 
 @dataclass
@@ -112,6 +120,7 @@ class Archived:
         answers: what the archive said of the film's results when they were stored last, by kind.
         error: why they could not be stored.
         patient: the same for all films that the archive says are of one patient, or "" if it was not asked. Random.
+        tries: how often its results were to be stored.
     """
 
     instance: "Instance"
@@ -119,6 +128,7 @@ class Archived:
     answers: "dict[str, Stored]" = dataclass_field(default_factory=dict)
     error: PtxError | None = None
     patient: str = ""
+    tries: int = 0
 
 
 class CaseRemovedError(Exception):

@@ -1,12 +1,16 @@
 """The page with an archive: from the search to results in the study, in a browser, and read back with dcmtk."""
 
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from websockets.sync.client import connect
 
 from ptx_app.audit import Trail
 from ptx_app.model.manifest import ROOT
@@ -79,7 +83,10 @@ def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder
     page.get_by_text("They cannot be removed from here.").wait_for()
     assert len(said_of(orthanc)) == 2  # not before the question is answered
     page.get_by_role("button", name="Store in the patient’s study").click()
+    page.get_by_text("Storing").wait_for()
+    page.get_by_role("button", name="Store in the patient’s study").click()  # an impatient reader; but stored once
     page.get_by_text("The archive says").wait_for()
+    page.wait_for_timeout(3000)
     for kind in ("Segmentation", "Secondary capture", "Presentation state", "Structured report"):
         page.get_by_text(f"{kind}: Stored.").wait_for()
     page.get_by_text("4 of 4 objects are in the archive.").wait_for()
@@ -200,6 +207,52 @@ def test_an_archive_that_cannot_be_used_does_not_keep_the_page_from_working(brow
         page.get_by_role("button", name="Large pneumothorax").click()
         until(lambda: films_of(page).count() == 1, 60)
         page.context.close()
+
+
+def said_by_hand(server: Server, host: str, headers: dict[str, str]) -> bytes:
+    """Open the page's connection without a browser, under this name, say that the page is at localhost, and return what
+    is sent.
+    """
+    from streamlit.proto.BackMsg_pb2 import BackMsg
+    from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+
+    with urllib.request.urlopen(f"{server.address}/_stcore/health", timeout=10) as answer:
+        token = answer.headers["Set-Cookie"].partition(";")[0].partition("=")[2]
+    ask = BackMsg()
+    ask.rerun_script.context_info.url = "http://localhost:8501/"
+    port = urlsplit(server.address).port
+    place = f"{host}:{port}"
+    sent: list[bytes] = []
+    with connect(
+        f"ws://{place}/_stcore/stream",
+        sock=socket.create_connection(("127.0.0.1", port), 10),
+        origin=f"http://{place}",
+        subprotocols=["streamlit", token],
+        additional_headers={"Cookie": f"_streamlit_xsrf={token}"} | headers,
+        max_size=None,
+    ) as stream:
+        stream.send(ask.SerializeToString())
+        message = ForwardMsg()
+        while message.WhichOneof("type") != "script_finished":
+            sent.append(stream.recv(60))
+            message.ParseFromString(sent[-1])
+    return b"".join(sent)
+
+
+@pytest.mark.parametrize(
+    ("where", "host", "headers", "shown"),
+    [
+        ("127.0.0.1", "127.0.0.1", {}, True),
+        ("127.0.0.1", "127.0.0.1", {"X-Forwarded-For": "203.0.113.9"}, False),
+        ("127.0.0.1", "rebound.example", {}, False),  # another site's script, once its name leads to this computer
+        ("0.0.0.0", "127.0.0.1", {}, False),
+    ],
+)
+def test_no_address_that_a_visitor_states_opens_the_archive_to_others(where, host, headers, shown):
+    with running_server(environment=NOWHERE, where=where) as server:
+        said = said_by_hand(server, host, headers)
+    assert b"Drop chest films" in said
+    assert (b"From the archive" in said) == shown
 
 
 _PAGE = """

@@ -312,6 +312,20 @@ def test_the_sender_sends_each_film_once_it_can_and_gives_up_what_is_refused(tmp
     assert sorted(pacs.got) == sorted([CR_STORAGE, *[SegmentationStorage, EnhancedSRStorage] * 2])
 
 
+def test_a_film_on_whose_results_the_archive_fails_keeps_no_others_back_and_is_kept(tmp_path, monkeypatch):
+    def fails_on_the_first(files):
+        if files[0].name.startswith("a"):
+            raise UnreachableError("PEER_FAILS", "Said.")
+
+    monkeypatch.setattr("ptx_app.hospital.inbox_sender._POLL_SECONDS", 0.01)
+    with Ledger(tmp_path / "l") as ledger:
+        for key in "ab":
+            ledger.begin(key)
+            ledger.finish(key, {"file": key, "status": "ok"}, send=True)
+        with sending(Sender(tmp_path, ledger, fails_on_the_first, Metrics(), Health())):
+            until(lambda: ledger.unsent(1) == ["a"], 30)
+
+
 def test_the_sender_stops_while_the_other_application_cannot_be_reached(tmp_path):
     def never(_files):
         tried.set()

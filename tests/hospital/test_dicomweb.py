@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +29,7 @@ from ptx_app.inference.decide import Thresholds
 from ptx_app.output.dicom.objects import dicom_objects
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector
+from ptx_app.privacy import _LOGGERS
 from ptx_app.settings import pacs_is_set
 from tests.support.marked_films import MARK
 from tests.support.orthanc import ORTHANC, PASSWORD, USER, Orthanc, dumped
@@ -253,6 +254,15 @@ FILM = rewritten(small_film(**WHERE), "1.2.3")
 BOUNDARY = b"\r\n--here"
 
 
+def saying(*, meta: str | None, own: str) -> bytes:
+    """A film of which meta information and data set name other instances; None for a film without the former."""
+    data = rewritten(FILM, own)
+    start = data.index(b"\x02\x00\x03\x00UI")
+    end = start + 8 + int.from_bytes(data[start + 6 : start + 8], "little")
+    named = b"" if meta is None else data[start : start + 8] + meta.encode().ljust(end - start - 8, b"\0")
+    return data[:start] + named + data[end:]
+
+
 def multipart(*parts: bytes, end: bytes = b"--\r\n") -> bytes:
     head = b"\r\nContent-Type: application/dicom\r\n\r\n"
     return b"".join(BOUNDARY + head + part for part in parts) + BOUNDARY + end
@@ -322,6 +332,9 @@ def of_fake(server: Any, **settings: object) -> Pacs:
         (sent(multipart(b"%PDF-1.7")), "PACS_NOT_DICOM"),
         (page("<h1>Sign in</h1>"), "PACS_NOT_DICOM"),
         (sent(multipart(rewritten(FILM, "1.2.4"))), "PACS_OTHER_FILM"),
+        (sent(multipart(saying(meta="1.2.3", own="1.2.4"))), "PACS_OTHER_FILM"),
+        (sent(multipart(saying(meta="1.2.4", own="1.2.3"))), "PACS_OTHER_FILM"),
+        (sent(multipart(saying(meta=None, own="1.2.4"))), "PACS_OTHER_FILM"),
         (redirect("https://sign-in.example/"), "PACS_ELSEWHERE"),
         (page("", 401), "PACS_NOT_ALLOWED"),
         (page("", 403), "PACS_NOT_ALLOWED"),
@@ -363,6 +376,50 @@ def test_a_slow_archive_is_given_up(server, answer):
     assert code(of_fake(server, answer_seconds=0.4, whole_seconds=1).fetch, THERE) == "PACS_TIMEOUT"
     assert time.monotonic() - begun < 15
     assert server.asked == [PATH]
+
+
+def trickling(start: bytes) -> Any:
+    """The start of an answer at once, then a byte now and then for ten seconds: never silent for long, never done."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(start)
+        for _ in range(200):
+            handler.wfile.write(b"x")
+            time.sleep(0.05)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "start", [b"HTTP/1.1 200 OK\r\nX-Header: ", b"HTTP/1.1 503 Busy\r\nContent-Length: 1000000\r\n\r\n"]
+)
+def test_neither_headers_nor_the_answer_of_a_busy_archive_go_on_for_ever(server, start):
+    server.answers[PATH] = trickling(start)
+    begun = time.monotonic()
+    assert code(of_fake(server, answer_seconds=0.4, whole_seconds=1).fetch, THERE) == "PACS_TIMEOUT"
+    assert time.monotonic() - begun < 5
+
+
+def test_what_an_archive_answers_wrongly_puts_no_address_into_the_log(server, caplog):
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/dicom+json\r\nno header\r\n\r\n[]")
+
+    caplog.set_level(logging.DEBUG)
+    server.answers["/series"] = answer
+    with suppress(PtxError):
+        of_fake(server, patient_id=True).worklist(Filters(accession_number="A17", patient_id=MARK.decode()))
+    assert MARK.decode() in server.asked[0]
+    assert MARK.decode() not in caplog.text
+    assert "A17" not in caplog.text
+
+
+def test_every_logger_on_the_way_to_an_archive_is_silenced_as_they_quote_addresses(server):
+    with suppress(PtxError):
+        of_fake(server).worklist(Filters())
+    made = {name for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)}
+    theirs = {name for name in made if name.partition(".")[0] in ("urllib3", "requests", "dicomweb_client")}
+    assert "urllib3.connectionpool" in theirs
+    assert theirs <= set(_LOGGERS)
 
 
 def test_who_watches_the_progress_can_end_it(server):
@@ -411,6 +468,15 @@ def test_a_worklist_is_one_or_the_reason_is_one_sentence(server, body, kind, exp
         assert of_fake(server).worklist(Filters()) == dicomweb.Worklist((), cut=False)
     else:
         assert code(of_fake(server).worklist, Filters()) == expected
+
+
+def test_no_more_is_asked_for_than_is_opened(server):
+    series = [f"1.2.{number}" for number in range(50)]
+    rows = ",".join(f'{{"00080018": {{"Value": ["1.3.{number}"]}}}}' for number in range(60))
+    for uid in series:
+        server.answers[f"/studies/{STUDY}/series/{uid}/instances"] = sent(f"[{rows}]".encode(), JSON)
+    assert len(of_fake(server).films(STUDY, series)) == 100
+    assert len(server.asked) == 2
 
 
 def referenced(uid: str, **more: int) -> bytes:

@@ -121,6 +121,16 @@ def test_a_film_that_cannot_be_fetched_is_tried_three_times_and_keeps_no_other_b
     assert (source.pacs.asked.count("1"), source.pacs.asked.count("2"), source.pacs.asked.count("3")) == (3, 2, 1)
 
 
+@pytest.mark.parametrize("code", ["PACS_FAILED", "PACS_TIMEOUT"])
+def test_a_film_on_which_the_archive_fails_keeps_no_other_back_and_is_never_given_up(source, code):
+    source.pacs.errors = {"1": [code] * 5}
+    *failing, well = rounds(source, 6)
+    assert all(said and said.startswith(f"{code}: ") for said in failing)
+    assert well is None
+    assert source.pacs.asked == ["1", "2", "3", "1", "1", "1", "1", "1"]
+    assert files(source) == 3
+
+
 def test_an_archive_that_cannot_be_reached_is_asked_again(source):
     source.pacs.errors = {"2": ["PACS_UNREACHABLE"]}
     said, after = rounds(source, 2)
@@ -158,6 +168,7 @@ def test_health_tells_while_the_archive_cannot_be_read(source):
         ("PACS_GONE", RefusedError, "PEER_REFUSED"),
         ("PACS_FULL", UnreachableError, "PEER_FULL"),
         ("PACS_NOT_ALLOWED", UnreachableError, "PEER_REJECTS"),
+        ("PACS_FAILED", UnreachableError, "PEER_FAILS"),
         ("PACS_TIMEOUT", UnreachableError, "PEER_UNREACHABLE"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import stat
 import threading
 import urllib.error
 import urllib.request
@@ -346,6 +347,32 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         ".ptx-left.part": b"of a kill",
     }
     delete_parts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_same_film_that_arrives_twice_at_once_is_whole(tmp_path, monkeypatch):
+    both, genuine, errors = threading.Barrier(2, timeout=5), os.fsync, []
+
+    def together(descriptor: int) -> None:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            both.wait()  # both have written, neither has renamed
+        genuine(descriptor)
+
+    def write(content: bytes) -> None:
+        try:
+            write_atomically(tmp_path / "a", content)
+        except OSError as error:
+            errors.append(error)
+
+    monkeypatch.setattr(os, "fsync", together)
+    contents = [b"first" * 1000, b"second" * 1000]
+    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert (tmp_path / "a").read_bytes() in contents
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
