@@ -74,7 +74,7 @@ def course(sizes: Sequence[Sequence[SideMeasure]]) -> list[str]:
 def _along(side: Side, sizes: Sequence[Sequence[SideMeasure]]) -> str:
     own = [next((each for each in of if each.side is side), None) for of in sizes]
     of_the_lung = all(each is None or each.hemithorax_share is not None for each in own)
-    shares = [each and (each.hemithorax_share if of_the_lung else each.film_share) for each in own]
+    shares = [None if each is None else each.hemithorax_share if of_the_lung else each.film_share for each in own]
     steps = " → ".join("none" if share is None else messages.share(share) for share in shares)
     return f"{steps} of the {'hemithorax' if of_the_lung else 'film'}"
 
