@@ -41,4 +41,5 @@ const notices = [...new Set(packages)].sort().map((folder) => {
   const text = file && existsSync(join(here, folder, file)) ? readFileSync(join(here, folder, file), "utf8").trim() : "";
   return [`${name} ${version}, ${license}`, text].filter(Boolean).join("\n\n");
 });
+if (!notices.length) throw new Error("No licence was found. Is node_modules a link? Run npm ci here.");
 writeFileSync(join(resolve(here, outdir), "licences.txt"), `${notices.join(`\n\n${"-".repeat(80)}\n\n`)}\n`);

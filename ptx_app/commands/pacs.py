@@ -96,7 +96,7 @@ def _fetch(pacs: "Pacs", arguments: argparse.Namespace) -> int:
 
     count: Counter[str] = Counter()
     try:
-        arguments.output.mkdir(parents=True, exist_ok=True)
+        arguments.output.mkdir(mode=0o700, parents=True, exist_ok=True)  # for films with their patients' headers
         for study in tqdm(_worklist(pacs, arguments).studies, unit="study"):
             for film in pacs.films(study.uid, [series.uid for series in study.series]):
                 file = arguments.output / f"{hashlib.sha256(film.uid.encode()).hexdigest()[:32]}.dcm"
@@ -126,6 +126,11 @@ def _read(pacs: "Pacs", arguments: argparse.Namespace) -> int:
     if arguments.store:
         pacs.require_storing()
     detector, wanted = detector_and_wanted(arguments, record=True)
+    if arguments.store and wanted.overrule:
+        raise SettingsError(
+            "STORE_OVERRULED",
+            "Results of films that the film check rejects are not stored. Leave out --all.",
+        )
     if arguments.store:
         wanted = replace(wanted, dicom=True, identified=True)
     output = arguments.output

@@ -177,6 +177,10 @@ def _require_sensible(arguments: argparse.Namespace) -> None:
     """Raise SettingsError for options that do not go together."""
     if arguments.store_to and not arguments.dicom:
         raise SettingsError("STORE_ALONE", "--store-to sends DICOM files. Add --dicom.")
+    if arguments.store_to and arguments.all:
+        raise SettingsError(
+            "STORE_OVERRULED", "Results of films that the film check rejects are not stored. Leave out --all."
+        )
     if arguments.port is not None and arguments.host not in _LOOPBACK and not arguments.caller:
         raise SettingsError(
             "CALLERS_MISSING", "Other machines can reach this address. Name the AE titles that may send with --caller."

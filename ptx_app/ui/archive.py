@@ -18,10 +18,8 @@ from ptx_app.inference.decide import Finding
 from ptx_app.output.setting import Setting
 from ptx_app.ui.engine import operator_values, read, read_source
 from ptx_app.ui.intake import take_archived
-from ptx_app.ui.visit import Archived, Case, Film, Visit
+from ptx_app.ui.visit import FOUND_IN_ARCHIVE, Archived, Case, Film, Visit
 from ptx_app.ui.worklist import worklist
-
-_KEY = "archive"
 
 
 @dataclass
@@ -74,7 +72,7 @@ def show_archive(visit: Visit) -> None:
 
 def forget_search() -> None:
     """Delete what was found."""
-    st.session_state.pop(_KEY, None)
+    st.session_state.pop(FOUND_IN_ARCHIVE, None)
 
 
 def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, tell: Callable[[], None]) -> None:
@@ -161,7 +159,7 @@ def caption(archived: Archived) -> str:
 
 
 def _search() -> _Search:
-    search: _Search = st.session_state.setdefault(_KEY, _Search())
+    search: _Search = st.session_state.setdefault(FOUND_IN_ARCHIVE, _Search())
     return search
 
 

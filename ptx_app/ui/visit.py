@@ -29,6 +29,9 @@ from ptx_app.ui.session_log import SessionLog
 if TYPE_CHECKING:
     from ptx_app.hospital.dicomweb import Instance, Stored, Study
 
+FOUND_IN_ARCHIVE = "archive-found"
+"""Key of what the reader has searched for in the archive."""
+
 MOST_FILMS = 100
 MOST_BYTES = 200 << 20
 """Limits of one visit: films, and bytes of packed films. A server with 1 GB has more than one visitor."""
@@ -331,7 +334,8 @@ def this_visit(who: str | None = None) -> Visit:
 
 
 def end_visit(why: str) -> None:
-    """Delete the visit of the current session with all its films, if there is one."""
+    """Delete the visit of the current session with all its films and what was found in the archive, if there is one."""
+    st.session_state.pop(FOUND_IN_ARCHIVE, None)
     visit: Visit | None = st.session_state.pop("visit", None)
     if visit is not None:
         visit.clear()

@@ -45,6 +45,8 @@ def test_read_writes_results_without_the_patient_and_stores_when_told(set_up, mo
     monkeypatch.setenv("PTX_PACS_STORE", "yes")
     assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a"), "--store", "--dicom"]) == 1
     assert capsys.readouterr().err.startswith("STORE_DEIDENTIFIED: ")
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a"), "--store", "--all"]) == 1
+    assert capsys.readouterr().err.startswith("STORE_OVERRULED: ")
     assert not (tmp_path / "a").exists()
 
     assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "a"), "--store"]) == 0

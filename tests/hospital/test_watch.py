@@ -251,6 +251,7 @@ def test_one_inbox_at_a_time_writes_into_a_folder(folders):
         (["{}/in", "--output", "{}/predicted"], "OUTPUT_IN_USE"),
         (["{}/in", "--output", "/proc/none"], "OUTPUT_UNWRITABLE"),
         (["{}/in", "--output", "{}/out", "--store-to", "PACS@127.0.0.1:104"], "STORE_ALONE"),
+        (["{}/in", "--output", "{}/out", "--dicom", "--all", "--store-to", "PACS@127.0.0.1:104"], "STORE_OVERRULED"),
         (["{}/in", "--output", "{}/out", "--dicom", "--store-to", "PACS"], "PEER_INVALID"),
         (["{}/in", "--output", "{}/out", "--port", "0", "--host", "0.0.0.0"], "CALLERS_MISSING"),
         (["{}/in", "--output", "{}/out", "--port", "0", "--ae-title", "x" * 17], "AE_TITLE_INVALID"),
