@@ -89,14 +89,20 @@ def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, te
         st.html('<p class="small">Results of a film that the film check rejected cannot be stored in the archive.</p>')
         return
     with st.popover("Store in the archive", icon=":material/cloud_upload:"):
-        said = st.container()
-        # By the number of the try: the second click of two would otherwise store a second set.
-        key = f"store-{case.number}-{archived.tries}"
-        if st.button("Store in the patient’s study", key=key, type="primary"):
-            tell()
-            archived.tries += 1
-            with st.spinner("Storing"):  # nothing inside asks Streamlit, so a click meanwhile does not cut it short
-                archived.answers, archived.error = _stored(pacs, archived.instance, film, finding, setting)
+        said, tries = st.container(), archived.tries
+        # The click says which try it asks for and of what, so the second of two stores no second set. It is kept until
+        # that try is made: Streamlit loses a click whose run is cut short by another one.
+        ask = partial(setattr, archived, "asked", (tries + 1, setting))
+        st.button("Store in the patient’s study", key=f"store-{case.number}", type="primary", on_click=ask)
+        if archived.asked is not None:
+            # The former run of the page may be storing still: Streamlit starts the next one meanwhile.
+            with st.spinner("Storing"), archived.storing:
+                if archived.asked == (archived.tries + 1, setting):
+                    archived.tries += 1
+                    tell()
+                    archived.answers, archived.error = _stored(pacs, archived.instance, film, finding, setting)
+        if archived.tries > tries:
+            st.rerun()  # so that the button asks for the next try
         with said:
             if archived.error is not None:
                 _show_error(archived.error, "Not stored")
@@ -104,8 +110,8 @@ def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, te
                 st.html(_answers(archived.answers))
             st.html(_question(setting, again=bool(archived.answers)))
     if archived.answers:
-        stored = sum(answer.ok for answer in archived.answers.values())
-        st.html(f'<p class="small">{stored} of {len(archived.answers)} objects are in the archive.</p>')
+        there = sum(answer.ok for answer in archived.answers.values())
+        st.html(f'<p class="small">{there} of {len(archived.answers)} objects are in the archive.</p>')
 
 
 def offer_priors(visit: Visit, case: Case) -> None:
@@ -114,6 +120,7 @@ def offer_priors(visit: Visit, case: Case) -> None:
     assert archived is not None  # noqa: S101  (only such films have an archive to search)
     if not st.button("Open the patient’s other films", key=f"priors-{case.number}", type="tertiary"):
         return
+    in_round = visit.round
     visit.log.tell(Event.ARCHIVE_SEARCHED)
     pacs = _pacs()
     with st.spinner("Searching"):
@@ -138,6 +145,7 @@ def offer_priors(visit: Visit, case: Case) -> None:
     there = {each.instance for each in opened}
     take_archived(
         visit,
+        in_round,
         [
             (
                 f"{study.modalities} from the archive",
@@ -206,6 +214,7 @@ def _find(pacs: Pacs, filters: Filters, search: _Search) -> None:
 def _open(visit: Visit, pacs: Pacs, search: _Search) -> None:
     study, search.wanted = search.wanted, None
     assert study is not None  # noqa: S101  (the caller has looked)
+    in_round = visit.round
     with st.spinner("Opening"):
         try:
             films = pacs.films(study.uid, [series.uid for series in study.series])
@@ -217,6 +226,7 @@ def _open(visit: Visit, pacs: Pacs, search: _Search) -> None:
     kinds = {series.uid: series.modality for series in study.series}
     take_archived(
         visit,
+        in_round,
         [
             (f"{kinds[film.series]} from the archive", partial(_fetch, pacs, film), Archived(film, study))
             for film in films

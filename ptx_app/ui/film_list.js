@@ -1,6 +1,10 @@
 // Order and filter are the reader's: they stay while films come and go, and while Streamlit mounts the list again, which
 // it does without telling the former one. `ids` are the films in the order of the list.
-const reader = (globalThis.ptxList ??= { order: "arrival", filter: "all", ids: [], listening: null });
+// Until the server has heard of the reader's latest pick, what it sends is older, and the pick stands. It is sent again if
+// it was lost: Streamlit starts a run while the last is at work, and one can overwrite what the other was told.
+const reader = (globalThis.ptxList ??= {
+  order: "arrival", filter: "all", ids: [], listening: null, waiting: 0, pick: { visit: "", serial: 0, id: "", sent: 0 },
+});
 const SHOWN = {
   all: () => true,
   flagged: ({ mark }) => mark === "flagged",
@@ -8,12 +12,15 @@ const SHOWN = {
   unseen: ({ seen, mark }) => !seen && mark !== "waiting",
   problem: ({ mark }) => mark === "problem",
 };
+const LOST_MS = 5000;
 const ANSWERS = { agree: ["✓", "you agree"], disagree: ["✗", "you disagree"], contour: ["✎", "your contour"] };
-export default function ({ data, parentElement, setTriggerValue }) {
+export default function ({ data, parentElement, setStateValue }) {
   const one = (selector) => parentElement.querySelector(selector);
   const section = one(".films"), list = one(".list");
   const films = data.films;
-  let chosen = films.find((film) => film.chosen)?.id;
+  if (reader.pick.visit !== data.visit) reader.pick = { visit: data.visit, serial: data.picks, id: "", sent: 0 };
+  const picked = data.picks < reader.pick.serial && films.find(({ id }) => id === reader.pick.id);
+  let chosen = (picked || films.find((film) => film.chosen))?.id;
   section.classList.toggle("many", films.length > 4);
   one(".counts").textContent = counts(films);
   for (const select of section.querySelectorAll("select")) {
@@ -55,12 +62,26 @@ export default function ({ data, parentElement, setTriggerValue }) {
     chosen = id;
     // The film on the screen goes at once, so that it never stands beside the next one's verdict.
     globalThis.dispatchEvent(new Event("ptx-leave"));
-    setTriggerValue("pick", id);
+    reader.pick = { visit: data.visit, serial: Math.max(reader.pick.serial, data.picks) + 1, id, sent: 1 };
+    setStateValue("pick", reader.pick);
+    sendAgainIfLost();
+  }
+
+  function sendAgainIfLost() {
+    clearTimeout(reader.waiting);
+    if (data.picks >= reader.pick.serial) return;
+    reader.waiting = setTimeout(() => {
+      if (listening.signal.aborted) return;
+      reader.pick = { ...reader.pick, sent: reader.pick.sent + 1 };
+      setStateValue("pick", reader.pick);
+      sendAgainIfLost();
+    }, LOST_MS);
   }
 
   const steps = { arrowright: 1, j: 1, arrowleft: -1, k: -1 };
   reader.listening?.abort();
   const listening = (reader.listening = new AbortController());
+  sendAgainIfLost();
   // Before anything else hears the key: the film changes wherever the focus is, also on a slider.
   window.addEventListener("keydown", (event) => {
     const step = steps[event.key.toLowerCase()];

@@ -1,6 +1,5 @@
 """The list of the visit's films: those read, those in work and those waiting, with verdict, side and size."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -50,22 +49,25 @@ class Entry:
     reading: str = ""
 
 
-def film_list(visit: Visit, thresholds: Thresholds | None, on_pick: Callable[[int], None]) -> None:
+def film_list(visit: Visit, thresholds: Thresholds | None) -> None:
     """Draw the list. The browser sorts and filters it; arrows, J and K pick the next film of its order from anywhere.
 
     Args:
         visit: its cases are listed.
         thresholds: those in use; None while no film is analysed.
-        on_pick: called with a case's number when its film is picked.
     """
 
     def picked() -> None:
         import streamlit as st
 
-        on_pick(int(st.session_state["films"].pick))
+        pick = st.session_state["films"].pick
+        if pick and pick["visit"] == visit.name and pick["serial"] > visit.picks:
+            visit.picks = pick["serial"]
+            visit.show(int(pick["id"]))
 
     entries = [entry(case, thresholds, chosen=case is visit.current) for case in visit.cases]
-    _mount(key="films", data={"films": [asdict(each) for each in entries]}, on_pick_change=picked)
+    data = {"films": [asdict(each) for each in entries], "visit": visit.name, "picks": visit.picks}
+    _mount(key="films", data=data, on_pick_change=picked)
 
 
 def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:

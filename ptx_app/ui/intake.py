@@ -50,10 +50,13 @@ def take_example(visit: Visit, name: str) -> None:
     st.rerun()
 
 
-def take_archived(visit: Visit, films: Sequence[tuple[str, Fetch, Archived]]) -> None:
-    """Make a case of each film of the archive, given as name, what fetches it, and its place, and read them."""
+def take_archived(visit: Visit, in_round: int, films: Sequence[tuple[str, Fetch, Archived]]) -> None:
+    """Make a case of each film of the archive, given as name, what fetches it, and its place, and read them.
+
+    `in_round` is the visit's round when the reader asked. If that is over, nothing is taken: it was asked twice.
+    """
     jobs = [(name, _fetched_job(visit.log, fetch)) for name, fetch, _ in films]
-    visit.take(visit.round, jobs, archived=[place for _, _, place in films])
+    visit.take(in_round, jobs, archived=[place for _, _, place in films])
     read_on(visit)
     st.rerun()
 

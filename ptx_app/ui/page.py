@@ -192,7 +192,7 @@ def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
     except AuditError as error:
         st.html(_problem(error.message, error.code, "Not shown"))
         return
-    film_list(visit, thresholds, visit.show)
+    film_list(visit, thresholds)
 
 
 def _detector() -> Detector:

@@ -21,6 +21,7 @@ from ptx_app.inference.predict import Prediction
 from ptx_app.output.feedback import Reading
 from ptx_app.output.packed import PackedGreys, message
 from ptx_app.output.pictures import thumbnail
+from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Examination
 from ptx_app.ui.data_url import data_url
 from ptx_app.ui.engine import settings
@@ -123,7 +124,9 @@ class Archived:
         answers: what the archive said of the film's results when they were stored last, by kind.
         error: why they could not be stored.
         patient: the same for all films that the archive says are of one patient, or "" if it was not asked. Random.
+        asked: the try that the reader has asked for last: its number, and the setting that was shown.
         tries: how often its results were to be stored.
+        storing: held while they are.
     """
 
     instance: "Instance"
@@ -131,7 +134,9 @@ class Archived:
     answers: "dict[str, Stored]" = dataclass_field(default_factory=dict)
     error: PtxError | None = None
     patient: str = ""
+    asked: tuple[int, Setting] | None = None
     tries: int = 0
+    storing: Lock = dataclass_field(default_factory=Lock, repr=False, compare=False)
 
 
 class CaseRemovedError(Exception):
@@ -204,7 +209,8 @@ class Visit:
 
     `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work. `who` is the
     person who has signed in, and `admitted` whether the audit trail was told so. `log` tells the audit trail, and
-    `problem` is what went wrong since the page was drawn.
+    `problem` is what went wrong since the page was drawn. `name` is random: the browser tells by it that its picks in
+    the list are of this visit; `picks` numbers the latest that was heard.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -216,6 +222,8 @@ class Visit:
     admitted: bool = False
     log: SessionLog = dataclass_field(default_factory=SessionLog)
     problem: PtxError | None = None
+    name: str = dataclass_field(default_factory=lambda: secrets.token_hex(4))
+    picks: int = 0
     _changing: Lock = dataclass_field(default_factory=Lock)
 
     def take(

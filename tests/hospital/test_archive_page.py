@@ -91,6 +91,7 @@ def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder
     page.get_by_text("4 of 4 objects are in the archive.").wait_for()
     stored = said_of(orthanc)
     assert len(stored) == 6
+    page.get_by_text("Storing again adds a second set.").wait_for()
     made = [said for said in stored if uid_of(mine) in said and "ContributingEquipment" in said]
     assert len(made) == 4
     assert all(f"[{PATIENT['PatientID']}]" in said and f"[{STUDY}]" in said and "[A1" in said for said in made)

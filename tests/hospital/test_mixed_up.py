@@ -39,8 +39,8 @@ def test_films_that_the_archive_has_given_to_another_patient_are_not_compared_an
     monkeypatch.setattr(archive, "st", drawn)
     monkeypatch.setattr(archive, "_pacs", Corrected)
 
-    def take(visit: Visit, films: Any) -> None:
-        visit.take(visit.round, [(name, lambda _: None) for name, _, _ in films], archived=[to for _, _, to in films])
+    def take(visit: Visit, in_round: int, films: Any) -> None:
+        visit.take(in_round, [(name, lambda _: None) for name, _, _ in films], archived=[to for _, _, to in films])
 
     monkeypatch.setattr(archive, "take_archived", take)
     visit = Visit()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from tests.support.serving import until
 
@@ -32,6 +34,9 @@ class Orthanc:
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.auth = (USER.encode(), PASSWORD.encode())
+        # The archive may close a connection at the moment at which a request goes out on it.
+        again = Retry(3, backoff_factor=0.2, allowed_methods=None)
+        self._session.mount("http://", HTTPAdapter(max_retries=again))
 
     @property
     def said(self) -> str:
