@@ -58,7 +58,7 @@ class Result:
     """What a film became.
 
     Attributes:
-        facts: its columns of the table: "status" ("ok", "refused" or "failed"), "error_code" unless it is "ok", and
+        facts: its columns of the table: "status" ("ok", "rejected" or "failed"), "error_code" unless it is "ok", and
             the finding's.
         outputs: the files to write for it, by the endings of their names.
         seconds: how long it took.
@@ -70,9 +70,9 @@ class Result:
 
     @classmethod
     def of_error(cls, error: PtxError, *, named_a_film: bool, seconds: float = 0.0) -> "Result":
-        """The result of a file that has no finding. A file that is no film was refused, unless it is named as one."""
+        """The result of a file that has no finding. A file that is no film was rejected, unless it is named as one."""
         no_film = isinstance(error, NotAFilmError) or (error.code in _OTHER_FORMATS and not named_a_film)
-        return cls({"status": "refused" if no_film else "failed", "error_code": error.code}, seconds=seconds)
+        return cls({"status": "rejected" if no_film else "failed", "error_code": error.code}, seconds=seconds)
 
 
 @dataclass(frozen=True)

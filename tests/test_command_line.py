@@ -57,11 +57,11 @@ def test_every_file_is_a_row_and_the_exit_status_reports_a_failure(done):
     assert status == 1
     assert tuple(table(output)[0]) == RESULT_COLUMNS
     assert len(table(output)) == 6
-    assert (rows["notes.txt"]["status"], rows["notes.txt"]["error_code"]) == ("refused", "FORMAT_UNKNOWN")
+    assert (rows["notes.txt"]["status"], rows["notes.txt"]["error_code"]) == ("rejected", "FORMAT_UNKNOWN")
     assert (rows["lies.dcm"]["status"], rows["lies.dcm"]["error_code"]) == ("failed", "FORMAT_UNKNOWN")
     assert rows["broken.dcm"]["status"] == "failed"
     assert rows["broken.dcm"]["error_code"]
-    assert rows["slice"]["status"] == "refused"
+    assert rows["slice"]["status"] == "rejected"
     assert rows["slice"]["error_code"] == "WRONG_MODALITY"
     assert rows["slice"]["score"] == ""
     assert rows["good.dcm"]["status"] == "ok"
@@ -116,7 +116,7 @@ def test_dicom_objects_are_those_of_the_mask(done):
     assert (output / "good-2_seg.dcm").exists()
 
 
-def test_refused_and_failed_files_leave_no_picture(done):
+def test_rejected_and_failed_files_leave_no_picture(done):
     _, output = done
     assert not list(output.glob("slice*"))
     assert not list(output.glob("broken*"))
@@ -156,13 +156,13 @@ def test_strange_files_are_rows_like_any_other(tmp_path, monkeypatch, caplog):
     assert "Doe" not in caplog.text
 
 
-def test_refused_files_have_not_failed_unless_strict(tmp_path, capsys):
+def test_rejected_files_have_not_failed_unless_strict(tmp_path, capsys):
     (tmp_path / "slice").write_bytes(ct_slice())
     (tmp_path / "notes.txt").write_text("No film.")
     words = ["predict", str(tmp_path / "slice"), str(tmp_path / "notes.txt"), "--output", str(tmp_path / "out")]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert said == f"2 files: 0 analysed (0 flagged), 2 refused, 0 failed. Table: {tmp_path / 'out' / 'results.csv'}\n"
+    assert said == f"2 files: 0 analysed (0 flagged), 2 rejected, 0 failed. Table: {tmp_path / 'out' / 'results.csv'}\n"
     assert main([*words, "--overwrite", "--strict"]) == 1
     assert main([*words, "--resume"]) == 0
     assert main([*words, "--resume", "--strict"]) == 1

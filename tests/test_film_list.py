@@ -221,7 +221,7 @@ def test_one_download_has_a_row_for_each_film_that_is_done_and_its_files(visit):
     assert [(row["file"], row["status"], row["error_code"]) for row in rows] == [
         ("film 1", "ok", ""),
         ("film 2", "failed", "EMPTY_FILE"),
-        ("film 3", "refused", "WRONG_MODALITY"),
+        ("film 3", "rejected", "WRONG_MODALITY"),
     ]
     assert {row["weights_sha256"] for row in rows} == {ENTRY.sha256}
     mask = cv2.imdecode(np.frombuffer(files["001_mask.png"], np.uint8), cv2.IMREAD_UNCHANGED)

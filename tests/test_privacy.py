@@ -45,7 +45,7 @@ _TOOLTIP = re.compile(rb'"title": ?"[^"]*"|<p class=.small name. title=.[^>]*>[^
 
 @pytest.fixture(scope="module")
 def films() -> dict[str, bytes]:
-    """Good, refused and damaged films, by file name."""
+    """Good, rejected and damaged films, by file name."""
     whole = {"film.dcm": marked_dicom(), "misnamed.dcm": misnamed_dicom(), "film.png": marked_png(), "film.jpg": marked_jpeg()}  # fmt: skip  # noqa: E501
     damaged = {f"damaged-{number}.dcm": film for number, film in enumerate(damaged_dicoms())}
     return {f"{FILE_MARK}-{name}": film for name, film in (whole | damaged).items()}
@@ -197,7 +197,7 @@ def test_nothing_of_the_patient_is_in_what_the_command_line_writes(films, tmp_pa
         rows = list(csv.DictReader(table))
     assert {Path(row.pop("file")).name for row in rows} == set(films)
     assert all(row.pop("mask").startswith(FILE_MARK) for row in rows if row["status"] == "ok")  # the user's own name
-    assert {row["status"] for row in rows} == {"ok", "failed", "refused"}
+    assert {row["status"] for row in rows} == {"ok", "failed", "rejected"}
     assert not markers_in(str(rows))
     written = [path for path in output.iterdir() if path.name != "results.csv"]
     assert len(written) == 8 * sum(row["status"] == "ok" for row in rows)

@@ -66,7 +66,7 @@ def measure(films: int, kills: int, seed: int) -> dict[str, int | float]:
         seconds = time.monotonic() - started
         times = Counter(row["file"] for row in rows_in(output))
         status = Counter(row["status"] for row in rows_in(output))
-        logged = Counter(re.findall(r"film ([0-9a-f]{32}): (?:ok|failed|refused) ", "".join(logs)))
+        logged = Counter(re.findall(r"film ([0-9a-f]{32}): (?:ok|failed|rejected) ", "".join(logs)))
         unreadable = sum(
             cv2.imread(str(output / row["mask"])) is None for row in rows_in(output) if row["status"] == "ok"
         )
@@ -79,7 +79,7 @@ def measure(films: int, kills: int, seed: int) -> dict[str, int | float]:
             "rows of other films": len(set(times) - keys),
             "finished twice in the log": sum(count > 1 for count in logged.values()),
             "analysed": status["ok"],
-            "refused": status["refused"],
+            "rejected": status["rejected"],
             "failed": status["failed"],
             "masks that cannot be read": unreadable,
             "half files left": len(list(output.glob(".ptx-*"))),

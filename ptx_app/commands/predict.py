@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [*plan.done, *made]
     sys.stdout.write(_summary(rows, len(plan.done), arguments.output / TABLE))
     status = Counter(row["status"] for row in rows)
-    return 1 if status["failed"] or (arguments.strict and status["refused"]) else 0
+    return 1 if status["failed"] or (arguments.strict and status["rejected"]) else 0
 
 
 def _is_met(wanted: Wanted, row: Row, output: Path) -> bool:
@@ -82,7 +82,7 @@ def _is_met(wanted: Wanted, row: Row, output: Path) -> bool:
     if row["status"] != "ok":
         if row["error_code"] == "WORKER_LOST":  # through no fault of the film
             return False
-        return not (wanted.overrule and row["status"] == "refused")
+        return not (wanted.overrule and row["status"] == "rejected")
     stem = stem_of(row)
     missing = not all((output / f"{stem}{ending}").exists() for ending in wanted.endings())
     # Only de-identified objects need a film of their own.
@@ -187,7 +187,7 @@ def _summary(rows: Sequence[Row], earlier: int, table: Path) -> str:
     flagged = sum(str(row.get("flagged", "")) == "1" for row in rows)
     files = f"{len(rows)} file{'' if len(rows) == 1 else 's'}"
     before = f", {earlier} of them in the earlier run" if earlier else ""
-    counts = f"{status['ok']} analysed ({flagged} flagged), {status['refused']} refused, {status['failed']} failed"
+    counts = f"{status['ok']} analysed ({flagged} flagged), {status['rejected']} rejected, {status['failed']} failed"
     return f"{files}{before}: {counts}. Table: {cell(str(table))}\n"
 
 

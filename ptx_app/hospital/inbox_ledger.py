@@ -89,7 +89,7 @@ class Ledger:
             return database.execute(statement, values).fetchall()
 
     def status(self, key: str) -> str | None:
-        """The status of a film that is done: "ok", "refused" or "failed"; None if it is not done."""
+        """The status of a film that is done: "ok", "rejected" or "failed"; None if it is not done."""
         found = self._run("SELECT json_extract(result, '$.status') FROM films WHERE key = ? AND place IS NOT NULL", key)
         return found[0][0] if found else None
 

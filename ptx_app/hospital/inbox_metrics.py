@@ -33,7 +33,7 @@ class Metrics:
         self.unsent = Gauge("ptx_inbox_unsent", "Films whose objects wait to be sent", registry=self.registry)
         self.free = Gauge("ptx_inbox_free_bytes", "Free bytes on the fullest disk", registry=self.registry)
         # So that a monitor sees a 0 before the first film.
-        for status in ("ok", "refused", "failed"):
+        for status in ("ok", "rejected", "failed"):
             self.films.labels(status)
         for outcome in ("stored", "repeated", "disk_full", "too_large", "failed"):
             self.received.labels(outcome)

@@ -28,7 +28,7 @@ ones. On them, air lies in front and at the base, where it is hard to see.</li>
 <li><b>Other hospitals’ films</b> and other makes of detector were not evaluated. Blurred and noisy films do the most
 harm.</li>
 <li><b>Skin folds, scars and other shadows</b> along the chest wall can be outlined by mistake.</li>
-<li><b>Lateral films</b> and pictures that are not chest films are refused. The film check can be wrong: “Analyse
+<li><b>Lateral films</b> and pictures that are not chest films are rejected. The film check can be wrong: “Analyse
 anyway” overrules it, but then none of the figures above applies.</li>
 </ul>
 <h3>What the score means</h3>

@@ -48,7 +48,7 @@ def _results(case: Case, setting: Setting, stem: str) -> tuple[dict[str, object]
     if film is None:
         return {"status": "failed", "error_code": case.error.code if case.error else ""}, {}
     if film.prediction is None:
-        return {"status": "refused", "error_code": film.rejections[0].code}, {}
+        return {"status": "rejected", "error_code": film.rejections[0].code}, {}
     finding = decide(film.prediction, film.shape, setting.thresholds)
     overlay = shrunk(overlay_picture(film.greys.grey_picture(), finding), _OVERLAY_PX)
     record = finding_json(

@@ -139,7 +139,7 @@ def test_films_over_the_wire_and_their_results_sent_on(folders):
             log = watch.log
     finally:
         pacs.shutdown()
-    assert [row["status"] for row in rows_in(output)] == ["ok", "refused"]
+    assert [row["status"] for row in rows_in(output)] == ["ok", "rejected"]
     assert [dataset.SOPClassUID for dataset in got] == [SegmentationStorage, EnhancedSRStorage]
     uid = pydicom.dcmread(io.BytesIO(film)).SOPInstanceUID
     for dataset in got:

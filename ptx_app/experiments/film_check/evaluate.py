@@ -84,14 +84,14 @@ class Row:
     Attributes:
         group: which pictures.
         wanted: whether they should be rejected.
-        refused, of: number rejected, and size of the group.
+        rejected, of: number rejected, and size of the group.
         named: number rejected for the right reason; None if any reason is right.
         odd: names of those wrongly rejected or wrongly accepted.
     """
 
     group: str
     wanted: bool
-    refused: int
+    rejected: int
     of: int
     named: int | None
     odd: tuple[str, ...]
@@ -160,26 +160,26 @@ def page(rows: Sequence[Row], sha256: str) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        low, high = wilson(row.refused, row.of)
-        share = f"{row.refused / max(row.of, 1):.1%} ({low:.1%} to {high:.1%})"
+        low, high = wilson(row.rejected, row.of)
+        share = f"{row.rejected / max(row.of, 1):.1%} ({low:.1%} to {high:.1%})"
         named = "" if row.named is None else f"{row.named} of {row.of}"
         odd = ", ".join(row.odd[:_NAMED]) + (f" and {len(row.odd) - _NAMED} more" if len(row.odd) > _NAMED else "")
         wanted = "rejected" if row.wanted else "accepted"
-        lines.append(f"| {row.group} | {wanted} | {row.refused} of {row.of} | {share} | {named} | {odd} |")
+        lines.append(f"| {row.group} | {wanted} | {row.rejected} of {row.of} | {share} | {named} | {odd} |")
     return "\n".join(lines) + "\n"
 
 
 def _row(
     group: str, seen: Mapping[str, Appearance], wanted: bool, right: Callable[[Appearance], bool] | None = None
 ) -> Row:
-    refused = {name: not _lies(appearance, 0, False) for name, appearance in seen.items()}
+    rejected = {name: not _lies(appearance, 0, False) for name, appearance in seen.items()}
     odd = tuple(
         f"{name} ({', '.join(filter(None, (_words(seen[name]), _IN_TRUTH.get(name))))})"
         for name in seen
-        if refused[name] != wanted
+        if rejected[name] != wanted
     )
     named = sum(map(right, seen.values())) if right else None
-    return Row(group, wanted, sum(refused.values()), len(seen), named, odd)
+    return Row(group, wanted, sum(rejected.values()), len(seen), named, odd)
 
 
 def _classify_cases(layers: Layers, folder: Path, names: Sequence[str]) -> dict[str, Appearance]:
