@@ -1,7 +1,8 @@
 """How quick the page is, and the memory of its server: `python -m tools.page_speed [--films 200]`.
 
-A real server and a real browser on this machine. Times are medians. Other work on the machine makes them worse, so they
-are only as good as the load that is printed beside them. `tools.make_speed` writes them into docs/speed.md.
+A real server and a real browser, which draws by software, on this machine. Times are medians. Other work on the machine
+makes them worse, so they are only as good as the load that is printed beside them.
+`tools.make_speed` writes them into docs/speed.md.
 """
 
 import argparse
@@ -30,6 +31,20 @@ from tools.load import Memory
 _REPEATS = 5
 _BATCH = 20
 _SETTINGS = ("Sensitive", "Balanced")
+_LARGE = (3000, 2500)  # rows and columns of a large film
+_DRAG_SECONDS = 4
+# From the moment at which the film has arrived in the browser to that at which it is drawn, in seconds.
+_TIME_THE_FILM = """stage => {
+  let arrived;
+  addEventListener("ptx-film", () => { arrived = performance.now(); }, { once: true });
+  globalThis.ptxFrames = 0;
+  stage.querySelector(".film").addEventListener("CORNERSTONE_IMAGE_RENDERED", () => { globalThis.ptxFrames++; });
+  new MutationObserver((_, observer) => {
+    if (arrived === undefined || !stage.dataset.film) return;
+    globalThis.ptxDrawn = (performance.now() - arrived) / 1000;
+    observer.disconnect();
+  }).observe(stage, { attributeFilter: ["data-film"] });
+}"""
 
 
 def film(number: int, width: int = 1024) -> bytes:
@@ -62,6 +77,42 @@ def reaction(page: Any) -> float:
     return statistics.median(seconds)
 
 
+def viewer(page: Any) -> dict[str, str]:
+    """How quick the viewer is with a large film of 12 bits: to the screen, and while it is windowed and panned.
+
+    A film must be on the screen, so that the viewer is there.
+    """
+    rows, columns = _LARGE
+    greys = cv2.resize(simulated_film(), (columns, rows), interpolation=cv2.INTER_AREA)
+    page.locator(".stage[data-film]").evaluate(_TIME_THE_FILM)
+    drop(page, ("large.dcm", dicom_of(np.asarray(greys, np.float32))))
+    all_read(page, 2).nth(1).click()
+    page.locator(f'.stage[data-film][data-size="{columns} × {rows}"]').wait_for()
+    page.wait_for_function("globalThis.ptxDrawn !== undefined")
+    drawn = page.evaluate("globalThis.ptxDrawn")
+    return {
+        f"a film of {rows} × {columns} px drawn after its arrival in the browser": f"{drawn:.2f} s",
+        "frames a second while it is windowed": f"{frames(page, 'Window'):.0f}",
+        "frames a second while it is panned": f"{frames(page, 'Pan'):.0f}",
+    }
+
+
+def frames(page: Any, tool: str) -> float:
+    """Frames a second while a tool is dragged over the film."""
+    page.get_by_role("button", name=tool, exact=True).click()
+    box = page.locator(".stage").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    first, begun, step = page.evaluate("globalThis.ptxFrames"), time.monotonic(), 0
+    while time.monotonic() - begun < _DRAG_SECONDS:
+        step += 1
+        page.mouse.move(x + step % 60, y + step % 45)
+    last, seconds = page.evaluate("globalThis.ptxFrames"), time.monotonic() - begun
+    page.mouse.up()
+    return float((last - first) / seconds)
+
+
 def clear(page: Any) -> None:
     """Delete all films of the visit."""
     page.get_by_role("button", name="Clear all films").click()
@@ -86,6 +137,7 @@ def measure(films: int) -> dict[str, str]:
             shown(page, number)
             warm.append(time.monotonic() - dropped)
         settings = reaction(page)
+        drawing = viewer(page)
         batches = []
         for start in range(0, films, _BATCH):
             clear(page)
@@ -99,6 +151,7 @@ def measure(films: int) -> dict[str, str]:
         "first verdict after the server's start": f"{first:.1f} s",
         "drop to verdict and film on the screen, warm": f"{statistics.median(warm):.2f} s",
         "click on an operating point to new verdict": f"{settings:.2f} s",
+        **drawing,
         f"films a minute, {_BATCH} dropped at once": f"{statistics.median(batches):.0f}" if batches else "–",
         "memory of the server with one film (readers)": f"{with_one['server']} MiB ({with_one['readers']} MiB)",
         f"the same after {films} films": f"{after['server']} MiB ({after['readers']} MiB)",
