@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ptx_app.errors import NotAFilmError, PtxError
 from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Finding
+from ptx_app.inference.measure import measure
 from ptx_app.output.dicom.objects import KINDS, dicom_objects
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
@@ -119,6 +120,7 @@ class ResultMaker:
                 wanted.setting,
                 view=radiograph.view,
                 source_format=radiograph.source_format,
+                sizes=measure(finding, examination.lungs, radiograph.spacing, radiograph.field),
                 warnings=radiograph.warnings,
                 overruled=examination.rejections,
             ).encode()

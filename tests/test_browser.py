@@ -95,6 +95,18 @@ def test_many_files_are_a_list_and_a_bad_one_is_a_sentence(page, film):
     page.get_by_text("No film at hand?").wait_for()
 
 
+def test_a_film_is_answered_by_key_and_the_answer_is_lit(page, film):
+    drop(page, ("film.dcm", film))
+    all_read(page, 1)
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
+    page.locator("body").press("g")
+    page.get_by_text("You agree: a pneumothorax").wait_for()
+    lit = page.locator(".st-key-reading [data-testid=stBaseButton-primary]").first
+    assert lit.inner_text().startswith("Agree")
+    page.locator("body").press("d")
+    page.get_by_text("You disagree: no pneumothorax").wait_for()
+
+
 def test_an_example_is_one_click_away_and_fits_a_laptop_without_scrolling(page):
     page.get_by_role("button", name="Large pneumothorax").click()
     page.get_by_role("heading", name="Pneumothorax flagged").wait_for()

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from ptx_app.film.radiograph import View
+from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Grade, Side, Thresholds, decide, grade
 from ptx_app.inference.measure import Place, SideMeasure, measure
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import OperatingPoint, load_manifest
+from ptx_app.output.feedback import Reading
 from ptx_app.output.setting import Setting
 from ptx_app.ui import messages
 
@@ -92,6 +93,10 @@ def test_the_report_has_technique_finding_measurement_and_limits():
     assert "PA chest film" in lines[0]
     assert lines[2] == "Measurement: score 0.90. Left: 4.0 % of the film's area."
     assert "not a volume" in lines[3]
+    answered = Reading.disagree(finding, setting)
+    noted = messages.report(finding, (), setting, View.AP, [FilmNote("AP", "An AP film.")], answered).splitlines()
+    assert noted[3] == "Reader: disagrees, no pneumothorax."
+    assert "An AP film." in noted[4]
     unknown = messages.report(found(0.1), (), setting, View.UNKNOWN).splitlines()
     assert unknown[0].startswith("Technique: Chest film,")
     assert unknown[2] == "Measurement: score 0.10."

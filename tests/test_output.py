@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ptx_app.film.radiograph import FilmNote, View
-from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.inference.decide import Side, Thresholds, decide
+from ptx_app.inference.measure import Place, SideMeasure
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import load_manifest
 from ptx_app.output import pictures
@@ -101,6 +102,7 @@ def test_result_says_what_was_decided_with_what():
             Setting.of(weights, weights.operating_point(), made.thresholds, "OpenVINO"),
             view=View.PA,
             source_format="DICOM",
+            sizes=(SideMeasure(Side.RIGHT, 0.0123456, 0.2, (Place.APICAL,), None, 10.25, None),),
             warnings=(FilmNote("ODD", "Something odd."),),
             overruled=(FilmNote("WRONG_MODALITY", "This is no film."),),
         )
@@ -119,5 +121,10 @@ def test_result_says_what_was_decided_with_what():
     assert record["weights"] == {"name": weights.name, "sha256": weights.sha256}
     assert record["thresholds"] == {"score": 0.5, "mask_threshold": 0.5, "smallest_region": 0, "surest_pixel": 0}
     assert (record["operating_point"], record["engine"]) == ("own", "OpenVINO")
+    assert record["grade"] == "flagged"
+    assert record["sizes"] == [
+        {"side": "patient-right", "film_share": 0.0123, "hemithorax_share": 0.2, "places": ["apical"],
+         "apical_mm": None, "lateral_mm": 10.25, "collins_percent": None},
+    ]  # fmt: skip
     assert record["regions"][0]["area_share"] == pytest.approx(record["area_share"])
     assert "not a medical device" in record["notice"].lower()

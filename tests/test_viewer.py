@@ -142,7 +142,9 @@ def test_presets_and_invert_are_on_the_keys(page, films):
     modality = read_film(films["measured"]).modality
     press(page, "a")
     assert window(page) == (2200, 3000)
+    assert lit_preset(page) == ["Header1"]
     press(page, "2")
+    assert lit_preset(page) == ["Full2"]
     centre, width = window(page)
     assert centre - width / 2 == pytest.approx(modality.lowest, abs=1)
     assert centre + width / 2 == pytest.approx(modality.highest, abs=2)
@@ -156,6 +158,12 @@ def test_presets_and_invert_are_on_the_keys(page, films):
     bone = window(page)
     assert lung[0] < 2200 < bone[0]
     assert lung[1] == bone[1] == pytest.approx(0.6 * 3000, abs=2)
+    press(page, "i")
+    assert lit_preset(page) == [], "another window than any preset"
+
+
+def lit_preset(page) -> list[str]:
+    return [" ".join(each.split()) for each in page.locator(".presets [aria-pressed=true]").all_inner_texts()]
 
 
 @needs_browser
@@ -347,7 +355,9 @@ def test_the_threshold_redraws_in_the_browser_and_the_mask_is_the_servers(page, 
 
 
 @needs_browser
-@pytest.mark.parametrize(("name", "expected"), [("measured", "75.0 mm at the detector"), ("bare", "100 px")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("measured", "75.0 mm at the detector"), ("bare", "100 px (mm not known)")]
+)
 def test_the_ruler_is_in_mm_only_where_spacing_can_be_believed(page, films, name, expected):
     opened(page, films[name])
     press(page, "a")
@@ -375,6 +385,12 @@ def test_the_magnifier_is_there_while_the_button_is_down(page, films):
     source = glass.evaluate("canvas => canvas.toDataURL()").partition(",")[2]
     seen = cv2.imdecode(np.frombuffer(base64.b64decode(source), np.uint8), cv2.IMREAD_GRAYSCALE)
     assert seen.std() > 1
+    # It covers the overlay, whose contour is not enlarged.
+    page.locator(".overlay").evaluate("overlay => { overlay.style.pointerEvents = 'auto'; }")
+    top = "(stage, [x, y]) => stage.getRootNode().elementsFromPoint(x, y).map((each) => each.className)"
+    order = page.locator(".stage").evaluate(top, [x, y])
+    lens = next(place for place, name in enumerate(order) if "magnifyTool" in name)
+    assert lens < order.index("overlay")
     page.mouse.up()
     until(lambda: glass.count() == 0, 10)
 

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from ptx_app import __version__
 from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding
+from ptx_app.inference.measure import SideMeasure
 from ptx_app.output.feedback import Reading
 from ptx_app.output.setting import Setting
 
@@ -27,6 +29,7 @@ def finding_json(
     *,
     view: View,
     source_format: str,
+    sizes: Iterable[SideMeasure],
     warnings: Iterable[FilmNote] = (),
     overruled: Iterable[FilmNote] = (),
     reading: Reading | None = None,
@@ -38,6 +41,7 @@ def finding_json(
         setting: with what it was made.
         view: the film's view position.
         source_format: what the file was, in words.
+        sizes: what was measured on each side.
         warnings: the film's warnings; their codes are recorded.
         overruled: the rejections that the user overruled; their codes are recorded.
         reading: the reader's answer, if there is one.
@@ -64,6 +68,7 @@ def finding_json(
             "surest_pixel": setting.thresholds.surest_pixel,
         },
         "flagged": finding.flagged,
+        "grade": finding.grade.value,
         "score": round(finding.score, 6),
         "side": side_code(finding),
         "area_share": round(finding.share, 6),
@@ -71,7 +76,12 @@ def finding_json(
             {"side": str(region.side), "area_share": round(region.share, 6), "box": list(region.box)}
             for region in finding.regions
         ],
+        "sizes": [asdict(size, dict_factory=_rounded) for size in sizes],
     }
     if reading is not None:
         record["reading"] = reading.facts()
     return json.dumps(record, indent=2) + "\n"
+
+
+def _rounded(facts: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in facts}

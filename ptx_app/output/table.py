@@ -12,8 +12,8 @@ PARQUET = "results.parquet"
 MASK_ENDING = "_mask.png"
 LINE_END = "\r\n"
 RESULT_COLUMNS = (
-    "file", "status", "error_code", "score", "flagged", "side", "area_share", "regions", "seconds", *SETTING_COLUMNS,
-    "reading", "reading_pneumothorax", "mask",
+    "file", "status", "error_code", "score", "flagged", "grade", "side", "area_share", "regions", "seconds",
+    *SETTING_COLUMNS, "reading", "reading_pneumothorax", "mask",
 )  # fmt: skip
 Row = Mapping[str, object]
 
@@ -34,6 +34,7 @@ def facts(finding: Finding) -> dict[str, object]:
     return {
         "score": f"{finding.score:.6f}",
         "flagged": int(finding.flagged),
+        "grade": finding.grade.value,
         "side": side_code(finding),
         "area_share": f"{finding.share:.6f}",
         "regions": len(finding.regions),

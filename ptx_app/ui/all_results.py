@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ptx_app.inference.decide import decide
+from ptx_app.inference.measure import measure
 from ptx_app.output.feedback import Answer
 from ptx_app.output.pictures import encoded, mask_picture, overlay_picture, shrunk
 from ptx_app.output.record import finding_json
@@ -56,6 +57,7 @@ def _results(case: Case, setting: Setting, stem: str) -> tuple[dict[str, object]
         setting,
         view=film.view,
         source_format=film.source_format,
+        sizes=measure(finding, film.lungs, film.spacing, film.field),
         warnings=film.warnings,
         overruled=film.rejections if case.overruled else (),
         reading=case.reading,

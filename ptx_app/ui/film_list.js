@@ -7,7 +7,7 @@ const reader = (globalThis.ptxList ??= {
 });
 const SHOWN = {
   all: () => true,
-  flagged: ({ mark }) => mark === "flagged",
+  flagged: ({ mark, below }) => mark === "flagged" || (mark === "borderline" && !below),
   borderline: ({ mark }) => mark === "borderline",
   unseen: ({ seen, mark }) => !seen && mark !== "waiting",
   problem: ({ mark }) => mark === "problem",
@@ -97,11 +97,12 @@ export default function ({ data, parentElement, setStateValue }) {
 }
 
 function counts(films) {
-  const count = (mark) => films.filter((film) => film.mark === mark).length;
+  const count = (which) => films.filter(SHOWN[which]).length;
+  const below = films.filter((film) => film.mark === "borderline" && film.below).length;
   const parts = [
     `${films.length} ${films.length === 1 ? "film" : "films"}`,
-    [count("flagged"), "flagged"], [count("borderline"), "borderline"], [count("problem"), "without result"],
-    [count("waiting"), "to be read"],
+    [count("flagged"), "flagged"], [below, "just below"], [count("problem"), "without result"],
+    [films.filter(({ mark }) => mark === "waiting").length, "to be read"],
   ];
   return parts.map((part) => (typeof part === "string" ? part : part[0] && part.join(" "))).filter(Boolean).join(" · ");
 }

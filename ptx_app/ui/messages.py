@@ -2,11 +2,11 @@
 a reader says that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from ptx_app.errors import PtxError
-from ptx_app.film.radiograph import View
+from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding, Grade, Side, Thresholds
 from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint
@@ -100,16 +100,25 @@ def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
     return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and so do {others:.1f} % of the others."
 
 
-def report(finding: Finding, sizes: Sequence[SideMeasure], setting: Setting, view: View) -> str:
-    """A text for the reader's own report: technique, finding, measurement, limits."""
+def report(
+    finding: Finding,
+    sizes: Sequence[SideMeasure],
+    setting: Setting,
+    view: View,
+    warnings: Iterable[FilmNote] = (),
+    answered: Reading | None = None,
+) -> str:
+    """A text for the reader's own report: technique, finding, measurement, the reader's answer if any, limits."""
     named = f"{view} chest film" if view in (View.PA, View.AP) else "Chest film"
     lines = [
         f"Technique: {named}, analysed by {setting.weights.name} at the operating point {setting.operating_point} "
         f"(score threshold {setting.thresholds.score:.3g}, mask threshold {setting.thresholds.mask_threshold:.2g}).",
         f"Finding: {verdict(finding)}. {where(finding)}",
         " ".join([f"Measurement: score {finding.score:.2f}.", *map(size, sizes)]),
+        *([f"Reader: {_reader(answered)}"] if answered else []),
         "Limits: an area on a film is not a volume. Small pneumothoraces are missed most often. "
-        "Research and teaching only; not a medical device.",
+        + "".join(f"{warning.message} " for warning in warnings)
+        + "Research and teaching only; not a medical device.",
     ]
     return "\n".join(lines)
 
@@ -119,16 +128,32 @@ def alt_text(finding: Finding, shape: tuple[int, int]) -> str:
     return f"Chest film, {shape[1]} by {shape[0]} pixels. {verdict(finding)}. {where(finding)}"
 
 
-def reading(answered: Reading) -> str:
-    """A reader's answer in words."""
+def reading(answered: Reading, now: Thresholds) -> str:
+    """A reader's answer in words, and at which thresholds it was given if they are others now."""
+    then = answered.setting.thresholds
+    said = _reading(answered, "like this" if then == now else "as it was then")
+    if then == now or answered.answer is Answer.CONTOUR:
+        return said
+    return f"{said} You said so at score threshold {then.score:.3g} and mask threshold {then.mask_threshold:.2g}."
+
+
+def _reading(answered: Reading, how: str) -> str:
     if answered.answer is Answer.CONTOUR:
         if answered.mask is None:
             return "Your contour is empty: no pneumothorax."
-        return f"Your contour: {100 * answered.mask.mask().mean():.1f} % of the picture."
+        return f"Your contour: {100 * answered.mask.mask().mean():.1f} % of the film's area."
     said = "a pneumothorax" if answered.positive else "no pneumothorax"
     if answered.answer is Answer.AGREE:
-        return f"You agree: {said}{', outlined like this' if answered.mask else ''}."
+        return f"You agree: {said}{f', outlined {how}' if answered.mask else ''}."
     return f"You disagree: {said}.{' Show where with “Adjust contour”.' if answered.positive else ''}"
+
+
+def _reader(answered: Reading) -> str:
+    found = "a pneumothorax" if answered.positive else "no pneumothorax"
+    if answered.answer is Answer.CONTOUR:
+        drawn = f" on {100 * answered.mask.mask().mean():.1f} % of the film's area" if answered.mask else ""
+        return f"own contour, {found}{drawn}."
+    return f"{'agrees' if answered.answer is Answer.AGREE else 'disagrees'}, {found}."
 
 
 def trouble(error: PtxError) -> str:

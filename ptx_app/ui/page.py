@@ -293,10 +293,10 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     panel.show_warnings(film.warnings)
     panel.show_header(film)
     setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
-    panel.show_report(film, finding, sizes, setting)
-    show_reading(visit, case, flagged=finding.flagged)
+    panel.show_report(case, film, finding, sizes, setting)
+    show_reading(visit, case, finding)
     tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, film=case.audit_name)
-    panel.offer_files(case, film, finding, setting, tell)
+    panel.offer_files(case, film, finding, sizes, setting, tell)
     if case.archived is not None:
         from ptx_app.ui.archive import offer_priors, offer_storing
         from ptx_app.ui.course import offer_course

@@ -68,10 +68,11 @@ def _show_worth(point: OperatingPoint) -> None:
     st.html(f'<p class="small">{messages.worth_of_a_flag(point, prevalence / 100)}</p>')
 
 
-def show_report(film: Film, finding: Finding, sizes: Sequence[SideMeasure], setting: Setting) -> None:
+def show_report(case: Case, film: Film, finding: Finding, sizes: Sequence[SideMeasure], setting: Setting) -> None:
     """Offer a text to copy into a report."""
     with st.expander("Report text"):
-        st.code(messages.report(finding, sizes, setting, film.view), language=None, wrap_lines=True)
+        said = messages.report(finding, sizes, setting, film.view, film.warnings, case.reading)
+        st.code(said, language=None, wrap_lines=True)
 
 
 def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
@@ -143,7 +144,14 @@ def show_header(film: Film) -> None:
         st.html(f'<table class="tags">{rows}</table>')
 
 
-def offer_files(case: Case, film: Film, finding: Finding, setting: Setting, tell: Callable[..., None]) -> None:
+def offer_files(
+    case: Case,
+    film: Film,
+    finding: Finding,
+    sizes: Sequence[SideMeasure],
+    setting: Setting,
+    tell: Callable[..., None],
+) -> None:
     """Offer overlay and mask as PNG at the film's own size, the result as JSON, and DICOM objects.
 
     `tell` is called before a file is made, as by `downloads`.
@@ -162,6 +170,7 @@ def offer_files(case: Case, film: Film, finding: Finding, setting: Setting, tell
             setting,
             view=film.view,
             source_format=film.source_format,
+            sizes=sizes,
             warnings=film.warnings,
             overruled=overruled,
             reading=case.reading,

@@ -19,14 +19,14 @@ MOST_MASK_BYTES = 50 << 20
 """Bytes of packed masks in one visit. A contour has some kilobytes; noise of the size of a film has megabytes."""
 
 
-def show_reading(visit: Visit, case: Case, *, flagged: bool) -> None:
+def show_reading(visit: Visit, case: Case, finding: Finding) -> None:
     """Draw the buttons and what was answered. Callbacks hold no film: Streamlit keeps them for some time."""
     number = case.number
     st.html('<h3 class="part">Your reading</h3>')
     with st.container(horizontal=True, gap="small", key="reading"):
-        _button(visit, number, "Agree", Answer.AGREE, "The verdict is right, and so is the contour")
-        missed = "There is no pneumothorax" if flagged else "There is a pneumothorax"
-        _button(visit, number, "Disagree", Answer.DISAGREE, missed)
+        _button(visit, case, Answer.AGREE, "G", "The verdict is right, and so is the contour")
+        missed = "There is no pneumothorax" if finding.flagged else "There is a pneumothorax"
+        _button(visit, case, Answer.DISAGREE, "D", missed)
         st.button(
             "Adjust contour",
             key=f"draw-{number}",
@@ -34,7 +34,7 @@ def show_reading(visit: Visit, case: Case, *, flagged: bool) -> None:
             help="Draw on the film where the pneumothorax is (B), then press Done",
         )
     if case.reading is not None:
-        said = messages.reading(case.reading)
+        said = messages.reading(case.reading, finding.thresholds)
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
             st.html(f'<p class="small own" role="status">{said}</p>')
             st.button(
@@ -48,9 +48,16 @@ def show_reading(visit: Visit, case: Case, *, flagged: bool) -> None:
         st.html('<p class="small">The server keeps your answer with the film’s pixels, without names or header.</p>')
 
 
-def _button(visit: Visit, number: int, label: str, answer: Answer, hint: str) -> None:
-    key = f"{answer}-{number}"
-    st.button(label, key=key, on_click=partial(_answer, visit, number, answer), help=hint)
+def _button(visit: Visit, case: Case, answer: Answer, shortcut: str, hint: str) -> None:
+    answered = case.reading is not None and case.reading.answer is answer
+    st.button(
+        answer.capitalize(),
+        key=f"{answer}-{case.number}",
+        on_click=partial(_answer, visit, case.number, answer),
+        help=hint,
+        shortcut=shortcut,
+        type="primary" if answered else "secondary",
+    )
 
 
 def _wish(visit: Visit, number: int) -> None:

@@ -19,6 +19,7 @@ export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["Y", "Why: what each place adds to the score, on or off"],
   ["[ ]", "Overlay less or more opaque"],
   [", .", "Lower or raise the mask threshold"],
+  ["G, D", "Your reading: agree, disagree"],
   ["→ J, ← K", "Next film, previous film"],
   ["Esc", "Back to the window tool"],
   ["?", "These keys"],

@@ -297,7 +297,7 @@ export class Stage {
     const { spacing, calibrated } = this.film!;
     const [a, b] = data.handles.points as [Types.Point3, Types.Point3];
     const [across, down] = [b[0] - a[0], b[1] - a[1]];
-    if (!spacing) return [`${Math.hypot(across, down).toFixed(0)} px`];
+    if (!spacing) return [`${Math.hypot(across, down).toFixed(0)} px (mm not known)`];
     const length = Math.hypot(across * spacing[1], down * spacing[0]);
     return [`${length.toFixed(1)} mm${calibrated ? "" : " at the detector"}`];
   }

@@ -144,7 +144,7 @@ export class Viewer {
     const { width, height } = this.stage.film!;
     Object.assign(this.one<HTMLElement>(".stage").dataset, { film: this.said!.key, size: `${width} × ${height}` });
     this.one(".viewer").classList.toggle("bare", !this.stage.film!.side);
-    this.one<HTMLButtonElement>("[data-act=why]").disabled = !this.stage.film!.activation.length;
+    this.one<HTMLButtonElement>("[data-act=why]").disabled = !this.stage.film!.activation.some((value) => value > 0);
     this.outline();
     void this.takeOwn();
     this.say();
@@ -236,7 +236,7 @@ export class Viewer {
     const { fill, heat, why, opacity } = reader;
     const look = { contour: true, fill, heat, why, opacity: opacity / 100, drawing: this.brush.mask !== null };
     this.overlay.draw(shown ? look : null, this.stage.toCanvas(0, 0), this.stage.toCanvas(film.width, film.height));
-    this.scale(shown && film.side > 0, film.activation.length > 0);
+    this.scale(shown && film.side > 0, film.activation.some((value) => value > 0));
     this.say();
   }
 
@@ -262,6 +262,13 @@ export class Viewer {
     put("zoom", `${Math.round(100 * this.stage.zoom)} %`);
     // DICOM's linear window (PS3.3 C.11.2.1.2): from centre − 0.5 − (width − 1) / 2 to centre − 0.5 + (width − 1) / 2.
     put("window", `C ${figure((lower + upper + 1) / 2)} W ${figure(upper - lower + 1)}${own}`);
+    const lit = PRESETS.findIndex((preset) => {
+      const { greys, inverse } = preset.of(film);
+      return inverse === this.stage.inverse && String(greys) === String(this.stage.greys);
+    });
+    this.one(".presets").querySelectorAll("button").forEach((button, at) => {
+      button.setAttribute("aria-pressed", String(at === lit));
+    });
     const under = this.pointer && this.stage.under(...this.pointer);
     put("grey", under ? `x ${under.column} y ${under.row} grey ${under.value === null ? "–" : figure(under.value)}` : "");
   }
