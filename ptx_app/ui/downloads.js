@@ -12,6 +12,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
     return button;
   }));
   row.children[focused]?.focus({ preventScroll: true });
+  const listening = new AbortController();
+  if (data.of_film) {
+    // The reader has gone to another film: these buttons are of the last one until the page has answered.
+    const retire = () => { for (const button of row.children) button.disabled = true; };
+    globalThis.addEventListener("ptx-leave", retire, { signal: listening.signal });
+  }
   if (data.file && !handedOver.has(data.file.serial)) {
     handedOver.add(data.file.serial);
     const link = document.createElement("a");
@@ -19,4 +25,5 @@ export default function ({ data, parentElement, setTriggerValue }) {
     link.download = data.file.name;
     link.click();
   }
+  return () => listening.abort();
 }

@@ -31,23 +31,32 @@ class Offer:
     told: str = ""
 
 
-def downloads(key: str, offers: list[Offer], tell: Callable[..., None]) -> None:
+def downloads(key: str, offers: list[Offer], tell: Callable[..., None], *, of_film: bool = False) -> None:
     """Draw a button for each offer, and send the file that was just asked for.
 
     Args:
         key: of the widget.
         offers: in order.
         tell: called with what the file is, as `what`, before a file is made; if it raises, none is.
+        of_film: whether they are of the film on the screen, and cannot be asked for once the reader has left it.
     """
 
     def remember() -> None:
         st.session_state[f"{key}-wanted"] = st.session_state[key].want
 
     wanted = st.session_state.pop(f"{key}-wanted", None)
-    data: dict[str, Any] = {"offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers]}
+    data: dict[str, Any] = {
+        "of_film": of_film,
+        "offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers],
+    }
     for offer in offers:
         if wanted and wanted["name"] == offer.file_name:
             tell(what=offer.told or offer.label)
             # The browser made the serial number: if the page is drawn twice, it saves the file once.
             data["file"] = wanted | {"url": data_url(offer.make(), offer.mime)}
-    _mount(key=key, data=data, on_want_change=remember)
+    try:
+        _mount(key=key, data=data, on_want_change=remember)
+    except BaseException:  # with which Streamlit cuts a run short: the next one sends the file
+        if wanted:
+            st.session_state[f"{key}-wanted"] = wanted
+        raise

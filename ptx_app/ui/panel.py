@@ -212,4 +212,5 @@ def offer_files(
             ),
         ],
         tell,
+        of_film=True,
     )
