@@ -144,8 +144,11 @@ def _films_on(scheduler: str, wanted: Wanted) -> Iterator[tuple[Client, str]]:
         name = f"ptx-{uuid.uuid4()}"
         try:
             client.register_plugin(FilmWorker(wanted), name=name)
-        except ImportError as error:
-            raise _differs("version of ptx_app") from error
+        except Exception as error:
+            # Dask raises a plain Exception with the worker's own error as its text.
+            if isinstance(error, ImportError) or "ModuleNotFoundError" in str(error):
+                raise _differs("version of ptx_app, or none") from error
+            raise
         stack.callback(_forget, client, name)
         yield client, name
 

@@ -158,6 +158,20 @@ def test_a_worker_that_would_give_other_results_ends_the_run(cluster, films):
     assert code(weights.model_copy(update={"name": "nobody"}), engine) == "WEIGHTS_UNKNOWN"
 
 
+@pytest.mark.parametrize(
+    "error", [ImportError("no such class"), Exception("ModuleNotFoundError(\"No module named 'ptx_app'\")")]
+)
+def test_a_worker_without_the_program_is_one_sentence(films, cluster, capsys, monkeypatch, error):
+    def register(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("distributed.Client.register_plugin", register)
+    assert predict("out", "--scheduler", cluster.scheduler_address) == 1
+    said = capsys.readouterr().err
+    assert "CLUSTER_DIFFERS: " in said
+    assert "Traceback" not in said
+
+
 def test_a_scheduler_that_is_away_or_alone_is_one_sentence(films, capsys, monkeypatch):
     monkeypatch.setattr(cluster_module, "_WORKER_SECONDS", 0.1)
     monkeypatch.setitem(cluster_module._DASK, "distributed.comm.timeouts.connect", "1s")
