@@ -47,7 +47,7 @@ class Part:
 
 _FINDING = ("tests/decisions/test_finding.py", "tests/test_inference.py")
 _FILM = (
-    "tests/decisions/test_readers_answer.py",
+    "tests/decisions/test_film_reading.py",
     "tests/test_film_odd.py",
     "tests/test_modality.py",
     "tests/test_film_made.py",

@@ -78,7 +78,7 @@ def reaction(page: Any) -> float:
 
 
 def viewer(page: Any) -> dict[str, str]:
-    """How quick the viewer is with a large film of 12 bits: to the screen, and while it is windowed and panned.
+    """How quick the viewer is with a large film of 16 bits: to the screen, and while it is windowed and panned.
 
     A film must be on the screen, so that the viewer is there.
     """
