@@ -10,7 +10,7 @@ from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding, Grade, Side, Thresholds
 from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint
-from ptx_app.output.feedback import Answer, Reading
+from ptx_app.output.feedback import Answer, PackedMask, Reading
 from ptx_app.output.setting import Setting
 
 NOT_MEASURED_ON_SUCH = (
@@ -141,19 +141,25 @@ def _reading(answered: Reading, how: str) -> str:
     if answered.answer is Answer.CONTOUR:
         if answered.mask is None:
             return "Your contour is empty: no pneumothorax."
-        return f"Your contour: {100 * answered.mask.mask().mean():.1f} % of the film's area."
-    said = "a pneumothorax" if answered.positive else "no pneumothorax"
+        return f"Your contour: {_share(answered.mask)}."
+    said = _said(answered)
     if answered.answer is Answer.AGREE:
         return f"You agree: {said}{f', outlined {how}' if answered.mask else ''}."
     return f"You disagree: {said}.{' Show where with “Adjust contour”.' if answered.positive else ''}"
 
 
 def _reader(answered: Reading) -> str:
-    found = "a pneumothorax" if answered.positive else "no pneumothorax"
     if answered.answer is Answer.CONTOUR:
-        drawn = f" on {100 * answered.mask.mask().mean():.1f} % of the film's area" if answered.mask else ""
-        return f"own contour, {found}{drawn}."
-    return f"{'agrees' if answered.answer is Answer.AGREE else 'disagrees'}, {found}."
+        return f"own contour, {_said(answered)}{f' on {_share(answered.mask)}' if answered.mask else ''}."
+    return f"{'agrees' if answered.answer is Answer.AGREE else 'disagrees'}, {_said(answered)}."
+
+
+def _said(answered: Reading) -> str:
+    return "a pneumothorax" if answered.positive else "no pneumothorax"
+
+
+def _share(mask: PackedMask) -> str:
+    return f"{100 * mask.mask().mean():.1f} % of the film's area"
 
 
 def trouble(error: PtxError) -> str:

@@ -94,7 +94,7 @@ export class Stage {
   private readonly viewport: StackViewport;
   private imageId = "";
 
-  /** `drawn` is called after each frame, `measured` when a ruler was drawn, moved or removed. */
+  /** `drawn` is called after each frame, `changed` when the window was set. */
   constructor(private readonly element: HTMLDivElement, drawn: () => void, private readonly changed: () => void) {
     begin();
     this.engine = new RenderingEngine(ENGINE);

@@ -63,7 +63,7 @@ export class Viewer {
     template.innerHTML = `<style>${css}</style>${html}`;
     root.append(template.content);
     this.overlay = new Overlay(this.one("canvas.overlay"));
-    this.stage = new Stage(this.one(".film"), () => this.drawOver(), () => this.say());
+    this.stage = new Stage(this.one(".film"), () => this.drawOver(), () => this.windowed());
     this.brush = new Brush(
       this.one(".stage"), this.one(".ring"), this.stage, () => reader.mode === "brush", () => this.outlineOwnSoon(),
       this.listening.signal,
@@ -236,7 +236,7 @@ export class Viewer {
     const { fill, heat, why, opacity } = reader;
     const look = { contour: true, fill, heat, why, opacity: opacity / 100, drawing: this.brush.mask !== null };
     this.overlay.draw(shown ? look : null, this.stage.toCanvas(0, 0), this.stage.toCanvas(film.width, film.height));
-    this.scale(shown && film.side > 0, film.activation.some((value) => value > 0));
+    this.scale(shown && film.side > 0, !this.one<HTMLButtonElement>("[data-act=why]").disabled);
     this.say();
   }
 
@@ -262,15 +262,20 @@ export class Viewer {
     put("zoom", `${Math.round(100 * this.stage.zoom)} %`);
     // DICOM's linear window (PS3.3 C.11.2.1.2): from centre − 0.5 − (width − 1) / 2 to centre − 0.5 + (width − 1) / 2.
     put("window", `C ${figure((lower + upper + 1) / 2)} W ${figure(upper - lower + 1)}${own}`);
+    const under = this.pointer && this.stage.under(...this.pointer);
+    put("grey", under ? `x ${under.column} y ${under.row} grey ${under.value === null ? "–" : figure(under.value)}` : "");
+  }
+
+  /** Say the new window, and light the preset that it is. */
+  private windowed(): void {
+    this.say();
     const lit = PRESETS.findIndex((preset) => {
-      const { greys, inverse } = preset.of(film);
+      const { greys, inverse } = preset.of(this.stage.film!);
       return inverse === this.stage.inverse && String(greys) === String(this.stage.greys);
     });
     this.one(".presets").querySelectorAll("button").forEach((button, at) => {
       button.setAttribute("aria-pressed", String(at === lit));
     });
-    const under = this.pointer && this.stage.under(...this.pointer);
-    put("grey", under ? `x ${under.column} y ${under.row} grey ${under.value === null ? "–" : figure(under.value)}` : "");
   }
 
   private act(name: string): void {
