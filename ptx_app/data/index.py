@@ -34,7 +34,6 @@ class MaskKind(StrEnum):
     MATCHED = "expert-matched"
     CONSENSUS = "model-consensus"
     IMAGE_LABEL = "image-label-only"
-    TEACHER = "teacher-drawn"  # never in an index: `self_training` makes these
     READER = "reader"  # a reader drew it, or says that there is no pneumothorax
     READER_AGREED = "reader-agreed"  # the model drew it, and a reader agreed
     READER_LABEL = "reader-label-only"
@@ -57,7 +56,7 @@ class LabelledFilm:
         patient: the patient, or None if unknown.
         view: view position.
         image, mask: files; mask is None for negative films and if the mask is not known.
-        mask_confidence: confidence in the mask, in [0, 1]; below 1 only for matched and teacher-drawn masks.
+        mask_confidence: confidence in the mask, in [0, 1]; below 1 only for matched masks.
     """
 
     image_id: str

@@ -54,6 +54,11 @@ class FilmStore:
         """The film's box, (H, W) uint8, white = dense."""
         return np.array(self._box(film).of(self._films[self._row[film.image_id]]))
 
+    def shape(self, film: LabelledFilm) -> tuple[int, int]:
+        """Rows and columns of the film's box."""
+        box = self._box(film)
+        return box.height, box.width
+
     def mask(self, film: LabelledFilm) -> Picture:
         """The same box of its mask, (H, W) uint8 in {0, 1}; empty if the film has none."""
         box, row = self._box(film), self._mask_row.get(film.image_id)

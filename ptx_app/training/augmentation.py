@@ -1,6 +1,7 @@
 """Augmentation: the same chest with other positions, exposures and image quality."""
 
 import string
+from collections.abc import Sequence
 from typing import Literal
 
 import albumentations
@@ -22,12 +23,12 @@ class Augmentation:
         self._steps = albumentations.Compose(steps)
 
     def __call__(
-        self, pixels: NDArray[np.uint8], mask: NDArray[np.uint8], seed: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Apply the same changes to a film (H, W) uint8 and its mask (H, W) uint8 in {0, 1}. The mask stays binary."""
+        self, pixels: NDArray[np.uint8], maps: Sequence[NDArray[np.uint8]], seed: int
+    ) -> tuple[NDArray[np.uint8], list[NDArray[np.uint8]]]:
+        """Apply the same changes to a film (H, W) uint8 and to maps of it, (H, W) uint8, interpolated linearly."""
         self._steps.set_random_seed(seed)
-        changed = self._steps(image=pixels, mask=mask * np.uint8(255))
-        return changed["image"], (changed["mask"] >= 128).astype(np.uint8)
+        changed = self._steps(image=pixels, masks=list(maps))
+        return changed["image"], list(changed["masks"])
 
 
 def _geometric() -> list[albumentations.BasicTransform | albumentations.BaseCompose]:
@@ -68,12 +69,12 @@ def _photometric() -> list[albumentations.BasicTransform | albumentations.BaseCo
         # Other detectors, screenshots, and films that were reduced, enlarged or compressed on their way.
         a.OneOf(
             [
-                a.GaussNoise(std_range=(0.01, 0.1)),
-                a.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 3.0)),
+                a.GaussNoise(std_range=(0.01, 0.1), p=1.0),
+                a.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 3.0), p=1.0),
                 a.Downscale(scale_range=(0.35, 0.8), interpolation_pair=_REDUCED),
                 a.ImageCompression(quality_range=(15, 90)),
             ],
-            p=0.4,
+            p=0.5,
         ),
         a.OneOf(
             [

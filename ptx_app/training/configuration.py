@@ -16,7 +16,6 @@ MASK_WEIGHTS = {
     MaskKind.EXPERT: 1.0,
     MaskKind.MATCHED: 0.5,
     MaskKind.CONSENSUS: 0.5,
-    MaskKind.TEACHER: 0.5,
     MaskKind.READER: 0.5,
     MaskKind.READER_AGREED: 0.5,
 }
@@ -76,7 +75,9 @@ class DataSection(_Section):
         draw_weights: how often a film is drawn relative to others of its label, by mask kind; 0 leaves it out.
         positive_share: share of positive films among those drawn, at the start and at the end of the run.
         augmentation: "none", "geometric" or "all".
-        teacher: weights of the manifest that draw masks for image-label-only films, or None; see `self_training`.
+        teachers: folders of finished runs, relative to the project, whose mean map is learned from: alone where a
+            positive film's mask is not known, and mixed with the mask where it is. See `FilmDataset`.
+        teachers_share: of that mixture, in [0, 1].
         lung_fold: train on films with lung masks and not on those with a pneumothorax's: the fold held out, and how
             many folds there are. What is said above of films held out, and of labels, does not apply then.
     """
@@ -89,7 +90,8 @@ class DataSection(_Section):
     draw_weights: dict[MaskKind, float] = {}
     positive_share: tuple[float, float] = (0.8, 0.22)
     augmentation: Literal["none", "geometric", "all"] = "all"
-    teacher: str | None = None
+    teachers: tuple[str, ...] = ()
+    teachers_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     lung_fold: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=2)]] | None = None
 
     @field_validator("mask_weights")

@@ -8,19 +8,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import cv2
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from ptx_app.data.index import LabelledFilm
-from ptx_app.data.store import FilmStore
 from ptx_app.errors import SettingsError
 from ptx_app.training.augmentation import Augmentation
 from ptx_app.training.configuration import Configuration
 from ptx_app.training.dataset import FilmDataset, TrainingExample
 from ptx_app.training.depthwise import quicken_depthwise
-from ptx_app.training.gathering import gather_films
+from ptx_app.training.gathering import GatheredFilms, gather_films
 from ptx_app.training.losses import Objective
 from ptx_app.training.optimisation import (
     LearningRateSchedule,
@@ -76,9 +75,7 @@ class TrainingRun:
         self,
         configuration: Configuration,
         folder: RunFolder,
-        films: Sequence[LabelledFilm],
-        held_out: Sequence[LabelledFilm],
-        store: FilmStore,
+        gathered: GatheredFilms,
         device: torch.device | None = None,
         processes: Processes | None = None,
     ) -> None:
@@ -87,8 +84,7 @@ class TrainingRun:
         Args:
             configuration: of the run.
             folder: of the run.
-            films, held_out: to train on, and to validate on.
-            store: of both.
+            gathered: its films.
             device: to train on; None to choose.
             processes: that train together; None for this one alone.
 
@@ -102,10 +98,10 @@ class TrainingRun:
         self._precision = _PRECISIONS[configuration.training.precision]
         if self._precision is torch.float16 and self.device.type != "cuda":
             raise SettingsError("PRECISION_IMPOSSIBLE", "fp16 training needs CUDA. Set training.precision to bf16.")
-        self.folder, self.held_out = folder, held_out
-        self._c, self._store = configuration, store
-        self._films = [film for film in films if configuration.data.draw_weights.get(film.mask_kind, 1.0) > 0]
-        self._processes.of_first(lambda: folder.begin(configuration, held_out))
+        self.folder, self.held_out = folder, gathered.held_out
+        self._c, self._store, self._teachers = configuration, gathered.store, gathered.teachers
+        self._films = [film for film in gathered.films if configuration.data.draw_weights.get(film.mask_kind, 1.0) > 0]
+        self._processes.of_first(lambda: folder.begin(configuration, gathered.held_out))
         torch.manual_seed(configuration.seed)
         self._module = build_network(configuration.network).to(self.device)
         self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -142,8 +138,8 @@ class TrainingRun:
             SettingsError: as `gather_films` and the run itself.
             WeightsError: as `build_network` and `gather_films`.
         """
-        films, held_out, store = gather_films(configuration, data, runs, also)
-        return cls(configuration, RunFolder(runs / configuration.name), films, held_out, store, processes=processes)
+        gathered = gather_films(configuration, data, runs, also)
+        return cls(configuration, RunFolder(runs / configuration.name), gathered, processes=processes)
 
     @property
     def films_seen(self) -> int:
@@ -233,13 +229,20 @@ class TrainingRun:
             part=self._part,
         )
         dataset = FilmDataset(
-            self._films, self._store, self._c.input.spec(), Augmentation(data.augmentation), data.mask_weights
+            self._films,
+            self._store,
+            self._c.input.spec(),
+            Augmentation(data.augmentation),
+            data.mask_weights,
+            self._teachers,
+            data.teachers_share,
         )
         return DataLoader(
             dataset,
             batch_sampler=sampler,
             num_workers=self._c.training.workers,
             pin_memory=self.device.type == "cuda",
+            worker_init_fn=_one_thread,
             generator=torch.Generator(),  # otherwise every start would change the random state of dropout
         )
 
@@ -358,6 +361,10 @@ class TrainingRun:
 
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._asked_to_stop = True
+
+
+def _one_thread(_worker: int) -> None:
+    cv2.setNumThreads(1)  # OpenCV starts as many as there are cores, in each worker
 
 
 def _dices(logits: Tensor, mask: Tensor, weight: Tensor) -> list[float]:

@@ -45,6 +45,7 @@ class FallingShareSampler:
         """
         self._strata: dict[str, list[int]] = {}
         self._weights: dict[str, float] = {}
+        self._shuffled: dict[str, tuple[int, list[int]]] = {}  # of each stratum, its present turn and order
         for position, film in enumerate(films):
             name = stratum(film)
             self._strata.setdefault(name, []).append(position)
@@ -66,9 +67,11 @@ class FallingShareSampler:
         name = chance.choices(names, [self._weights[name] for name in names])[0]
         pack = self._strata[name]
         turn, place = divmod(self._dealt[name], len(pack))
-        order = random.Random(f"{self._seed}/{name}/{turn}").sample(range(len(pack)), len(pack))  # noqa: S311
+        if self._shuffled.get(name, (-1, []))[0] != turn:
+            order = random.Random(f"{self._seed}/{name}/{turn}").sample(pack, len(pack))  # noqa: S311
+            self._shuffled[name] = turn, order
         self._dealt[name] += 1
-        return Draw(pack[order[place]], chance.getrandbits(31), side)
+        return Draw(self._shuffled[name][1][place], chance.getrandbits(31), side)
 
 
 def stratum(film: LabelledFilm) -> str:

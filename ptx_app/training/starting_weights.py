@@ -85,8 +85,12 @@ def _does_without(name: str) -> bool:
 
 
 def half_precision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state as it is shipped: floats in fp16, counters unchanged."""
-    return {
-        name: (tensor.to(torch.float16) if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in state.items()
-    }
+    """A state as it is shipped: floats in fp16, or unchanged where a value is beyond its range; counters unchanged."""
+    return {name: _halved(tensor).contiguous() for name, tensor in state.items()}
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.to(torch.float16)
+    return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor

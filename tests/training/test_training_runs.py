@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from ptx_app.__main__ import main
 from ptx_app.data.index import read_index
 from ptx_app.data.split import validation_films
-from ptx_app.data.store import FilmStore
 from ptx_app.errors import SettingsError, WeightsError
 from ptx_app.evaluation.known_films import prepared_films
 from ptx_app.inference.predict import predict
@@ -24,9 +23,10 @@ from ptx_app.model.manifest import MANIFEST_PATH, load_manifest
 from ptx_app.model.torch_network import build_module
 from ptx_app.training.configuration import NetworkSection, read_configuration, write_configuration
 from ptx_app.training.dataset import training_films
+from ptx_app.training.gathering import gather_films
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
-from ptx_app.training.starting_weights import build_network, load_exactly
+from ptx_app.training.starting_weights import build_network, half_precision, load_exactly
 from ptx_app.training.validation import Validation
 from ptx_app.weights.load import load_network
 from tests.support.films import dicom_of
@@ -61,9 +61,8 @@ def done(data, runs) -> RunFolder:
 
 def prepared_run(data: Path, folder: Path, **sections: object) -> TrainingRun:
     wanted = configuration(**sections)
-    films, held_out = training_films(wanted, data)
-    store = FilmStore([*films, *held_out], folder.parent / "cache")
-    return TrainingRun(wanted, RunFolder(folder), films, held_out, store, torch.device("cpu"))
+    gathered = gather_films(wanted, data, folder.parent)
+    return TrainingRun(wanted, RunFolder(folder), gathered, torch.device("cpu"))
 
 
 def test_a_run_learns(done):
@@ -348,3 +347,14 @@ def test_the_encoders_are_complete_and_compute_features(encoder, data_dir):
         deepest = module.get_submodule("encoder")(torch.rand(2, 3, 64, 64))[-1]
     assert torch.isfinite(deepest).all()
     assert deepest.std() > 0
+
+
+def test_weights_beyond_the_range_of_fp16_stay_as_they_are():
+    state = {"large": torch.tensor([1.0, 7e4]), "small": torch.tensor([1.0, 6e4]), "count": torch.tensor(7)}
+    kept = half_precision(state)
+    assert {name: tensor.dtype for name, tensor in kept.items()} == {
+        "large": torch.float32,
+        "small": torch.float16,
+        "count": torch.int64,
+    }
+    assert torch.equal(kept["large"], state["large"])
