@@ -113,7 +113,7 @@ class ResultMaker:
             OVERLAY: encoded(overlay_picture(grey_picture(radiograph.pixels), finding)),
         }
         if wanted.probability:
-            outputs[PROBABILITY] = _half_precision(required_prediction(examination).over_picture(radiograph.shape))
+            outputs[PROBABILITY] = _half_precision(required_prediction(examination).over_small(radiograph.shape))
         if wanted.record:
             outputs[RECORD] = finding_json(
                 finding,

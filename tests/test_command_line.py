@@ -19,6 +19,8 @@ from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
 from ptx_app.errors import SettingsError
+from ptx_app.film import read_film
+from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.files import stems, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Thresholds, decide
@@ -80,7 +82,8 @@ def test_pictures_agree_with_the_table(done):
         assert cv2.imread(str(output / f"{stem}_overlay.png")).shape == (1955, 1841, 3)
         probability = np.load(output / f"{stem}_probability.npy")
         assert probability.dtype == np.float16
-        assert probability.shape == (load_manifest().entry().input.side,) * 2
+        side = load_manifest().entry().input.side
+        assert all(side <= size < 1.5 * side for size in probability.shape)  # the network is shown the lungs alone
 
 
 def test_the_result_as_json_agrees_with_the_table(done):
@@ -105,15 +108,25 @@ def test_every_row_says_with_what_it_was_made(done):
         assert not row["mask"] or (output / row["mask"]).exists()
 
 
-def test_dicom_objects_are_those_of_the_mask(done):
-    _, output = done
-    mask = cv2.imread(str(output / "good_mask.png"), cv2.IMREAD_UNCHANGED) > 0
-    made = {kind: pydicom.dcmread(output / f"good_{kind}.dcm") for kind in ("seg", "sc", "sr", "gsps", "film")}
+def test_dicom_objects_are_those_of_the_mask(tmp_path):
+    (tmp_path / "film.dcm").write_bytes(dicom_of(EXAMPLES[0].load(read_film).pixels))
+    words = ["--dicom", "--operating-point", "sensitive"]
+    assert main(["predict", str(tmp_path / "film.dcm"), "--output", str(tmp_path), *words]) == 0
+    mask = cv2.imread(str(tmp_path / "film_mask.png"), cv2.IMREAD_UNCHANGED) > 0
+    made = {kind: pydicom.dcmread(tmp_path / f"film_{kind}.dcm") for kind in ("seg", "sc", "sr", "gsps", "film")}
     assert mask.any()
     assert np.array_equal(made["seg"].pixel_array.reshape(-1, *mask.shape).any(axis=0), mask)
     assert len({dataset.StudyInstanceUID for dataset in made.values()}) == 1
     assert "operating_point=sensitive" in made["sr"].ContributingEquipmentSequence[0].ContributionDescription
-    assert (output / "good-2_seg.dcm").exists()
+
+
+def test_a_film_without_a_mask_gets_all_dicom_objects_and_an_empty_segment(done):
+    _, output = done
+    for stem in ("good", "good-2"):
+        assert not cv2.imread(str(output / f"{stem}_mask.png"), cv2.IMREAD_UNCHANGED).any()
+        kinds = {path.name.removeprefix(f"{stem}_").removesuffix(".dcm") for path in output.glob(f"{stem}_*.dcm")}
+        assert kinds == {"seg", "sc", "sr", "gsps", "film"}
+        assert not pydicom.dcmread(output / f"{stem}_seg.dcm").pixel_array.any()
 
 
 def test_rejected_and_failed_files_leave_no_picture(done):

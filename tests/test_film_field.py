@@ -112,6 +112,10 @@ def test_the_mask_lies_where_the_field_does_and_nowhere_else():
     over = prediction.over_picture((400, 600))
     assert over.shape == (400, 600)
     assert (over > 0).sum() == 200 * 200
+    side = len(prediction.probability)
+    small = prediction.over_small((400, 600))
+    assert small.shape == (2 * side, 3 * side)
+    assert (small > 0).sum() == side * side
 
 
 def test_sides_are_of_the_fields_middle():

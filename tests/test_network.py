@@ -98,8 +98,8 @@ def test_films_of_a_batch_do_not_touch_each_other(network: TorchNetwork, batch: 
     together = network(batch)
     for film in range(2):
         alone = network(batch[film : film + 1])
-        np.testing.assert_allclose(together.mask_logits[film], alone.mask_logits[0], atol=1e-4)
-        np.testing.assert_allclose(together.score_logits[film], alone.score_logits[0], atol=1e-4)
+        np.testing.assert_allclose(together.mask_logits[film], alone.mask_logits[0], rtol=1e-3, atol=1e-2)
+        np.testing.assert_allclose(together.score_logits[film], alone.score_logits[0], rtol=1e-3, atol=1e-3)
 
 
 def test_same_film_twice_gives_the_same(network: TorchNetwork, batch: NDArray[np.float32]) -> None:

@@ -119,7 +119,13 @@ def test_result_says_what_was_decided_with_what():
         "overruled": ["WRONG_MODALITY"],
     }
     assert record["weights"] == {"name": weights.name, "sha256": weights.sha256}
-    assert record["thresholds"] == {"score": 0.5, "mask_threshold": 0.5, "smallest_region": 0, "surest_pixel": 0}
+    assert record["thresholds"] == {
+        "score": 0.5,
+        "mask_threshold": 0.5,
+        "smallest_region": 0,
+        "surest_pixel": 0,
+        "smallest_relative": 0,
+    }
     assert (record["operating_point"], record["engine"]) == ("own", "OpenVINO")
     assert record["grade"] == "flagged"
     assert record["sizes"] == [

@@ -25,7 +25,7 @@ class Counting:
     def __call__(self, batch):
         self.runs += 1
         count, _, height, width = batch.shape
-        return NetworkOutput(np.full((count, height, width), 3, np.float32), np.full(count, 2, np.float32))
+        return NetworkOutput(np.full((count, height, width), 3, np.float32), np.full(count, 20, np.float32))
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def test_a_films_bytes_become_a_finding_of_its_own_size(detector, film):
     finding = detector.detect(real_dicom(), Thresholds(0.5, 0.5, 0))
     assert finding.flagged
     assert finding.mask.shape == film.shape
-    assert finding.mask.all()
+    assert (
+        finding.mask.all()
+    )  # what the network marks is the whole film, which it is shown where no lungs are looked for
 
 
 def test_without_thresholds_the_default_operating_point_decides(detector):
@@ -105,6 +107,6 @@ def test_errors_of_the_reader_come_through(detector):
 
 def test_a_prediction_keeps_its_logit_so_that_another_calibration_can_score_it(detector, film):
     prediction = detector.predict_film(film.pixels)
-    assert prediction.logit == pytest.approx(2)
-    assert prediction.calibrated(Calibration(temperature=2.0, bias=-1.0)).score == pytest.approx(0.5)
+    assert prediction.logit == pytest.approx(20)
+    assert prediction.calibrated(Calibration(temperature=20.0, bias=-1.0)).score == pytest.approx(0.5)
     assert prediction.calibrated(detector.weights.calibration).score == prediction.score

@@ -34,7 +34,7 @@ def test_a_busy_machine_is_named(load, told, monkeypatch):
 
 def test_every_step_of_the_app_is_timed_and_works():
     ways = step_ways(Detector.load(), real_dicom())
-    assert list(ways) == ["read", "check", "prepare", "network", "decide", "thumbnail", "pack", "message"]
+    assert list(ways) == ["read", "check", "lungs", "prepare", "network", "decide", "thumbnail", "pack", "message"]
     results = {name: way() for name, way in ways.items()}
     assert results["read"].shape == results["decide"].mask.shape
     assert results["decide"].flagged  # the outline is timed even if the score would hide it

@@ -318,8 +318,10 @@ _RUNS = """async ([path, threshold, kept]) => {
   const at = 4 + length + film.parts[0] + film.parts[1];
   const stream = new Blob([data.slice(at, at + film.parts[2])]).stream();
   const bytes = await new Response(stream.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
-  const wide = stretched(new Float32Array(bytes), film.side, film.width);
-  return runsOf(wide, film.side, film.width, film.height, threshold, kept).map(({ row, from, to }) => [row, from, to]);
+  const [top, left, bottom, right] = film.field, width = right - left;
+  const wide = stretched(new Float32Array(bytes), film.side, width);
+  const runs = runsOf(wide, film.side, width, bottom - top, threshold, kept);
+  return runs.map(({ row, from, to }) => [row + top, from + left, to + left]);
 }"""
 
 
@@ -342,7 +344,11 @@ def test_the_threshold_redraws_in_the_browser_and_the_mask_is_the_servers(page, 
     mask = cv2.imdecode(np.frombuffer(Path(caught.value.path()).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED) > 0
     (bundle,) = ASSETS.glob("viewer-*.js")
     point = load_manifest().entry().operating_point()
-    kept = {"smallest": point.smallest_region, "surest": point.surest_pixel}
+    kept = {
+        "smallest": point.smallest_region,
+        "surest": point.surest_pixel,
+        "relative": point.smallest_relative,
+    }
     runs = page.evaluate(_RUNS, [f"/_stcore/bidi-components/ptx_app.viewer/{bundle.name}", 0.6, kept])
     drawn = np.zeros(SHAPE, bool)
     for row, start, end in runs:

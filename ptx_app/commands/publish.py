@@ -59,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     for point in weights.operating_points:
         _say(
             f"{point.name}: score {point.score}, mask threshold {point.mask_threshold}, "
-            f"smallest region {point.smallest_region}, surest pixel {point.surest_pixel}: "
+            f"smallest region {point.smallest_region}, surest pixel {point.surest_pixel}, "
+            f"smallest beside the largest {point.smallest_relative}: "
             f"sensitivity {point.sensitivity}, specificity {point.specificity}"
         )
     for measured_on, figures in weights.figures.items():

@@ -18,6 +18,7 @@ from ptx_app.model.manifest import Calibration
 MASK_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
 SMALLEST_REGIONS = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005)  # shares of the film; 0.001 is 32 × 32 px of 1024 × 1024
 SUREST_PIXELS = tuple(round(0.1 * step, 1) for step in range(10))
+SMALLEST_RELATIVE = tuple(round(0.05 * step, 2) for step in range(7))  # shares of the film's largest region
 # Mean Dice that differs by less is about as good: another seed of training moves it by 0.01.
 _ABOUT_AS_GOOD = 0.005
 _FLATTEST, _STEEPEST, _HEAVIEST = 20.0, 0.05, 20.0  # limits of temperature and weight; a fit beyond them is meaningless
@@ -99,22 +100,24 @@ def fit_calibration(logits: Floats, evidence: Floats, positive: Bools, prevalenc
     return Calibration(temperature=round(1 / steepness, 4), bias=round(bias, 4), mask_weight=round(mask_weight, 4))
 
 
-def best_outline(positives: Sequence[PredictedFilm]) -> tuple[float, float, float]:
-    """Mask threshold, then smallest region, then surest pixel, by the mean Dice on positive films at the size of their
-    masks. Each is the highest value with a mean about as good as that of the best mask threshold alone: higher values
-    leave fewer false regions.
+def best_outline(positives: Sequence[PredictedFilm]) -> tuple[float, float, float, float]:
+    """Mask threshold, then smallest region, surest pixel and smallest relative to the largest, by the mean Dice on
+    positive films at the size of their masks. Each is the highest value with a mean about as good as that of the best
+    mask threshold alone: higher values leave fewer false regions.
     """
 
-    def mean_dice(mask_threshold: float, smallest: float, surest: float) -> float:
-        thresholds = Thresholds(0.0, mask_threshold, smallest, surest)
+    def mean_dice(*outline: float) -> float:
+        thresholds = Thresholds(0.0, *outline)
         masks = (decide(film.prediction, film.shape, thresholds).mask for film in positives)
         return float(np.mean([dice(mask, film.truth) for mask, film in zip(masks, positives, strict=True)]))
 
-    means = {extent: mean_dice(extent, 0.0, 0.0) for extent in MASK_THRESHOLDS}
+    means = {extent: mean_dice(extent, 0.0) for extent in MASK_THRESHOLDS}
     enough = max(means.values()) - _ABOUT_AS_GOOD
     extent = max(value for value, mean in means.items() if mean >= enough)
-    smallest = max(value for value in SMALLEST_REGIONS if mean_dice(extent, value, 0.0) >= enough)
-    return extent, smallest, max(value for value in SUREST_PIXELS if mean_dice(extent, smallest, value) >= enough)
+    smallest = max(value for value in SMALLEST_REGIONS if mean_dice(extent, value) >= enough)
+    surest = max(value for value in SUREST_PIXELS if mean_dice(extent, smallest, value) >= enough)
+    relative = max(value for value in SMALLEST_RELATIVE if mean_dice(extent, smallest, surest, value) >= enough)
+    return extent, smallest, surest, relative
 
 
 def score_thresholds(scores: Floats, positive: Bools, section: PublishingSection) -> dict[str, float]:

@@ -199,6 +199,7 @@ def _measured(name: str, thresholds: Thresholds, scores: Floats, positive: Bools
         mask_threshold=thresholds.mask_threshold,
         smallest_region=thresholds.smallest_region,
         surest_pixel=thresholds.surest_pixel,
+        smallest_relative=thresholds.smallest_relative,
         sensitivity=round(sensitivity(scores, positive, thresholds.score), PLACES),
         specificity=round(specificity(scores, positive, thresholds.score), PLACES),
         sensitivity_interval=wilson(int(flagged[positive].sum()), int(positive.sum())),

@@ -1,6 +1,6 @@
 """Turns the network's prediction into a finding at given thresholds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import cv2
@@ -46,11 +46,12 @@ class Thresholds:
     mask_threshold: float
     smallest_region: float
     surest_pixel: float = 0.0
+    smallest_relative: float = 0.0
 
     @classmethod
     def of(cls, point: OperatingPoint) -> "Thresholds":
         """The thresholds of an operating point of the manifest."""
-        return cls(point.score, point.mask_threshold, point.smallest_region, point.surest_pixel)
+        return cls(**{field.name: getattr(point, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def _odds(probability: float) -> float:
 def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds) -> Finding:
     """Whether there is a pneumothorax (score threshold), and where it is (the other thresholds).
 
-    A region stays if it is large enough and its surest pixel sure enough: hysteresis, Canny, IEEE TPAMI 1986.
+    A region stays if it is large enough and its surest pixel sure enough (hysteresis, Canny, IEEE TPAMI 1986), and if
+    it is not too small beside the largest of those.
 
     Args:
         prediction: the network's output for the film.
@@ -193,14 +195,24 @@ def _regions(
     if not held.size:
         return mask, ()
     count, labels, stats, centroids = cv2.connectedComponentsWithStats(held.view(np.uint8), connectivity=8)
+    boxes = {label: tuple(map(int, stats[label])) for label in range(1, count)}  # left, top, width, height, area
+    inner = {label: Box(top, left, top + down, left + across) for label, (left, top, across, down, _) in boxes.items()}
+
+    def own(label: int) -> NDArray[np.bool_]:
+        return np.asarray(inner[label].of(labels) == label)
+
+    def stands(label: int) -> bool:
+        surest = inner[label].of(sure).max(where=own(label), initial=0)
+        large = boxes[label][4] / (height * width) >= thresholds.smallest_region
+        return large and bool(surest >= np.float32(thresholds.surest_pixel))
+
+    standing = [label for label in boxes if stands(label)]
+    least = thresholds.smallest_relative * max((boxes[label][4] for label in standing), default=0)
+    kept = {label for label in standing if boxes[label][4] >= least}
     regions = []
-    for label in range(1, count):
-        left, top, across, down, area = (int(value) for value in stats[label])
-        inner = Box(top, left, top + down, left + across)
-        own = inner.of(labels) == label
-        surest = inner.of(sure).max(where=own, initial=0)
-        if area / (height * width) < thresholds.smallest_region or surest < np.float32(thresholds.surest_pixel):
-            inner.of(held)[own] = False
+    for label, (left, top, across, down, area) in boxes.items():
+        if label not in kept:
+            inner[label].of(held)[own(label)] = False
             continue
         side = _side(box.left + float(centroids[label, 0]), width, film)
         left, top = seen.left + box.left + left, seen.top + box.top + top

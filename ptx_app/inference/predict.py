@@ -47,6 +47,12 @@ class Prediction:
         box.of(spread)[...] = cv2.resize(self.probability, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
         return spread
 
+    def over_small(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """As `over_picture`, for the picture made so small that what the square shows has the square's pixels."""
+        seen, (rows, columns) = self.seen(shape), self.probability.shape
+        down, across = rows / seen.height, columns / seen.width
+        return self.scaled(down, across).over_picture((round(shape[0] * down), round(shape[1] * across)))
+
     def seen(self, shape: tuple[int, int]) -> Box:
         """The part of a picture of (H, W) px that the square shows."""
         return self.shown or self.film or Box(0, 0, *shape)

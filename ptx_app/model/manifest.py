@@ -105,6 +105,7 @@ class OperatingPoint(_Record):
         mask_threshold: a pixel belongs to the mask if its probability is at least this, in [0, 1].
         smallest_region: regions smaller than this share of what the network is shown are dropped, in [0, 1].
         surest_pixel: regions whose highest probability is below this are dropped, in [0, 1].
+        smallest_relative: of the regions left, those smaller than this share of the largest are dropped, in [0, 1].
         sensitivity, specificity: measured on `films` films, `positives` of them with a pneumothorax.
         sensitivity_interval, specificity_interval: Wilson's 95 % intervals of the two, or None.
         films, positives: numbers of films, see above.
@@ -116,6 +117,7 @@ class OperatingPoint(_Record):
     mask_threshold: Share
     smallest_region: Share
     surest_pixel: Share = 0.0
+    smallest_relative: Share = 0.0
     sensitivity: Share | None = None
     specificity: Share | None = None
     sensitivity_interval: Annotated[tuple[Share, Share] | None, Field(strict=False)] = None

@@ -18,6 +18,7 @@ _TYPES = {
     "mask_threshold": pa.float64(),
     "smallest_region": pa.float64(),
     "surest_pixel": pa.float64(),
+    "smallest_relative": pa.float64(),
     "reading_pneumothorax": pa.bool_(),
 }
 _SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in RESULT_COLUMNS])

@@ -66,6 +66,7 @@ def finding_json(
             "mask_threshold": setting.thresholds.mask_threshold,
             "smallest_region": setting.thresholds.smallest_region,
             "surest_pixel": setting.thresholds.surest_pixel,
+            "smallest_relative": setting.thresholds.smallest_relative,
         },
         "flagged": finding.flagged,
         "grade": finding.grade.value,

@@ -12,6 +12,7 @@ SETTING_COLUMNS = (
     "mask_threshold",
     "smallest_region",
     "surest_pixel",
+    "smallest_relative",
     "weights",
     "weights_sha256",
     "engine",
@@ -42,7 +43,13 @@ class Setting:
     def facts(self) -> dict[str, str]:
         """Name and value, in a fixed order. Numbers are written so that reading them gives the same number."""
         used = self.thresholds
-        numbers = (used.score, used.mask_threshold, used.smallest_region, used.surest_pixel)
+        numbers = (
+            used.score,
+            used.mask_threshold,
+            used.smallest_region,
+            used.surest_pixel,
+            used.smallest_relative,
+        )
         values = (self.operating_point, *map(str, numbers), self.weights.name, self.weights.sha256, self.engine)
         return dict(zip(SETTING_COLUMNS, values, strict=True))
 

@@ -56,6 +56,7 @@ def viewer(
         "threshold": thresholds.mask_threshold if thresholds else 0.5,
         "smallest": thresholds.smallest_region if thresholds else 0,
         "surest": thresholds.surest_pixel if thresholds else 0,
+        "relative": thresholds.smallest_relative if thresholds else 0,
         "drawn": drawn,
         "draw": draw,
     }

@@ -112,6 +112,24 @@ def test_a_region_is_kept_if_its_surest_pixel_is_sure_enough(surest, kept):
     assert finding.flagged
 
 
+@pytest.mark.parametrize(
+    ("relative", "kept"), [(0.0, [200, 100, 50]), (0.25, [200, 100, 50]), (0.26, [200, 100]), (0.5, [200, 100])]
+)
+def test_a_region_too_small_beside_the_largest_is_dropped(relative, kept):
+    boxes = ((10, 10, 20, 30), (50, 10, 60, 20), (50, 50, 60, 55))
+    finding = found(marked(*boxes), Thresholds(0.5, 0.5, 0.0, smallest_relative=relative))
+    assert [round(region.share * 10_000) for region in finding.regions] == kept
+    assert finding.mask.sum() == sum(kept)
+
+
+def test_only_a_region_that_stands_makes_others_small():
+    probability = np.zeros((64, 64), np.float32)
+    probability[:30, :30] = 0.5  # large, but not sure enough
+    probability[40:44, 40:44] = 0.9
+    finding = decide(Prediction(0.9, probability, 3.0), (64, 64), Thresholds(0.5, 0.4, 0.0, 0.8, 0.3))
+    assert finding.mask.sum() == 16
+
+
 def test_the_surest_pixel_of_a_neighbour_in_the_same_box_does_not_count():
     probability = np.zeros((64, 64), np.float32)
     probability[10:30, 10] = probability[29, 10:30] = 0.5  # an L, with a sure speck in its box

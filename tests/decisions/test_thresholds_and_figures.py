@@ -120,7 +120,7 @@ def test_a_pixel_at_the_mask_threshold_counts():
 
 def test_of_equally_good_values_the_highest_is_chosen():
     # Every threshold above the halo, 0.35, and up to 0.65 gives the correct outline. No region is smaller than 0.005.
-    assert best_outline([haloed(number) for number in range(2)]) == (0.65, 0.005, 0.6)
+    assert best_outline([haloed(number) for number in range(2)]) == (0.65, 0.005, 0.6, 0.3)
 
 
 def test_of_values_about_as_good_the_highest_is_chosen_and_of_worse_ones_none():

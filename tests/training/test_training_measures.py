@@ -266,7 +266,7 @@ def predicted(number: int, positive: bool, logit: float, height: float = 0.7, sp
 
 
 def test_the_mask_threshold_has_the_best_overlap_and_specks_are_dropped():
-    mask_threshold, smallest, _ = best_outline([predicted(number, True, 2.0, speck=True) for number in range(3)])
+    mask_threshold, smallest, *_ = best_outline([predicted(number, True, 2.0, speck=True) for number in range(3)])
     assert mask_threshold in MASK_THRESHOLDS
     assert 0.5 < mask_threshold <= 0.7
     assert smallest > 4 / 64**2
@@ -277,8 +277,17 @@ def test_faint_regions_are_dropped_if_the_true_ones_have_a_surer_pixel():
     for film in films:
         film.prediction.probability[:8, :8] = 0.69  # as large as a true region may be, and nearly as sure
         film.prediction.probability[25, 25] = 0.95
-    _, _, surest = best_outline(films)
-    assert surest == 0.9
+    assert best_outline(films)[2] == 0.9
+
+
+@pytest.mark.parametrize(("side", "relative"), [(5, 0.3), (7, 0.1), (9, 0.2)])
+def test_regions_much_smaller_than_the_largest_are_dropped_unless_they_are_true(side, relative):
+    # The true regions have 400 px, and side × side px beside them that is as sure: true but for 5 × 5 px.
+    films = [predicted(number, True, 2.0) for number in range(3)]
+    for film in films:
+        film.prediction.probability[50 : 50 + side, 50 : 50 + side] = 0.7
+        film.truth[50 : 50 + side, 50 : 50 + side] = side > 5
+    assert best_outline(films)[3] == relative
 
 
 def test_everything_is_chosen_together_and_measured_on_other_films():

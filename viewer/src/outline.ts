@@ -19,10 +19,14 @@ interface Run extends Span {
   peak: number;
 }
 
-/** What a region is kept for: its share of the area, and the probability of its surest pixel. */
+/**
+ * What a region is kept for: its share of the area, the probability of its surest pixel, and its share of the largest
+ * region that these keep.
+ */
 export interface Least {
   smallest: number;
   surest: number;
+  relative: number;
 }
 
 const f = Math.fround;
@@ -111,9 +115,15 @@ export function runsOf(
     peak[region] = Math.max(peak[region]!, run.peak);
   }
   const surest = f(kept.surest);
+  const stands = (at: number): boolean => area[at]! / (width * height) >= kept.smallest && peak[at]! >= surest;
+  let largest = 0;
+  for (const { region } of runs) {
+    const at = root(region);
+    if (area[at]! > largest && stands(at)) largest = area[at]!;
+  }
   return runs.filter(({ region }) => {
     const at = root(region);
-    return area[at]! / (width * height) >= kept.smallest && peak[at]! >= surest;
+    return stands(at) && area[at]! >= kept.relative * largest;
   });
 }
 

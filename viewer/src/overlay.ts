@@ -56,7 +56,7 @@ export class Overlay {
       [this.wide, this.heat, this.why, this.outlinedAt] = [null, null, null, ""];
       this.own = pathsOf([]);
     }
-    const asked = `${threshold} ${kept.smallest} ${kept.surest}`;
+    const asked = `${threshold} ${kept.smallest} ${kept.surest} ${kept.relative}`;
     if (this.outlinedAt === asked) return;
     this.outlinedAt = asked;
     this.drawn = "";

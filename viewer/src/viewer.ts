@@ -24,6 +24,8 @@ export interface Said {
   /** Share of the field below which a region is dropped. */
   smallest: number;
   surest: number;
+  /** Share of the largest region below which another is dropped. */
+  relative: number;
   /** The reader's own contour of this film, as `Mask` packs it; null if there is none. */
   drawn: string | null;
   /** Names a wish of the page that the reader may draw now; each is granted once. */
@@ -225,7 +227,7 @@ export class Viewer {
     const { film } = this.stage;
     if (film && this.said && film.key === this.said.key && this.said.flagged)
       this.overlay.outline(film, this.threshold, this.said);
-    else if (film) this.overlay.outline(film, 2, { smallest: 0, surest: 0 });
+    else if (film) this.overlay.outline(film, 2, { smallest: 0, surest: 0, relative: 0 });
     this.drawOver();
   }
 
