@@ -27,7 +27,7 @@ def environment(given: Mapping[str, str], jemalloc: str | None) -> dict[str, str
 def start_over(words: Sequence[str]) -> None:
     """Start this process over as `ptx WORDS` with an allocator that keeps freed memory. Does nothing the second time.
 
-    The engines that draw masks and lungs must have ended by then: OpenVINO does not run under jemalloc.
+    OpenVINO, which outlines the lungs, must have ended by then: it does not run under jemalloc.
     """
     if sys.platform != "linux":
         return

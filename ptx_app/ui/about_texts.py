@@ -25,8 +25,8 @@ yourself.</p>
 ones. On them, air lies in front and at the base, where it is hard to see.</li>
 <li><b>Chest drains</b> were not evaluated. A drain may raise the score, even where the lung has re-expanded.</li>
 <li><b>Children</b> are rare among the films it was trained on and were not evaluated.</li>
-<li><b>Other hospitals’ films</b> and other makes of detector were not evaluated. Blurred and noisy films do the most
-harm.</li>
+<li><b>Other hospitals’ films</b> and other makes of detector were not evaluated. Very blurred, noisy or flat films
+do the most harm.</li>
 <li><b>Skin folds, scars and other shadows</b> along the chest wall can be outlined by mistake.</li>
 <li><b>Lateral films</b> and pictures that are not chest films are rejected. The film check can be wrong: “Analyse
 anyway” overrules it, but then none of the figures above applies.</li>
