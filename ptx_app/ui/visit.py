@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import zip_longest
-from threading import Lock
+from threading import Condition, Lock
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -224,7 +224,7 @@ class Visit:
     problem: PtxError | None = None
     name: str = dataclass_field(default_factory=lambda: secrets.token_hex(4))
     picks: int = 0
-    _changing: Lock = dataclass_field(default_factory=Lock)
+    _changing: Condition = dataclass_field(default_factory=Condition)
 
     def take(
         self,
@@ -273,6 +273,12 @@ class Visit:
         with self._changing:
             case.film, case.error = (outcome, None) if isinstance(outcome, Film) else (case.film, outcome)
             case.job, case.running, case.saying = None, False, ""
+            self._changing.notify_all()
+
+    def wait_for_shown(self, seconds: float) -> None:
+        """Wait until the case on the screen is done or removed, but no longer than this."""
+        with self._changing:
+            self._changing.wait_for(lambda: self.current is None or self.current.done, seconds)
 
     def redo(self, number: int, job: Callable[[Case], Film]) -> None:
         """Let a case that is done be read by another job."""
@@ -296,6 +302,7 @@ class Visit:
             del self.cases[place]
             if self.shown == number:
                 self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
+            self._changing.notify_all()
 
     def clear(self) -> None:
         """Delete every film at once, including those being read."""
@@ -305,6 +312,7 @@ class Visit:
             self.cases.clear()
             self.shown = None
             self.round += 1
+            self._changing.notify_all()
 
     @property
     def pending(self) -> int:
