@@ -16,11 +16,13 @@ _MOST_STUDIES = 200
 
 def add_filters(parser: argparse._ActionsContainer) -> None:
     """Add the options."""
-    parser.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="first day")
-    parser.add_argument("--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="last day")
+    parser.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="first day of the study")
+    parser.add_argument("--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="last day of the study")
     parser.add_argument("--accession", metavar="NUMBER", help="accession number")
     parser.add_argument("--patient-id", metavar="ID", help="patient ID, if the archive's settings allow it")
-    parser.add_argument("--limit", type=_number, help=f"most studies (default: {_MOST_STUDIES})")
+    parser.add_argument(
+        "--limit", type=_number, metavar="N", help=f"at most so many studies, the newest (default: {_MOST_STUDIES})"
+    )
 
 
 def _number(text: str) -> int:
