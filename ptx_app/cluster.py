@@ -1,17 +1,19 @@
 """Spreads films over a Dask cluster. Needs the extra "cluster".
 
-Workers get a film's bytes and return its result: they need neither the folder nor the output, and know no file name.
-Only this process writes. So a worker that is killed loses and doubles nothing; its films go to another one.
+Workers get a film's bytes, or fetch them from the archive, and return its result: they need neither the folder nor the
+output, and know no file name. Only this process writes. So a worker that is killed loses and doubles nothing; its films
+go to another one.
 """
 
 import os
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dask
 from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, get_worker
@@ -25,6 +27,10 @@ from ptx_app.pipeline import Detector
 from ptx_app.process import begin
 from ptx_app.results import Result, ResultMaker, Wanted
 from ptx_app.settings import read_settings
+from ptx_app.unexpected import unexpected
+
+if TYPE_CHECKING:
+    from ptx_app.hospital.dicomweb import Instance, Pacs
 
 WORKER_LOST = "WORKER_LOST"
 _CONNECT_SECONDS, _WORKER_SECONDS = 10, 30
@@ -36,18 +42,22 @@ _DASK = {
 
 
 class FilmWorker(WorkerPlugin):
-    """What each worker process has: a detector and a sandboxed reader, made once."""
+    """What each worker process has: a detector, a sandboxed reader and, if films come from it, the archive."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        """`wanted`: what to make of every film, and with what."""
-        self._wanted, self._version = wanted, __version__
+    def __init__(self, wanted: Wanted, *, archive: bool) -> None:
+        """`wanted`: what to make of every film, and with what; `archive`: whether films are fetched by the workers."""
+        self._wanted, self._archive, self._version = wanted, archive, __version__
         self._maker: ResultMaker | PtxError | None = None
         self._reader: SandboxedReader | None = None
+        self._pacs: Pacs | None = None
+        self._address = ""
 
     def setup(self, worker: Worker) -> None:
         """Load the detector. Raises PtxError if it would not be the same as this run's."""
         begin()
+        self._address = worker.address
         try:
+            self._pacs = self._opened() if self._archive else None
             self._maker = self._made(worker.state.nthreads)
         except PtxError as error:
             self._maker = error
@@ -66,56 +76,102 @@ class FilmWorker(WorkerPlugin):
         self._reader = SandboxedReader(workers=threads)
         return ResultMaker(replace(detector, read=self._reader.read), self._reader.read_source, self._wanted)
 
+    def _opened(self) -> "Pacs":
+        """The archive, with this worker's own settings: no address and no password travels."""
+        try:
+            from ptx_app.hospital.dicomweb import Pacs
+            from ptx_app.hospital.pacs_settings import read_pacs_settings
+        except ModuleNotFoundError:
+            raise self._here(SettingsError("PACKAGE_MISSING", "Install ptx_app[hospital].")) from None
+        try:
+            return Pacs(read_pacs_settings(os.environ))
+        except SettingsError as error:
+            raise self._here(error) from None
+
+    def _here(self, error: PtxError) -> SettingsError:
+        return SettingsError(error.code, f"On worker {self._address}: {error.message}")
+
     def teardown(self, worker: Worker) -> None:  # noqa: ARG002  (Dask's signature)
         """End the reader."""
         if self._reader:
             self._reader.close()
 
-    def make(self, data: bytes, named_a_film: bool) -> Result:
-        """The result of a film. Raises PtxError if `setup` failed."""
+    def make(self, film: "bytes | Instance", named_a_film: bool) -> Result:
+        """The result of a film. Raises PtxError if `setup` failed, or the archive gives this worker no film at all."""
         if isinstance(self._maker, PtxError):
             raise self._maker
         if self._maker is None:
             raise _differs("state")
+        try:
+            data = film if isinstance(film, bytes) else self._fetched(film)
+        except FilmError as error:
+            return Result.of_error(error, named_a_film=named_a_film)
         return self._maker.make(data, named_a_film=named_a_film)
+
+    def _fetched(self, film: "Instance") -> bytes:
+        if self._pacs is None:
+            raise _differs("state")
+        try:
+            return self._pacs.bytes_of(film)
+        except FilmError:
+            raise
+        except PtxError as error:
+            raise self._here(error) from None
 
 
 def _differs(what: str) -> SettingsError:
     return SettingsError("CLUSTER_DIFFERS", f"A worker has a different {what}. Give all machines the same.")
 
 
-def _make(plugin: str, data: bytes, named_a_film: bool) -> Result:
-    """Runs on a worker."""
-    worker_plugin: FilmWorker = get_worker().plugins[plugin]  # type: ignore[assignment]
-    return worker_plugin.make(data, named_a_film)
+def _make(plugin: str, film: "bytes | Instance", named_a_film: bool) -> Result | PtxError:
+    """Runs on a worker. Returns errors: of a task that raises one, Dask may log what it was given, and so UIDs."""
+    worker_plugin = get_worker().plugins.get(plugin)
+    if not isinstance(worker_plugin, FilmWorker):  # such as of a run that has ended
+        return _differs("state")
+    try:
+        return worker_plugin.make(film, named_a_film)
+    except PtxError as error:
+        return error
+    except Exception as error:
+        return unexpected(error)
 
 
 Results = Iterator[tuple[Path, str, Result]]
+_Begun = Result | Future[Result | PtxError]
 
 
 @contextmanager
-def spread(files: Sequence[tuple[Path, str]], wanted: Wanted, scheduler: str) -> Iterator[Results]:
+def spread(
+    files: Sequence[tuple[Path, str]],
+    wanted: Wanted,
+    scheduler: str,
+    instances: "Mapping[Path, Instance] | None" = None,
+) -> Iterator[Results]:
     """The result of each file, in order, while the block runs.
 
     Args:
         files: each file with the stem of its results.
         wanted: what to make of every film.
         scheduler: address of Dask's scheduler, such as tcp://10.0.0.5:8786.
+        instances: where each file is in the archive, from which the workers then fetch it; None to send its bytes.
 
     Raises:
-        SettingsError: CLUSTER_UNREACHABLE, CLUSTER_EMPTY or CLUSTER_DIFFERS; from the results also CLUSTER_LOST, if
-            the scheduler is lost.
+        SettingsError: CLUSTER_UNREACHABLE, CLUSTER_EMPTY or CLUSTER_DIFFERS; PACKAGE_MISSING or as `read_pacs_settings`
+            of a worker; from the results also CLUSTER_LOST, if the scheduler is lost, and a code of `OF_THE_SETTING`,
+            if a worker gets no film from the archive.
         WeightsError: a worker does not have the weights.
     """
-    with _films_on(scheduler, wanted) as (client, plugin):
-        yield _results(client, plugin, files)
+    with _films_on(scheduler, FilmWorker(wanted, archive=instances is not None)) as (client, plugin):
+        yield _results(client, plugin, files, instances)
 
 
-def _results(client: Client, plugin: str, files: Sequence[tuple[Path, str]]) -> Results:
-    begun: deque[tuple[Path, str, Result | Future[Result]]] = deque()
+def _results(
+    client: Client, plugin: str, files: Sequence[tuple[Path, str]], instances: "Mapping[Path, Instance] | None"
+) -> Results:
+    begun: deque[tuple[Path, str, _Begun]] = deque()
     try:
         for file, stem in files:
-            begun.append((file, stem, _begun(client, plugin, file)))
+            begun.append((file, stem, _begun(client, plugin, file, instances)))
             if len(begun) > _FILMS_PER_THREAD * max(sum(client.nthreads().values()), 1):
                 yield _ended(*begun.popleft())
         while begun:
@@ -127,7 +183,7 @@ def _results(client: Client, plugin: str, files: Sequence[tuple[Path, str]]) -> 
 
 
 @contextmanager
-def _films_on(scheduler: str, wanted: Wanted) -> Iterator[tuple[Client, str]]:
+def _films_on(scheduler: str, worker: FilmWorker) -> Iterator[tuple[Client, str]]:
     """A client whose workers can make results, and the name under which they do."""
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_DASK))
@@ -143,7 +199,7 @@ def _films_on(scheduler: str, wanted: Wanted) -> Iterator[tuple[Client, str]]:
             raise SettingsError("CLUSTER_EMPTY", "The scheduler has no workers. Start some.") from error
         name = f"ptx-{uuid.uuid4()}"
         try:
-            client.register_plugin(FilmWorker(wanted), name=name)
+            client.register_plugin(worker, name=name)
         except Exception as error:
             # Dask raises a plain Exception with the worker's own error as its text.
             if isinstance(error, ImportError) or "ModuleNotFoundError" in str(error):
@@ -159,22 +215,25 @@ def _forget(client: Client, plugin: str) -> None:
         client.unregister_worker_plugin(plugin)
 
 
-def _begun(client: Client, plugin: str, file: Path) -> Result | Future[Result]:
+def _begun(client: Client, plugin: str, file: Path, instances: "Mapping[Path, Instance] | None") -> _Begun:
     named = is_named_a_film(file)
     try:
-        data = bytes_of(file)
+        film = bytes_of(file) if instances is None else instances[file]
     except FilmError as error:
         return Result.of_error(error, named_a_film=named)
     # A key of its own, as Dask would make one from the bytes, and logs keys.
-    return client.submit(_make, plugin, data, named, key=f"film-{uuid.uuid4()}", pure=False)
+    return client.submit(_make, plugin, film, named, key=f"film-{uuid.uuid4()}", pure=False)
 
 
-def _ended(file: Path, stem: str, begun: Result | Future[Result]) -> tuple[Path, str, Result]:
+def _ended(file: Path, stem: str, begun: _Begun) -> tuple[Path, str, Result]:
     """Wait for a result. A film with which several workers were lost has failed."""
     if isinstance(begun, Result):
         return file, stem, begun
     try:
-        return file, stem, begun.result()
+        result = begun.result()
     except KilledWorker:
         error = FilmError(WORKER_LOST, "Several workers were lost while they had this film. Try it on one machine.")
         return file, stem, Result.of_error(error, named_a_film=True)
+    if isinstance(result, PtxError):
+        raise result
+    return file, stem, result

@@ -46,11 +46,11 @@ def worker_ids(cluster: LocalCluster) -> list[int]:
         return sorted(client.run(os.getpid).values())
 
 
-def blended(share: float) -> bytes:
+def blended(share: float, **tags: object) -> bytes:
     """A film with a pneumothorax that is more or less easy to see, so that films have different scores."""
     with_it, without = simulated_film(), read_film(real_dicom()).pixels
     pixels = cv2.resize(without + share * (with_it - without), (300, 320), interpolation=cv2.INTER_AREA)
-    return dicom_of(np.asarray(pixels, np.float32))
+    return dicom_of(np.asarray(pixels, np.float32), **tags)
 
 
 @pytest.fixture

@@ -1,19 +1,18 @@
 """ptx pacs: lists the studies of an archive, reads the films of one, and fetches those of many, over DICOMweb."""
 
 import argparse
-import hashlib
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from ptx_app.commands.archive_arguments import add_filters, films_of, worklist_of
 from ptx_app.commands.film_arguments import add_film_arguments, detector_and_wanted
 from ptx_app.errors import PtxError, SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
@@ -22,18 +21,18 @@ from ptx_app.output.table import TABLE
 from ptx_app.results import DICOM, Result, ResultMaker, row_of
 
 if TYPE_CHECKING:
-    from ptx_app.hospital.dicomweb import Instance, Pacs, Study, Worklist
+    from ptx_app.hospital.dicomweb import Instance, Pacs, Study
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     listing = what.add_parser("list", help="list studies with chest films, newest first, as a tab-separated table")
-    _add_filters(listing)
+    add_filters(listing)
     fetching = what.add_parser(
         "fetch", help="download the films of all matching studies into a folder, for ptx predict"
     )
-    _add_filters(fetching)
+    add_filters(fetching)
     fetching.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder for the films; those already there are kept"
     )
@@ -45,21 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--since", type=date.fromisoformat, metavar="YYYY-MM-DD", help="first day")
-    parser.add_argument("--until", type=date.fromisoformat, metavar="YYYY-MM-DD", help="last day")
-    parser.add_argument("--accession", metavar="NUMBER", help="accession number")
-    parser.add_argument("--patient-id", metavar="ID", help="patient ID, if the archive's settings allow it")
-    parser.add_argument("--limit", type=_number, default=200, help="most studies (default: 200)")
-
-
-def _number(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("1 or more")
-    return number
-
-
 def run(arguments: argparse.Namespace) -> int:
     """List, fetch or read. Returns 1 if a film could not be had or read, or an object was not stored; else 0."""
     from ptx_app.hospital.dicomweb import Pacs
@@ -69,18 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     return {"list": _list, "fetch": _fetch, "read": _read}[arguments.what](pacs, arguments)
 
 
-def _worklist(pacs: "Pacs", arguments: argparse.Namespace) -> "Worklist":
-    from ptx_app.hospital.dicomweb import Filters
-
-    filters = Filters(arguments.since, arguments.until, arguments.accession, arguments.patient_id)
-    worklist = pacs.worklist(filters, arguments.limit)
-    if worklist.cut:
-        sys.stderr.write("There are more studies. Narrow the search, or raise --limit.\n")
-    return worklist
-
-
 def _list(pacs: "Pacs", arguments: argparse.Namespace) -> int:
-    worklist = _worklist(pacs, arguments)
+    worklist = worklist_of(pacs, arguments)
     columns = ["date", "time", "accession_number", *(["patient_id"] if pacs.settings.patient_id else []), "uid"]
     sys.stdout.write("\t".join([*columns, "modalities", "films"]) + "\n")
     for study in worklist.studies:
@@ -97,17 +71,16 @@ def _fetch(pacs: "Pacs", arguments: argparse.Namespace) -> int:
     count: Counter[str] = Counter()
     try:
         arguments.output.mkdir(mode=0o700, parents=True, exist_ok=True)  # for films with their patients' headers
-        for study in tqdm(_worklist(pacs, arguments).studies, unit="study"):
-            for film in pacs.films(study.uid, [series.uid for series in study.series]):
-                file = arguments.output / f"{hashlib.sha256(film.uid.encode()).hexdigest()[:32]}.dcm"
-                if file.exists():
-                    count["already there"] += 1
-                    continue
-                try:
-                    write_atomically(file, pacs.fetch(film))
-                    count["fetched"] += 1
-                except PacsError as error:
-                    count[error.code] += 1
+        for name, film in films_of(pacs, tqdm(worklist_of(pacs, arguments).studies, unit="study")):
+            file = arguments.output / name
+            if file.exists():
+                count["already there"] += 1
+                continue
+            try:
+                write_atomically(file, pacs.fetch(film))
+                count["fetched"] += 1
+            except PacsError as error:
+                count[error.code] += 1
     except OSError as error:
         raise SettingsError(
             "OUTPUT_UNWRITABLE", "The output folder cannot be written. Choose another with --output."

@@ -1,16 +1,19 @@
 """ptx predict: films in; masks, overlays and one table out. A bad file becomes a row and never stops the run."""
 
 import argparse
+import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from ptx_app.commands.archive_arguments import add_filters, films_of, has_filters, worklist_of
 from ptx_app.commands.film_arguments import add_film_arguments, detector_and_wanted
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.files import bytes_of, is_named_a_film, require_apart, stems, walk
@@ -20,17 +23,26 @@ from ptx_app.output.table import PARQUET, TABLE, Row, cell
 from ptx_app.pipeline import Detector
 from ptx_app.results import DICOM, ENDINGS, Result, ResultMaker, Wanted, row_of
 
+if TYPE_CHECKING:
+    from ptx_app.hospital.dicomweb import Instance
+
 Results = Iterator[tuple[Path, str, Result]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("films", type=Path, nargs="+", help="files or folders; folders are searched recursively")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "films", type=Path, nargs="*", default=[], help="files or folders; folders are searched recursively"
+    )
+    where.add_argument("--dicomweb", action="store_true", help="read films from the archive in place of files")
+    add_filters(parser.add_argument_group("which studies, with --dicomweb"))
     add_film_arguments(parser)
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="spread the films over a Dask cluster, such as tcp://10.0.0.5:8786, in place of --jobs",
+        help="spread the films over a Dask cluster, such as tcp://10.0.0.5:8786, in place of --jobs; with --dicomweb, "
+        "each worker fetches its own films",
     )
     parser.add_argument("--parquet", action="store_true", help="also write the table as results.parquet")
     parser.add_argument("--json", action="store_true", help="also write STEM_result.json")
@@ -50,15 +62,14 @@ def run(arguments: argparse.Namespace) -> int:
         import pyarrow.parquet  # noqa: F401  (if it is missing, say so before the work)
     if arguments.scheduler:
         import ptx_app.cluster  # noqa: F401
+    films = _films(arguments)
     detector, wanted = detector_and_wanted(arguments, record=arguments.json)
-    files = list(walk(arguments.films))
-    if not files:
-        raise SettingsError("NO_FILES", "No files were found. Check the names.")
     try:
-        plan = _planned(files, arguments, wanted)
-        require_apart(arguments.films, files, arguments.output, plan.names)
+        plan = _planned(films.files, arguments, wanted)
+        if films.instances is None:
+            require_apart(arguments.films, films.files, arguments.output, plan.names)
         arguments.output.mkdir(parents=True, exist_ok=True)
-        with _results_of(plan, detector, wanted, arguments) as results:
+        with _results_of(plan, films, detector, wanted, arguments) as results:
             made = _write_all(plan, arguments.output, wanted, results)
         if arguments.parquet:
             from ptx_app.output.parquet import write_parquet
@@ -75,12 +86,49 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if status["failed"] or (arguments.strict and status["rejected"]) else 0
 
 
+@dataclass(frozen=True)
+class _Films:
+    """The films of a run.
+
+    Attributes:
+        files: what names each in the table.
+        read: gives the bytes of one to this machine. Raises FilmError.
+        instances: where each is in the archive; None if they are files of this machine.
+    """
+
+    files: list[Path]
+    read: Callable[[Path], bytes]
+    instances: "Mapping[Path, Instance] | None" = None
+
+
+def _films(arguments: argparse.Namespace) -> _Films:
+    """Look for the films. Raises SettingsError if there is none, and as `walk` or `Pacs`."""
+    if not arguments.dicomweb:
+        if has_filters(arguments):
+            raise SettingsError(
+                "FILTERS_ALONE",
+                "--since, --until, --accession, --patient-id and --limit search an archive. Add --dicomweb.",
+            )
+        files = list(walk(arguments.films))
+        if not files:
+            raise SettingsError("NO_FILES", "No files were found. Check the names.")
+        return _Films(files, bytes_of)
+    from ptx_app.hospital.dicomweb import Pacs
+    from ptx_app.hospital.pacs_settings import read_pacs_settings
+
+    pacs = Pacs(read_pacs_settings(os.environ))
+    instances = dict(films_of(pacs, tqdm(worklist_of(pacs, arguments).studies, unit="study")))
+    if not instances:
+        raise SettingsError("NO_FILMS", "No film in the archive fits the search. Widen it.")
+    return _Films(sorted(instances), lambda file: pacs.bytes_of(instances[file]), instances)
+
+
 def _is_met(wanted: Wanted, row: Row, output: Path) -> bool:
     """Whether an earlier run's row, and the files beside it, are what this run would make."""
     if any(row[name] != value for name, value in wanted.setting.facts().items()):
         return False
     if row["status"] != "ok":
-        if row["error_code"] == "WORKER_LOST":  # through no fault of the film
+        if str(row["error_code"]).startswith(("WORKER_LOST", "PACS_")):  # it was never read
             return False
         return not (wanted.overrule and row["status"] == "rejected")
     stem = stem_of(row)
@@ -150,17 +198,19 @@ def _stems_in(table: Path) -> list[str]:
 
 
 @contextmanager
-def _results_of(plan: _Plan, detector: Detector, wanted: Wanted, arguments: argparse.Namespace) -> Iterator[Results]:
+def _results_of(
+    plan: _Plan, films: _Films, detector: Detector, wanted: Wanted, arguments: argparse.Namespace
+) -> Iterator[Results]:
     """The results of what is left to do, made on this machine or on a cluster while the block runs."""
     if arguments.scheduler and plan.to_do:
         from ptx_app.cluster import spread
 
-        with spread(plan.to_do, wanted, arguments.scheduler) as results:
+        with spread(plan.to_do, wanted, arguments.scheduler, films.instances) as results:
             yield results
         return
     with SandboxedReader(workers=arguments.jobs) as reader:
         maker = ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted)
-        yield _results(plan.to_do, maker, arguments.jobs)
+        yield _results(plan.to_do, films.read, maker, arguments.jobs)
 
 
 def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: Results) -> list[Row]:
@@ -191,13 +241,15 @@ def _summary(rows: Sequence[Row], earlier: int, table: Path) -> str:
     return f"{files}{before}: {counts}. Table: {cell(str(table))}\n"
 
 
-def _results(files: Iterable[tuple[Path, str]], maker: ResultMaker, jobs: int) -> Results:
+def _results(
+    files: Iterable[tuple[Path, str]], read: Callable[[Path], bytes], maker: ResultMaker, jobs: int
+) -> Results:
     """The result of each file, in order. While one film is in the network, others are read, encoded and written."""
 
     def result(file: Path) -> Result:
         named = is_named_a_film(file)
         try:
-            return maker.make(bytes_of(file), named_a_film=named)
+            return maker.make(read(file), named_a_film=named)
         except FilmError as error:
             return Result.of_error(error, named_a_film=named)
 

@@ -24,12 +24,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from ptx_app.errors import SettingsError
+from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.dicom.parsing import has_mark
 from ptx_app.film.dicom.stored_pixels import TRANSFER_SYNTAXES
 from ptx_app.film.limits import Limits
 from ptx_app.film.source import SourceReference, is_uid
-from ptx_app.hospital.dicomweb_http import JSON, PacsError, Session, error_of, plain_errors
+from ptx_app.hospital.dicomweb_http import JSON, OF_THE_SETTING, PacsError, Session, error_of, plain_errors
 from ptx_app.hospital.pacs_settings import PacsSettings
 from ptx_app.privacy import private_reading
 
@@ -334,6 +334,20 @@ class Pacs:
         if syntax is not None and syntax not in TRANSFER_SYNTAXES:
             data = self._fetch(film, ExplicitVRLittleEndian, progress)
         return data
+
+    def bytes_of(self, film: Instance) -> bytes:
+        """As `fetch`, for a run over many films.
+
+        Raises:
+            FilmError: this film cannot be had, with the code of `fetch`.
+            PacsError: no film can be had; see `OF_THE_SETTING`.
+        """
+        try:
+            return self.fetch(film)
+        except PacsError as error:
+            if error.code in OF_THE_SETTING:
+                raise
+            raise FilmError(error.code, error.message) from None
 
     def _fetch(self, film: Instance, syntax: str, progress: Progress) -> bytes:
         for left in reversed(range(_TRIES)):

@@ -26,6 +26,8 @@ _RETRIES = 2
 _PAUSE = 0.3  # seconds before the second retry; doubled each time
 _BUSY = (429, 502, 503, 504)
 _ABSENT = (404, 410)
+OF_THE_SETTING = ("PACS_UNREACHABLE", "PACS_TLS", "PACS_NOT_ALLOWED", "PACS_ELSEWHERE", "PACS_ADDRESS")
+"""Codes that the next request would get, too, until someone changes a setting or mends the network."""
 
 
 class PacsError(PtxError):
