@@ -110,6 +110,7 @@ class Reading:
         mask: where: the reader's contour, or the model's if the reader agreed; None if there is none or it is unknown.
         score, flagged: the result.
         setting: with what the result was made.
+        unseen: whether the reader said so while the result was hidden.
         time: of the answer.
     """
 
@@ -119,6 +120,7 @@ class Reading:
     score: float
     flagged: bool
     setting: Setting
+    unseen: bool = False
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod
@@ -131,6 +133,12 @@ class Reading:
     def disagree(cls, finding: Finding, setting: Setting) -> "Reading":
         """The reader disagrees with the verdict: there is no pneumothorax, or one was missed."""
         return cls(Answer.DISAGREE, not finding.flagged, None, finding.score, finding.flagged, setting)
+
+    @classmethod
+    def first(cls, positive: bool, finding: Finding, setting: Setting) -> "Reading":
+        """The reader has said whether there is a pneumothorax while the result was hidden: nothing of a contour."""
+        answer = Answer.AGREE if positive is finding.flagged else Answer.DISAGREE
+        return cls(answer, positive, None, finding.score, finding.flagged, setting, unseen=True)
 
     @classmethod
     def contour(cls, mask: PackedMask, finding: Finding, setting: Setting) -> "Reading":

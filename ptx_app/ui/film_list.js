@@ -102,6 +102,7 @@ function counts(films) {
   const parts = [
     `${films.length} ${films.length === 1 ? "film" : "films"}`,
     [count("flagged"), "flagged"], [below, "just below"], [count("problem"), "without result"],
+    [films.filter(({ mark }) => mark === "hidden").length, "hidden"],
     [films.filter(({ mark }) => mark === "waiting").length, "to be read"],
   ];
   return parts.map((part) => (typeof part === "string" ? part : part[0] && part.join(" "))).filter(Boolean).join(" · ");

@@ -7,11 +7,12 @@ from ptx_app.inference.decide import Finding, Grade, Thresholds, decide, grade
 from ptx_app.inference.measure import measure
 from ptx_app.ui import messages
 from ptx_app.ui.component import component
+from ptx_app.ui.read_first import hidden, shown_name
 from ptx_app.ui.visit import Case, Film, Visit
 
 _mount = component("film_list")
 
-Mark = Literal["flagged", "borderline", "clear", "problem", "waiting"]
+Mark = Literal["flagged", "borderline", "clear", "problem", "waiting", "hidden"]
 _MARKS: dict[Grade, Mark] = {Grade.FLAGGED: "flagged", Grade.BORDERLINE: "borderline", Grade.CLEAR: "clear"}
 # Longer side in px of the picture on which sides and sizes of the list are decided: all films are decided again
 # whenever a threshold changes.
@@ -24,9 +25,9 @@ class Entry:
 
     Attributes:
         id: the case's number.
-        title: the file's name.
+        title: the file's name, as it may be shown.
         picture: a data URL, or "" where there is none.
-        score: image-level probability, or None if the film was not analysed.
+        score: image-level probability, or None if the film was not analysed or its result is hidden.
         standing: the verdict, or how far the film is, in a few words.
         where: side and size in a few words, or "".
         mark: kind of standing.
@@ -74,13 +75,15 @@ def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
     """A case as it is listed at these thresholds."""
     film = case.film
     picture = film.thumbnail if film else ""
-    number, title = str(case.number), case.name
+    number, title = str(case.number), shown_name(case)
     if not case.done:
         standing = case.saying or ("reading" if case.running else "waiting")
         return Entry(number, title, picture, None, standing, "", "waiting", case.seen, chosen)
     if film is None or film.prediction is None or thresholds is None:
         standing = "not read" if film is None else "not analysed"
         return Entry(number, title, picture, None, standing, "", "problem", case.seen, chosen)
+    if hidden(case):
+        return Entry(number, title, picture, None, "result hidden", "", "hidden", case.seen, chosen)
     score = film.prediction.score
     found = grade(score, thresholds.score)
     standing = f"{found.value}, overruled" if case.overruled else found.value

@@ -128,6 +128,11 @@ def alt_text(finding: Finding, shape: tuple[int, int]) -> str:
     return f"Chest film, {shape[1]} by {shape[0]} pixels. {verdict(finding)}. {where(finding)}"
 
 
+def hidden_alt_text(shape: tuple[int, int]) -> str:
+    """The film in words while its result is hidden."""
+    return f"Chest film, {shape[1]} by {shape[0]} pixels. The result is hidden until you have read the film."
+
+
 def reading(answered: Reading, now: Thresholds) -> str:
     """A reader's answer in words, and at which thresholds it was given if they are others now."""
     then = answered.setting.thresholds
@@ -143,6 +148,10 @@ def _reading(answered: Reading, how: str) -> str:
             return "Your contour is empty: no pneumothorax."
         return f"Your contour: {_share(answered.mask)}."
     said = _said(answered)
+    if answered.unseen:
+        where = " Show where with “Adjust contour”." if answered.positive else ""
+        stands = "agrees" if answered.answer is Answer.AGREE else "disagrees"
+        return f"You said {said}; the model {stands}.{where}"
     if answered.answer is Answer.AGREE:
         return f"You agree: {said}{f', outlined {how}' if answered.mask else ''}."
     return f"You disagree: {said}.{' Show where with “Adjust contour”.' if answered.positive else ''}"
@@ -151,7 +160,8 @@ def _reading(answered: Reading, how: str) -> str:
 def _reader(answered: Reading) -> str:
     if answered.answer is Answer.CONTOUR:
         return f"own contour, {_said(answered)}{f' on {_share(answered.mask)}' if answered.mask else ''}."
-    return f"{'agrees' if answered.answer is Answer.AGREE else 'disagrees'}, {_said(answered)}."
+    stands = "agrees" if answered.answer is Answer.AGREE else "disagrees"
+    return f"own reading, {_said(answered)}; {stands}." if answered.unseen else f"{stands}, {_said(answered)}."
 
 
 def _said(answered: Reading) -> str:

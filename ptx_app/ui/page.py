@@ -27,7 +27,8 @@ from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public
 from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import KEEP_HEADER, overrule, take_example, take_files
 from ptx_app.ui.operator_page import offer_operator_page, operator_page
-from ptx_app.ui.reading import keep_contour, show_reading, training_offer
+from ptx_app.ui.read_first import hidden, offer_read_first, why_closed
+from ptx_app.ui.reading import keep_contour, show_reading, show_reading_first, training_offer
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.sign_in import Person, Role
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails
@@ -188,7 +189,7 @@ def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
     analysed = any(case.film and case.film.prediction for case in visit.cases)
     thresholds = panel.chosen_thresholds(_detector().weights)[1] if analysed else None
     try:
-        visit.log.listed(visit.cases, thresholds)
+        visit.log.listed(visit.cases, thresholds, hidden)
     except AuditError as error:
         st.html(_problem(error.message, error.code, "Not shown"))
         return
@@ -241,7 +242,10 @@ def _offer_all(visit: Visit) -> None:
     cases = [case for case in visit.cases if case.done]  # others are done while the file is made, but not told
     make = partial(all_results, cases, setting, named=named)
     films = [case.audit_name for case in cases if case.audit_name]
-    offer = Offer("Download all films", hint, "films.zip", "application/zip", make)
+    closed = why_closed(cases)
+    if closed:
+        st.html(f'<p class="small">“Download all films”: {closed[0].lower()}{closed[1:]}.</p>')
+    offer = Offer("Download all films", hint, "films.zip", "application/zip", make, closed=closed)
     tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, films=films)
     downloads("all", [offer, *training_offer(visit)], tell)
 
@@ -268,6 +272,9 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
         _show_rejected(stage, visit, case, film)
         return
     detector = _detector()
+    if hidden(case):
+        _show_hidden(stage, visit, case, film)
+        return
     verdict = st.container()
     point, thresholds = panel.choose_thresholds(detector.weights)
     visit.log.setting(
@@ -309,6 +316,23 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             offer_course(visit, case, thresholds)
 
 
+def _show_hidden(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:
+    """Draw a film whose result the reader does not want to see yet. Nothing of it is sent to the browser."""
+    visit.log.shown(case, None, hidden=True)
+    seen = film.without_result()
+    with stage:
+        viewer(seen.shown_as, seen.message(), messages.hidden_alt_text(film.shape))
+    panel.show_overruled(case)
+    show_reading_first(visit, case)
+    panel.show_warnings(film.warnings)
+    panel.show_header(film)
+    panel.show_closed_files()
+    if case.archived is not None:
+        from ptx_app.ui.archive import offer_priors
+
+        offer_priors(visit, case)
+
+
 def _drawn(case: Case) -> str | None:
     """The reader's own contour, for the viewer."""
     reading = case.reading
@@ -333,7 +357,7 @@ def _drop_zone(visit: Visit) -> list[UploadedFile]:
         key=f"drop-{visit.round}-{'folder' if folder else 'files'}",
         help="One or more. Films stay in this session's memory until you close the page or clear them.",
     )
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="medium", key="switches"):
         st.toggle("A whole folder", key="folder", persist_state="session")
         if not on_public_host():
             st.toggle(
@@ -343,6 +367,7 @@ def _drop_zone(visit: Visit) -> list[UploadedFile]:
                 help="For DICOM files that you drop from now on. Their DICOM downloads then have the patient’s own "
                 "header and belong to the patient’s study. Without it they are de-identified.",
             )
+        offer_read_first()
     return files
 
 

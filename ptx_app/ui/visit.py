@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import zip_longest
@@ -109,6 +109,10 @@ class Film:
         """The film as the viewer takes it."""
         return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
 
+    def without_result(self) -> "Film":
+        """The same film as it was before it was analysed, for the viewer."""
+        return replace(self, prediction=None)
+
 
 def _packed(radiograph: Radiograph) -> PackedGreys:
     return PackedGreys.of(radiograph.modality or ModalityValues.of_picture(radiograph.pixels))
@@ -163,6 +167,7 @@ class Case:
         audit_name: the film's name in the audit trail; None if there is no trail, or the film was not yet opened.
         reading: the reader's answer to the result.
         trouble: why the last answer could not be taken or saved.
+        revealed: whether the reader has answered, or asked for the result; see `ptx_app.ui.read_first`.
         wishes: how often the reader has asked to draw.
     """
 
@@ -182,6 +187,7 @@ class Case:
     audit_name: str | None = None
     reading: Reading | None = None
     trouble: PtxError | None = None
+    revealed: bool = False
     wishes: int = 0
 
     @property
