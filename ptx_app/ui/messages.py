@@ -23,10 +23,10 @@ NO_HEADER = (
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",
-    Side.UNKNOWN: "side not clear, because the picture shows more than a film",
+    Side.UNKNOWN: "side unknown, because the picture is not frontal or shows more than a film",
 }
 
-SIDE_NAMES = {Side.RIGHT: "Right", Side.LEFT: "Left", Side.UNKNOWN: "Side not clear"}
+SIDE_NAMES = {Side.RIGHT: "Right", Side.LEFT: "Left", Side.UNKNOWN: "Side unknown"}
 
 
 def verdict(finding: Finding) -> str:
@@ -37,7 +37,7 @@ def verdict(finding: Finding) -> str:
 
 
 def where(finding: Finding) -> str:
-    """The side, or why there is none; and the size where `size` cannot say it, because the side is not clear."""
+    """The side, or why there is none; and the size where `size` cannot say it, because the side is unknown."""
     if not finding.flagged:
         just = "just " if finding.grade is Grade.BORDERLINE else ""
         return f"The score is {just}below the threshold. Nothing is outlined."

@@ -289,6 +289,7 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             messages.alt_text(finding, film.shape),
             flagged=finding.flagged,
             thresholds=thresholds,
+            sides=film.frontal,
             on_mask_threshold=panel.keep_mask_threshold,
             drawn=_drawn(case),
             draw=f"{film.key}-{case.wishes}" if case.wishes else "",
@@ -321,7 +322,7 @@ def _show_hidden(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) ->
     visit.log.shown(case, None, hidden=True)
     seen = film.without_result()
     with stage:
-        viewer(seen.shown_as, seen.message(), messages.hidden_alt_text(film.shape))
+        viewer(seen.shown_as, seen.message(), messages.hidden_alt_text(film.shape), sides=film.frontal)
     panel.show_overruled(case)
     show_reading_first(visit, case)
     panel.show_warnings(film.warnings)

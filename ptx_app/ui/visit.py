@@ -13,7 +13,7 @@ import streamlit as st
 
 from ptx_app.errors import PtxError
 from ptx_app.film.modality import ModalityValues
-from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
+from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View, is_frontal
 from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
@@ -81,6 +81,11 @@ class Film:
     def shape(self) -> tuple[int, int]:
         """Height and width in px."""
         return self.greys.shape
+
+    @property
+    def frontal(self) -> bool:
+        """Whether the film check has nothing against the view, so that the sides of the patient are known."""
+        return is_frontal(self.rejections)
 
     @property
     def shown_as(self) -> str:
