@@ -147,6 +147,11 @@ class Reading:
         return cls(Answer.CONTOUR, drawn, mask if drawn else None, finding.score, finding.flagged, setting)
 
     @property
+    def differs(self) -> bool:
+        """Whether the reader's answer differs from the verdict that it is about."""
+        return self.positive is not self.flagged
+
+    @property
     def mask_kind(self) -> MaskKind:
         """The kind of this film's mask in an index. Never an expert's."""
         if self.positive and self.mask is None:

@@ -35,6 +35,7 @@ class Entry:
         chosen: whether it is on the screen.
         below: whether the score is below its threshold.
         reading: the reader's answer, or "".
+        differs: whether that answer differs from the model's.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Entry:
     chosen: bool
     below: bool = False
     reading: str = ""
+    differs: bool = False
 
 
 def film_list(visit: Visit, thresholds: Thresholds | None) -> None:
@@ -89,8 +91,11 @@ def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
     standing = f"{found.value}, overruled" if case.overruled else found.value
     where = _where(case, film, thresholds)
     answer = str(case.reading.answer) if case.reading else ""
+    differs = case.reading is not None and case.reading.differs
     below = score < thresholds.score
-    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen, below, answer)
+    return Entry(
+        number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen, below, answer, differs
+    )
 
 
 def _where(case: Case, film: Film, thresholds: Thresholds) -> str:
