@@ -25,6 +25,7 @@ export default function ({ data, parentElement, setStateValue }) {
   let chosen = (picked || films.find((film) => film.chosen))?.id;
   section.classList.toggle("many", films.length > 4);
   one(".counts").textContent = counts(films);
+  one(".note").textContent = data.note;
   for (const select of section.querySelectorAll("select")) {
     const name = select.dataset.set;
     select.value = reader[name];

@@ -69,7 +69,8 @@ def film_list(visit: Visit, thresholds: Thresholds | None) -> None:
             visit.show(int(pick["id"]))
 
     entries = [entry(case, thresholds, chosen=case is visit.current) for case in visit.cases]
-    data = {"films": [asdict(each) for each in entries], "visit": visit.name, "picks": visit.picks}
+    note = messages.again(visit.again)
+    data = {"films": [asdict(each) for each in entries], "visit": visit.name, "picks": visit.picks, "note": note}
     _mount(key="films", data=data, on_pick_change=picked)
 
 

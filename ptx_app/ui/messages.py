@@ -172,6 +172,17 @@ def _share(mask: PackedMask) -> str:
     return f"{100 * mask.mask().mean():.1f} % of the film's area"
 
 
+def again(numbers: Sequence[int]) -> str:
+    """What to say of films that were opened once more, by their numbers; "" if there is none.
+
+    >>> again([3]), again([3, 3, 5])
+    ('Already in the list: film 3.', 'Already in the list: 3 of the files.')
+    """
+    if not numbers:
+        return ""
+    return f"Already in the list: {f'film {numbers[0]}' if len(numbers) == 1 else f'{len(numbers)} of the files'}."
+
+
 def trouble(error: PtxError) -> str:
     """An error below the reader's answer, as HTML."""
     return f"{escape(error.message)} <code>{escape(error.code)}</code>"

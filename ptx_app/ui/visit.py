@@ -161,6 +161,7 @@ class Case:
         name: the file's, shown only to the person who dropped it.
         job: reads and analyses the film; None once that is done. It may raise a PtxError.
         known: what is known about an example.
+        identity: the same for the same file, opened in the same way; "" if it is not known.
         film, error: the outcome; one of them, once it is done.
         running: whether the job has begun.
         saying: what the job waits for, as a sentence, or "".
@@ -180,6 +181,7 @@ class Case:
     name: str
     job: "Callable[[Case], Film] | None" = None
     known: str = ""
+    identity: str = ""
     film: Film | None = None
     error: PtxError | None = None
     running: bool = False
@@ -221,7 +223,8 @@ class Visit:
     `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work. `who` is the
     person who has signed in, and `admitted` whether the audit trail was told so. `log` tells the audit trail, and
     `problem` is what went wrong since the page was drawn. `name` is random: the browser tells by it that its picks in
-    the list are of this visit; `picks` numbers the latest that was heard.
+    the list are of this visit; `picks` numbers the latest that was heard. `again` has the numbers of the films that
+    were opened once more since the reader's last action.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -235,6 +238,7 @@ class Visit:
     problem: PtxError | None = None
     name: str = dataclass_field(default_factory=lambda: secrets.token_hex(4))
     picks: int = 0
+    again: list[int] = dataclass_field(default_factory=list)
     _changing: Lock = dataclass_field(default_factory=Lock)
 
     def take(
@@ -243,21 +247,46 @@ class Visit:
         jobs: Sequence[tuple[str, Callable[[Case], Film]]],
         known: str = "",
         archived: Sequence[Archived] = (),
+        identities: Sequence[str] = (),
     ) -> None:
         """Append a case for each name and job, and begin a new round. Does nothing in a past round.
 
-        `archived`: the places in the archive, for films from there.
+        `archived`: the places in the archive, for films from there. `identities`: as far as they are known; a film that
+        is there already is not appended.
         The first of them is put on the screen if there is no other case.
         """
         with self._changing:
             if in_round != self.round:
                 return
-            for (name, job), place in zip_longest(jobs, archived):
+            self.again = []
+            for (name, job), place, identity in zip_longest(jobs, archived, identities):
+                if (twin := self._twin(identity or "")) is not None:
+                    self.again.append(twin.number)
+                    continue
                 self.counter += 1
-                self.cases.append(Case(self.counter, name, job, known, archived=place))
+                self.cases.append(Case(self.counter, name, job, known, identity or "", archived=place))
             if self.shown is None and self.cases:
                 self.shown = self.cases[0].number
             self.round += 1
+
+    def claim(self, case: Case, identity: str) -> bool:
+        """Whether a case, whose identity is known by now, is no film that is there already. If it is, it is deleted."""
+        with self._changing:
+            twin = self._twin(identity)
+            if twin is None or twin is case:
+                case.identity = identity
+                return True
+            if case in self.cases:  # else the reader has removed it meanwhile
+                self.cases.remove(case)
+                self.again.append(twin.number)
+                if self.shown == case.number:
+                    self.shown = twin.number
+            case.removed = True
+            return False
+
+    def _twin(self, identity: str) -> Case | None:
+        """The case of that identity. One that could not be read is none: its file may be tried again."""
+        return next((each for each in self.cases if identity and each.identity == identity and not each.error), None)
 
     def hire(self, most: int) -> int:
         """How many threads to start so that up to `most` work on what waits. They count as started."""
@@ -296,6 +325,7 @@ class Visit:
         """Put the case of that number on the screen; unknown numbers change nothing."""
         if any(case.number == number for case in self.cases):
             self.shown = number
+            self.again = []
 
     def remove(self, number: int) -> None:
         """Delete the case of that number, and show the one after it, else the one before it."""
@@ -305,6 +335,7 @@ class Visit:
                 return
             self.cases[place].removed = True
             del self.cases[place]
+            self.again = []
             if self.shown == number:
                 self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
 
@@ -315,6 +346,7 @@ class Visit:
                 case.removed = True
             self.cases.clear()
             self.shown = None
+            self.again = []
             self.round += 1
 
     @property
