@@ -3,6 +3,7 @@
 from functools import partial
 from html import escape
 from pathlib import Path
+from threading import Timer
 from weakref import ref
 
 import streamlit as st
@@ -34,7 +35,7 @@ from ptx_app.ui.sign_in import Person, Role
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails
 from ptx_app.ui.tour import tour
 from ptx_app.ui.viewer import viewer
-from ptx_app.ui.visit import Case, Film, Visit, end_visit, this_visit
+from ptx_app.ui.visit import UNDO_SECONDS, Case, Film, Visit, end_visit, this_visit
 
 _TITLE = "Pneumothorax on chest films"
 _FEW = 4  # films that the list shows in one row
@@ -91,6 +92,7 @@ def _show_films(visit: Visit, who: Person | None) -> None:
     end_session_with_page(visit)
     warm_up()
     _show_problem(visit)
+    _offer_undo(visit)
     if visit.cases:
         _show_reading(visit, who)
     else:
@@ -112,6 +114,35 @@ def _show_problem(visit: Visit) -> None:
     problem, visit.problem = visit.problem, None
     if problem is not None:
         st.html(_problem(problem.message, problem.code, "Not recorded"))
+
+
+def _offer_undo(visit: Visit) -> None:
+    # In a container, so that what follows keeps its place. The fragment looks every second whether time is up.
+    with st.container(key="undo"):
+        if visit.just_removed() is not None:
+            st.fragment(_show_undo, run_every=1.0)(visit)
+
+
+def _show_undo(visit: Visit) -> None:
+    case = visit.just_removed()
+    if case is None:
+        st.rerun()
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.html(f'<p class="small" role="status">Film {case.number} is removed.</p>')
+        st.button("Undo", key="undo-remove", on_click=partial(_undo_removal, visit), type="tertiary")
+
+
+def _undo_removal(visit: Visit) -> None:
+    case = visit.just_removed()
+    if case is None:
+        return
+    try:
+        visit.log.tell(Event.FILM_OPENED, film=case.audit_name, how="brought back")
+    except AuditError as error:
+        visit.problem = error
+    else:
+        visit.bring_back()
+        read_on(visit)
 
 
 def _show_empty(visit: Visit, who: Person | None) -> None:
@@ -217,13 +248,29 @@ def _offer_removal(visit: Visit) -> None:
     def remove(number: int) -> None:
         films = [case.audit_name for case in visit.cases if case.number == number]
         visit.remove(number)
+        # Also where no browser asks any more.
+        timer = Timer(UNDO_SECONDS + 0.1, _forget_removed, [ref(visit)])
+        timer.daemon = True
+        timer.start()
         _tell_of_deletion(visit, films)
 
     if visit.shown is not None:
-        st.button("Remove this film", key="remove", on_click=partial(remove, visit.shown), type="tertiary")
+        st.button(
+            "Remove this film",
+            key="remove",
+            on_click=partial(remove, visit.shown),
+            type="tertiary",
+            help=f"You can undo this for {UNDO_SECONDS} seconds",
+        )
     with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
         st.write("This deletes all films and results of this visit. They cannot be recovered.")
         st.button("Delete all", key="clear", on_click=clear, type="primary")
+
+
+def _forget_removed(which: "ref[Visit]") -> None:
+    visit = which()
+    if visit is not None:
+        visit.just_removed()
 
 
 def _tell_of_deletion(visit: Visit, films: list[str | None]) -> None:

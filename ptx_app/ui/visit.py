@@ -1,6 +1,7 @@
 """The films of one visit. They live in this browser tab's session only, until it ends or is cleared."""
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 FOUND_IN_ARCHIVE = "archive-found"
 """Key of what the reader has searched for in the archive."""
+
+UNDO_SECONDS = 15
+"""For how long the film that was removed last can be brought back."""
 
 MOST_FILMS = 100
 MOST_BYTES = 200 << 20
@@ -214,6 +218,15 @@ class Case:
         self.saying = text
 
 
+@dataclass(frozen=True)
+class Removed:
+    """A film that the reader has removed and may still bring back: its place in the list, and until when."""
+
+    case: Case
+    place: int
+    until: float
+
+
 @dataclass
 class Visit:
     """All cases of the session in order of arrival, and the one on the screen.
@@ -224,7 +237,8 @@ class Visit:
     person who has signed in, and `admitted` whether the audit trail was told so. `log` tells the audit trail, and
     `problem` is what went wrong since the page was drawn. `name` is random: the browser tells by it that its picks in
     the list are of this visit; `picks` numbers the latest that was heard. `again` has the numbers of the films that
-    were opened once more since the reader's last action.
+    were opened once more since the reader's last action. `removed` is what was removed
+    last, while it can be brought back.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -239,6 +253,7 @@ class Visit:
     name: str = dataclass_field(default_factory=lambda: secrets.token_hex(4))
     picks: int = 0
     again: list[int] = dataclass_field(default_factory=list)
+    removed: Removed | None = None
     _changing: Lock = dataclass_field(default_factory=Lock)
 
     def take(
@@ -258,7 +273,7 @@ class Visit:
         with self._changing:
             if in_round != self.round:
                 return
-            self.again = []
+            self.again, self.removed = [], None
             for (name, job), place, identity in zip_longest(jobs, archived, identities):
                 if (twin := self._twin(identity or "")) is not None:
                     self.again.append(twin.number)
@@ -328,25 +343,54 @@ class Visit:
             self.again = []
 
     def remove(self, number: int) -> None:
-        """Delete the case of that number, and show the one after it, else the one before it."""
+        """Take the case of that number away, and show the one after it, else the one before it.
+
+        It is deleted after `UNDO_SECONDS`, or with the next drop or removal. Until then `bring_back` undoes this.
+        """
         with self._changing:
             place = next((place for place, case in enumerate(self.cases) if case.number == number), None)
             if place is None:
                 return
-            self.cases[place].removed = True
-            del self.cases[place]
-            self.again = []
+            case = self.cases.pop(place)
+            case.removed = True
+            self.removed, self.again = Removed(case, place, time.monotonic() + UNDO_SECONDS), []
             if self.shown == number:
                 self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
 
+    def just_removed(self) -> Case | None:
+        """The case that was removed last, while it can be brought back. After that it is deleted."""
+        with self._changing:
+            if self.removed is not None and time.monotonic() >= self.removed.until:
+                self.removed = None
+            return self.removed.case if self.removed else None
+
+    def bring_back(self) -> Case | None:
+        """Put the case that was removed last back to its place and on the screen. None if it is deleted by now.
+
+        If it was not read to the end, it waits to be read again.
+        """
+        case = self.just_removed()
+        with self._changing:
+            if case is None or self.removed is None:
+                return None
+            case.removed = False
+            self.cases.insert(min(self.removed.place, len(self.cases)), case)
+            self.shown, self.removed = case.number, None
+            return case
+
+    def stopped(self, case: Case) -> None:
+        """A case is no longer read, because it was removed. If it was brought back meanwhile, it waits again."""
+        with self._changing:
+            case.running, case.saying = False, ""
+
     def clear(self) -> None:
-        """Delete every film at once, including those being read."""
+        """Delete every film at once, including those being read, and one that was just removed."""
         with self._changing:
             for case in self.cases:
                 case.removed = True
             self.cases.clear()
             self.shown = None
-            self.again = []
+            self.again, self.removed = [], None
             self.round += 1
 
     @property
