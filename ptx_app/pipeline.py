@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ptx_app.errors import NotAFilmError, WeightsError
 from ptx_app.film import read_film
 from ptx_app.film.check.frontal import check
-from ptx_app.film.radiograph import Box, FilmNote, Radiograph
+from ptx_app.film.radiograph import Box, FilmNote, Radiograph, is_frontal
 from ptx_app.inference.decide import Finding, Thresholds, decide
 from ptx_app.inference.lungs import Lungs, lung_box, lung_pair, lung_probability
 from ptx_app.inference.predict import Prediction, predict
@@ -175,6 +175,7 @@ class Detector:
         with turn():
             lungs = self.find_lungs(radiograph.film)
             prediction = self.predict(self.prepare(radiograph.pixels, radiograph.field, lungs))
+            prediction = replace(prediction, frontal=is_frontal(examination.rejections))
             return replace(examination, prediction=prediction, lungs=lungs)
 
     def find_lungs(self, film: NDArray[np.float32]) -> Lungs | None:

@@ -3,7 +3,7 @@
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 import numpy as np
@@ -107,7 +107,8 @@ class ResultMaker:
         return Result({"status": "ok"} | facts(finding), outputs, time.perf_counter() - started)
 
     def _outputs(self, data: bytes, examination: Examination, finding: Finding) -> dict[str, bytes]:
-        wanted, radiograph = self.wanted, examination.radiograph
+        wanted = self.wanted
+        radiograph = replace(examination.radiograph, rejections=examination.rejections)
         outputs = {
             MASK_ENDING: encoded(mask_picture(finding)),
             OVERLAY: encoded(overlay_picture(grey_picture(radiograph.pixels), finding)),

@@ -173,6 +173,31 @@ def test_the_list_is_ordered_and_filtered_and_keys_follow_its_order(page):
     page.get_by_text("No film matches").wait_for()
 
 
+def test_names_can_be_read_in_the_list_and_films_that_the_reader_disagrees_with_are_found(page):
+    long = "1.2.840.113619.2.5.1762583153.215519.978957063.0012.dcm"
+    drop(page, (long, sized(1)), ("<b>é😀.dcm", sized(2)))
+    films = all_read(page, 2)
+    assert [name.text_content() for name in films.locator(".name").all()] == [long, "<b>é😀.dcm"]
+    for film in films.all():
+        box, end = film.bounding_box(), film.locator(".name bdi").last.bounding_box()
+        assert end["x"] + end["width"] <= box["x"] + box["width"], "the name's end is never cut off"
+        assert end["y"] + end["height"] <= box["y"] + box["height"]
+    shown = page.locator("select[data-set=filter]")
+    shown.select_option("disagree")
+    page.get_by_text("No film matches").wait_for()
+    shown.select_option("all")
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
+    page.locator("body").press("d")
+    page.get_by_text("You disagree: no pneumothorax").wait_for()
+    shown.select_option("disagree")
+    until(lambda: [film.get_attribute("title") for film in films.all()] == [long], 10)
+    page.locator("body").press("g")
+    page.get_by_text("You agree: a pneumothorax").wait_for()
+    shown.select_option("flagged")
+    shown.select_option("disagree")
+    page.get_by_text("No film matches").wait_for()
+
+
 def test_a_film_is_removed_and_all_are_cleared_while_others_are_read(page):
     drop(page, *((f"film-{number}.dcm", sized(number)) for number in range(20)))
     page.locator('.stage[data-film][data-size="400 × 425"]').wait_for()

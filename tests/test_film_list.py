@@ -13,10 +13,11 @@ import pytest
 
 from ptx_app.errors import FilmError
 from ptx_app.film.radiograph import FilmNote, Radiograph
-from ptx_app.inference.decide import Thresholds
+from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import load_manifest
+from ptx_app.output.feedback import PackedMask, Reading
 from ptx_app.output.setting import Setting
 from ptx_app.output.table import RESULT_COLUMNS
 from ptx_app.pipeline import Examination
@@ -194,6 +195,27 @@ def test_side_and_size_follow_the_thresholds():
     assert listed(case).where == "Right, 5 % of film"
     assert listed(case, Thresholds(0.5, 0.95, 0.0)).where == "no outline"
     assert listed(case, Thresholds(0.95, 0.5, 0.0)).where == ""
+
+
+@pytest.mark.parametrize(("score", "flagged"), [(0.9, True), (0.1, False)])
+def test_a_film_differs_where_the_readers_verdict_is_not_the_models(score, flagged):
+    case = done(1, film(score, PATIENT_RIGHT))
+    assert not listed(case).differs
+    setting = Setting.of(ENTRY, ENTRY.operating_point(), THRESHOLDS, "made")
+    finding = decide(case.film.prediction, case.film.shape, THRESHOLDS)
+    empty = PackedMask.of(np.zeros(case.film.shape, bool))
+    drawn = PackedMask.of(np.ones(case.film.shape, bool))
+    for reading, differs in (
+        (Reading.agree(finding, setting), False),
+        (Reading.disagree(finding, setting), True),
+        (Reading.contour(empty, finding, setting), flagged),
+        (Reading.contour(drawn, finding, setting), not flagged),
+        (Reading.first(True, finding, setting), not flagged),
+        (Reading.first(False, finding, setting), flagged),
+    ):
+        case.reading = reading
+        assert listed(case).differs is differs
+        assert listed(case, Thresholds(1.0 if flagged else 0.0, 0.5, 0.0)).differs is differs, "as the mark in the list"
 
 
 def results(visit: Visit, *, named: bool) -> tuple[dict[str, bytes], list[dict[str, str]]]:

@@ -11,7 +11,7 @@ from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.pipeline import Detector
 from ptx_app.ui import engine, panel
-from tests.support.films import broken_dicom, ct_slice, real_dicom
+from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom, simulated_film
 from tests.support.serving import until
 
 
@@ -140,7 +140,7 @@ def test_dicom_and_png_of_the_same_film_score_alike(page):
 
 def test_a_full_visit_is_reported_and_keeps_its_films(page, monkeypatch):
     monkeypatch.setattr("ptx_app.ui.visit.MOST_FILMS", 1)
-    drop(page, ("a", real_dicom()), ("b", real_dicom()))
+    drop(page, ("a", real_dicom()), ("b", dicom_of(simulated_film())))
     first, second = visit(page).cases
     assert first.film is not None
     assert second.error.code == "VISIT_FULL"

@@ -259,6 +259,7 @@ _WHOLE_PAGE = """() => {
 }"""
 _OWNERS_EYES = re.compile(
     rf'title="{FILE_MARK}[^"]*"|aria-label="[^"]*{FILE_MARK}[^"]*"|<p [^>]*name[^>]*>\d+ · {FILE_MARK}[^<]*</p>'
+    rf'|<span class="name"><bdi>{FILE_MARK}[^<]*</bdi><bdi>[^<]*</bdi></span>'
 )
 
 

@@ -83,7 +83,7 @@ def test_all_text_can_be_read(page):
             check("keys")
             page.keyboard.press("Escape")
             page.get_by_role("button", name="Disagree").click()
-            page.get_by_text("You disagree").wait_for()
+            page.get_by_text("You disagree:").wait_for()
             page.keyboard.press("b")
             page.get_by_role("button", name="Done").wait_for()
             check("drawing")

@@ -156,10 +156,53 @@ def test_presets_and_invert_are_on_the_keys(page, films):
     lung = window(page)
     press(page, "4")
     bone = window(page)
-    assert lung[0] < 2200 < bone[0]
-    assert lung[1] == bone[1] == pytest.approx(0.6 * 3000, abs=2)
+    assert lung[0] < bone[0]
+    assert bone[0] > 2200
+    assert bone[1] == pytest.approx(0.6 * 3000, abs=2)
     press(page, "i")
     assert lit_preset(page) == [], "another window than any preset"
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("greys", "tags"),
+    [
+        ("bright", {}),
+        ("dark", {}),
+        ("bright", {"PhotometricInterpretation": "MONOCHROME1"}),
+        ("bright", {"RescaleSlope": "-2", "RescaleIntercept": "9000", "PhotometricInterpretation": "MONOCHROME1"}),
+        ("padded", {"PixelPaddingValue": 0}),
+        ("flat", {}),
+    ],
+)
+def test_the_lung_preset_is_fitted_to_the_film_whatever_its_exposure(page, greys, tags):
+    film = cv2.resize(simulated_film(), SHAPE[::-1], interpolation=cv2.INTER_AREA)
+    made = {"bright": 0.6 + 0.4 * film, "dark": 0.6 * film, "padded": np.maximum(film, 0.01), "flat": 0 * film + 0.5}[
+        greys
+    ]
+    if greys == "padded":
+        made[:, :200] = 0
+    levels = np.round(made * 4095) / 65535
+    data = dicom_of(levels, BitsStored=12, HighBit=11, WindowCenter=2048, WindowWidth=4096, **tags)
+    opened(page, data)
+    press(page, "3")
+    centre, width = window(page)
+    radiograph = read_film(data)
+    modality = radiograph.modality
+    height, across = SHAPE
+    top, left = height // 10, across // 10
+    middle = np.s_[top : height - top, left : across - left]
+    chosen = modality.levels[middle]
+    values = modality.slope * chosen[chosen != modality.outside].astype(float) + modality.intercept
+    lower, upper = modality.black, modality.white
+    shares = (1, 75) if not modality.inverted else (99, 25)
+    dark, light = np.clip(np.percentile(values, shares), lower, upper)
+    black = np.clip(dark - 0.15 * (light - dark), lower, upper)
+    ends = sorted((black, light)) if greys != "flat" else [lower, upper]
+    assert (centre - width / 2, centre + width / 2) == pytest.approx(ends, abs=12)
+    assert "Lung3" in lit_preset(page)
+    if greys == "bright" and "RescaleSlope" not in tags and not modality.inverted:
+        assert centre - width / 2 > 0.5 * 4096, "the dark 60 % of the window would show hardly any lung"
 
 
 def lit_preset(page) -> list[str]:

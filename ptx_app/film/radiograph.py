@@ -1,6 +1,6 @@
 """The result of reading a file: the pixels as a radiologist sees them, and nothing that identifies the patient."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from enum import StrEnum
@@ -74,6 +74,18 @@ class FilmNote:
 
     code: str
     message: str
+
+
+_NOT_FRONTAL = frozenset({"LATERAL_VIEW", "NOT_FRONTAL_VIEW", "NOT_A_CHEST_FILM"})
+
+
+def is_frontal(rejections: Iterable[FilmNote]) -> bool:
+    """Whether none of a film's rejections says that its view is not frontal. Else its left is no side of the patient.
+
+    >>> is_frontal([FilmNote("INVERTED_FILM", "Black and white are swapped.")])
+    True
+    """
+    return not any(rejection.code in _NOT_FRONTAL for rejection in rejections)
 
 
 @dataclass(frozen=True)

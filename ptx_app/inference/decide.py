@@ -1,6 +1,6 @@
 """Turns the network's prediction into a finding at given thresholds."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 import cv2
@@ -15,7 +15,7 @@ from ptx_app.model.manifest import OperatingPoint
 class Side(StrEnum):
     """Side of the patient. The patient's right is on the left of the picture.
 
-    UNKNOWN if the position of the film's middle is unclear.
+    UNKNOWN if the position of the film's middle is unclear, or the film is not frontal.
     """
 
     RIGHT = "patient-right"
@@ -167,6 +167,8 @@ def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Threshold
         return Finding(False, prediction.score, mask, (), thresholds, area)
     full = _stretched(prediction.probability, (seen.height, seen.width))
     seen.of(mask)[...], regions = _regions(full, thresholds, seen, film)
+    if not prediction.frontal:
+        regions = tuple(replace(region, side=Side.UNKNOWN) for region in regions)
     return Finding(True, prediction.score, mask, regions, thresholds, area)
 
 

@@ -26,6 +26,7 @@ class Prediction:
         film: the film's part of the picture; None for the whole picture.
         activation: (s, s) float32 over what the square shows: what each place adds to the score, as Grad-CAM has it;
             None if the network does not tell. Only its positive values, next to each other, mean something.
+        frontal: False if the film check says that the view is not frontal; the sides of the patient are then unknown.
     """
 
     score: float
@@ -34,6 +35,7 @@ class Prediction:
     shown: Box | None = None
     film: Box | None = None
     activation: NDArray[np.float32] | None = None
+    frontal: bool = True
 
     def over_picture(self, shape: tuple[int, int]) -> NDArray[np.float32]:
         """The probability for the whole picture of (H, W) px, 0 outside what the square shows.

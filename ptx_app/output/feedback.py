@@ -110,6 +110,7 @@ class Reading:
         mask: where: the reader's contour, or the model's if the reader agreed; None if there is none or it is unknown.
         score, flagged: the result.
         setting: with what the result was made.
+        unseen: whether the reader said so while the result was hidden.
         time: of the answer.
     """
 
@@ -119,6 +120,7 @@ class Reading:
     score: float
     flagged: bool
     setting: Setting
+    unseen: bool = False
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod
@@ -133,10 +135,21 @@ class Reading:
         return cls(Answer.DISAGREE, not finding.flagged, None, finding.score, finding.flagged, setting)
 
     @classmethod
+    def first(cls, positive: bool, finding: Finding, setting: Setting) -> "Reading":
+        """The reader has said whether there is a pneumothorax while the result was hidden: nothing of a contour."""
+        answer = Answer.AGREE if positive is finding.flagged else Answer.DISAGREE
+        return cls(answer, positive, None, finding.score, finding.flagged, setting, unseen=True)
+
+    @classmethod
     def contour(cls, mask: PackedMask, finding: Finding, setting: Setting) -> "Reading":
         """The reader has drawn where the pneumothorax is; an empty mask says that there is none."""
         drawn = bool(mask.mask().any())
         return cls(Answer.CONTOUR, drawn, mask if drawn else None, finding.score, finding.flagged, setting)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the reader's answer differs from the verdict that it is about."""
+        return self.positive is not self.flagged
 
     @property
     def mask_kind(self) -> MaskKind:

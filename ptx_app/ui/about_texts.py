@@ -121,7 +121,8 @@ def privacy(
 <h3>How long</h3>
 <ul>
 <li>The uploaded file: until it is read.</li>
-<li>The film’s pixels, its result and its name: until you remove the film, clear all films, reload or close the
+<li>The film’s pixels, its result and its name: until you remove the film (and 15 seconds
+longer, for “Undo”), clear all films, reload or close the
 page.</li>
 <li>After you close or reload the page: at most {kept_seconds} seconds more, in case you only lost the connection.</li>
 </ul>

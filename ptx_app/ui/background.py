@@ -38,7 +38,9 @@ def seconds_between_looks() -> float:
 def _work(visit: Visit) -> None:
     while (case := visit.begin_next()) is not None:
         outcome = _outcome(visit, case)
-        if outcome is not None:
+        if outcome is None:
+            visit.stopped(case)
+        else:
             visit.finish(case, outcome)
 
 

@@ -11,6 +11,7 @@ from ptx_app.output.pictures import encoded, overlay_picture, shrunk
 from ptx_app.ui import messages
 from ptx_app.ui.component import component
 from ptx_app.ui.data_url import data_url
+from ptx_app.ui.read_first import why_closed
 from ptx_app.ui.visit import Archived, Case, Film, Visit
 
 _mount = component("course")
@@ -42,6 +43,10 @@ def offer_course(visit: Visit, case: Case, thresholds: Thresholds) -> None:
     """
     films = _of_the_same_patient(visit, case)
     if len(films) < 2:
+        return
+
+    if closed := why_closed(each.case for each in films):
+        st.html(f'<p class="small">Comparison: {closed[0].lower()}{closed[1:]}.</p>')
         return
 
     def remember() -> None:

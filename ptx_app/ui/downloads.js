@@ -3,11 +3,12 @@ const handedOver = new Set();
 export default function ({ data, parentElement, setTriggerValue }) {
   const row = parentElement.querySelector(".row");
   const focused = [...row.children].indexOf(row.getRootNode().activeElement);
-  row.replaceChildren(...data.offers.map(({ name, label, hint }) => {
+  row.replaceChildren(...data.offers.map(({ name, label, hint, closed }) => {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = label;
     button.title = hint;
+    button.disabled = closed;
     button.onclick = () => setTriggerValue("want", { name, serial: crypto.randomUUID?.() ?? `${Math.random()}` });
     return button;
   }));

@@ -20,7 +20,7 @@ _mount = component("downloads")
 class Offer:
     """A file to download: the button's label and hint, the file's name and media type, and a function to make it.
 
-    `told`: what the audit trail calls it; "" for the label.
+    `told`: what the audit trail calls it; "" for the label. `closed`: why it is not to be had yet; "" if it is.
     """
 
     label: str
@@ -29,6 +29,7 @@ class Offer:
     mime: str
     make: Callable[[], bytes]
     told: str = ""
+    closed: str = ""
 
 
 def downloads(key: str, offers: list[Offer], tell: Callable[..., None], *, of_film: bool = False) -> None:
@@ -47,10 +48,13 @@ def downloads(key: str, offers: list[Offer], tell: Callable[..., None], *, of_fi
     wanted = st.session_state.pop(f"{key}-wanted", None)
     data: dict[str, Any] = {
         "of_film": of_film,
-        "offers": [{"name": o.file_name, "label": o.label, "hint": o.hint} for o in offers],
+        "offers": [
+            {"name": o.file_name, "label": o.label, "hint": o.closed or o.hint, "closed": bool(o.closed)}
+            for o in offers
+        ],
     }
     for offer in offers:
-        if wanted and wanted["name"] == offer.file_name:
+        if wanted and wanted["name"] == offer.file_name and not offer.closed:
             tell(what=offer.told or offer.label)
             # The browser made the serial number: if the page is drawn twice, it saves the file once.
             data["file"] = wanted | {"url": data_url(offer.make(), offer.mime)}

@@ -11,8 +11,10 @@ const SHOWN = {
   borderline: ({ mark }) => mark === "borderline",
   unseen: ({ seen, mark }) => !seen && mark !== "waiting",
   problem: ({ mark }) => mark === "problem",
+  disagree: ({ differs }) => differs,
 };
 const LOST_MS = 5000;
+const TAIL = 9; // letters at a name's end that are always readable, such as 0012.dcm
 const ANSWERS = { agree: ["✓", "you agree"], disagree: ["✗", "you disagree"], contour: ["✎", "your contour"] };
 export default function ({ data, parentElement, setStateValue }) {
   const one = (selector) => parentElement.querySelector(selector);
@@ -23,6 +25,7 @@ export default function ({ data, parentElement, setStateValue }) {
   let chosen = (picked || films.find((film) => film.chosen))?.id;
   section.classList.toggle("many", films.length > 4);
   one(".counts").textContent = counts(films);
+  one(".note").textContent = data.note;
   for (const select of section.querySelectorAll("select")) {
     const name = select.dataset.set;
     select.value = reader[name];
@@ -102,6 +105,7 @@ function counts(films) {
   const parts = [
     `${films.length} ${films.length === 1 ? "film" : "films"}`,
     [count("flagged"), "flagged"], [below, "just below"], [count("problem"), "without result"],
+    [films.filter(({ mark }) => mark === "hidden").length, "hidden"],
     [films.filter(({ mark }) => mark === "waiting").length, "to be read"],
   ];
   return parts.map((part) => (typeof part === "string" ? part : part[0] && part.join(" "))).filter(Boolean).join(" · ");
@@ -109,6 +113,15 @@ function counts(films) {
 
 function nothing() {
   return Object.assign(document.createElement("p"), { className: "empty", textContent: "No film matches." });
+}
+
+// Where a name is too long it loses its middle: films of a study often differ at the end only.
+function name(title) {
+  const made = Object.assign(document.createElement("span"), { className: "name" });
+  const letters = Array.from(title);
+  const parts = [letters.slice(0, -TAIL), letters.slice(-TAIL)];
+  made.append(...parts.map((part) => Object.assign(document.createElement("bdi"), { textContent: part.join("") })));
+  return made;
 }
 
 function button(film, chosen, pick) {
@@ -125,7 +138,7 @@ function button(film, chosen, pick) {
   const picture = film.picture
     ? Object.assign(document.createElement("img"), { src: film.picture, alt: "" })
     : Object.assign(document.createElement("span"), { className: "none" });
-  made.append(picture, ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where], ["answer", mark]].map(
+  made.append(picture, name(film.title), ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where], ["answer", mark]].map(
     ([className, textContent]) => Object.assign(document.createElement("span"), { className, textContent }),
   ));
   made.onclick = () => pick(film.id);

@@ -7,11 +7,12 @@ from ptx_app.inference.decide import Finding, Grade, Thresholds, decide, grade
 from ptx_app.inference.measure import measure
 from ptx_app.ui import messages
 from ptx_app.ui.component import component
+from ptx_app.ui.read_first import hidden, shown_name
 from ptx_app.ui.visit import Case, Film, Visit
 
 _mount = component("film_list")
 
-Mark = Literal["flagged", "borderline", "clear", "problem", "waiting"]
+Mark = Literal["flagged", "borderline", "clear", "problem", "waiting", "hidden"]
 _MARKS: dict[Grade, Mark] = {Grade.FLAGGED: "flagged", Grade.BORDERLINE: "borderline", Grade.CLEAR: "clear"}
 # Longer side in px of the picture on which sides and sizes of the list are decided: all films are decided again
 # whenever a threshold changes.
@@ -24,9 +25,9 @@ class Entry:
 
     Attributes:
         id: the case's number.
-        title: the file's name.
+        title: the file's name, as it may be shown.
         picture: a data URL, or "" where there is none.
-        score: image-level probability, or None if the film was not analysed.
+        score: image-level probability, or None if the film was not analysed or its result is hidden.
         standing: the verdict, or how far the film is, in a few words.
         where: side and size in a few words, or "".
         mark: kind of standing.
@@ -34,6 +35,7 @@ class Entry:
         chosen: whether it is on the screen.
         below: whether the score is below its threshold.
         reading: the reader's answer, or "".
+        differs: whether that answer differs from the model's.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Entry:
     chosen: bool
     below: bool = False
     reading: str = ""
+    differs: bool = False
 
 
 def film_list(visit: Visit, thresholds: Thresholds | None) -> None:
@@ -66,7 +69,8 @@ def film_list(visit: Visit, thresholds: Thresholds | None) -> None:
             visit.show(int(pick["id"]))
 
     entries = [entry(case, thresholds, chosen=case is visit.current) for case in visit.cases]
-    data = {"films": [asdict(each) for each in entries], "visit": visit.name, "picks": visit.picks}
+    note = messages.again(visit.again)
+    data = {"films": [asdict(each) for each in entries], "visit": visit.name, "picks": visit.picks, "note": note}
     _mount(key="films", data=data, on_pick_change=picked)
 
 
@@ -74,20 +78,25 @@ def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
     """A case as it is listed at these thresholds."""
     film = case.film
     picture = film.thumbnail if film else ""
-    number, title = str(case.number), case.name
+    number, title = str(case.number), shown_name(case)
     if not case.done:
         standing = case.saying or ("reading" if case.running else "waiting")
         return Entry(number, title, picture, None, standing, "", "waiting", case.seen, chosen)
     if film is None or film.prediction is None or thresholds is None:
         standing = "not read" if film is None else "not analysed"
         return Entry(number, title, picture, None, standing, "", "problem", case.seen, chosen)
+    if hidden(case):
+        return Entry(number, title, picture, None, "result hidden", "", "hidden", case.seen, chosen)
     score = film.prediction.score
     found = grade(score, thresholds.score)
     standing = f"{found.value}, overruled" if case.overruled else found.value
     where = _where(case, film, thresholds)
     answer = str(case.reading.answer) if case.reading else ""
+    differs = case.reading is not None and case.reading.differs
     below = score < thresholds.score
-    return Entry(number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen, below, answer)
+    return Entry(
+        number, title, picture, score, standing, where, _MARKS[found], case.seen, chosen, below, answer, differs
+    )
 
 
 def _where(case: Case, film: Film, thresholds: Thresholds) -> str:

@@ -1,5 +1,6 @@
 """From dropped files, archives and clicked examples to cases that are read in the background."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,14 +11,14 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ptx_app.audit import Event
 from ptx_app.errors import FilmError
-from ptx_app.film.archive import is_archive, members
+from ptx_app.film.archive import Member, is_archive, members
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.pipeline import Examination
 from ptx_app.ui.background import read_on
 from ptx_app.ui.engine import SharedDetector, engine, on_public_host, read, read_source
 from ptx_app.ui.session_cleanup import release_upload
 from ptx_app.ui.session_log import SessionLog
-from ptx_app.ui.visit import Archived, Case, Film, Visit
+from ptx_app.ui.visit import Archived, Case, CaseRemovedError, Film, Visit
 
 KEEP_HEADER = "keep_header"
 """Key of the switch that keeps the patient's own header of dropped films, for DICOM downloads."""
@@ -32,10 +33,13 @@ Fetch = Callable[[Callable[[str], None]], bytes]
 
 
 def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
-    """Make a case of each dropped file and of each file in a dropped archive, and begin to read them."""
+    """Make a case of each dropped file and of each file in a dropped archive, and begin to read them.
+
+    A film that is there already is not taken again.
+    """
     header = bool(st.session_state.get(KEEP_HEADER)) and not on_public_host()
-    jobs = [job for file in files for job in _jobs(visit.log, file.name, file.getvalue(), header=header)]
-    visit.take(visit.round, jobs)
+    jobs = [job for file in files for job in _jobs(visit, file.name, file.getvalue(), header=header)]
+    visit.take(visit.round, [(name, job) for name, job, _ in jobs], identities=[identity for *_, identity in jobs])
     for file in files:
         release_upload(file)
     _read(visit)
@@ -47,7 +51,8 @@ def take_example(visit: Visit, name: str) -> None:
     if example is None:
         return
     job = _film_job(visit.log, "example", example.data)
-    visit.take(visit.round, [(example.title, job)], known=f"{example.known} Film: {example.credit}.")
+    known, identity = f"{example.known} Film: {example.credit}.", _identity(example.data())
+    visit.take(visit.round, [(example.title, job)], known=known, identities=[identity])
     _read(visit)
 
 
@@ -86,14 +91,31 @@ def overrule(visit: Visit, number: int) -> None:
     visit.wait_for_shown(_SOON)
 
 
-def _jobs(log: SessionLog, name: str, data: bytes, *, header: bool) -> list[tuple[str, Job]]:
+def _jobs(visit: Visit, name: str, data: bytes, *, header: bool) -> list[tuple[str, Job, str]]:
+    """Name, job and identity of each film in a file. A packed film's identity is not known until it is unpacked."""
     if not is_archive(data):
-        return [(name, _film_job(log, "dropped", lambda: data, header=header))]
+        identity = _identity(data, header=header)
+        return [(name, _film_job(visit.log, "dropped", lambda: data, header=header), identity)]
     try:
         found = members(data)
     except FilmError as error:
-        return [(name, _failing(error))]
-    return [(member.name, _film_job(log, "zip", member.data, header=header)) for member in found]
+        return [(name, _failing(error), "")]
+    return [(member.name, _packed_job(visit, member, header=header), "") for member in found]
+
+
+def _identity(data: bytes, *, header: bool = False) -> str:
+    """The same for the same content, unless the patient's header is kept of one only."""
+    return f"{hashlib.sha256(data).hexdigest()}{' with header' if header else ''}"
+
+
+def _packed_job(visit: Visit, member: Member, *, header: bool) -> Job:
+    def job(case: Case) -> Film:
+        data = member.data()
+        if not visit.claim(case, _identity(data, header=header)):
+            raise CaseRemovedError
+        return _film_job(visit.log, "zip", lambda: data, header=header)(case)
+
+    return job
 
 
 def _failing(error: FilmError) -> Job:

@@ -23,10 +23,10 @@ NO_HEADER = (
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",
-    Side.UNKNOWN: "side not clear, because the picture shows more than a film",
+    Side.UNKNOWN: "side unknown, because the picture is not frontal or shows more than a film",
 }
 
-SIDE_NAMES = {Side.RIGHT: "Right", Side.LEFT: "Left", Side.UNKNOWN: "Side not clear"}
+SIDE_NAMES = {Side.RIGHT: "Right", Side.LEFT: "Left", Side.UNKNOWN: "Side unknown"}
 
 
 def verdict(finding: Finding) -> str:
@@ -37,7 +37,7 @@ def verdict(finding: Finding) -> str:
 
 
 def where(finding: Finding) -> str:
-    """The side, or why there is none; and the size where `size` cannot say it, because the side is not clear."""
+    """The side, or why there is none; and the size where `size` cannot say it, because the side is unknown."""
     if not finding.flagged:
         just = "just " if finding.grade is Grade.BORDERLINE else ""
         return f"The score is {just}below the threshold. Nothing is outlined."
@@ -128,6 +128,11 @@ def alt_text(finding: Finding, shape: tuple[int, int]) -> str:
     return f"Chest film, {shape[1]} by {shape[0]} pixels. {verdict(finding)}. {where(finding)}"
 
 
+def hidden_alt_text(shape: tuple[int, int]) -> str:
+    """The film in words while its result is hidden."""
+    return f"Chest film, {shape[1]} by {shape[0]} pixels. The result is hidden until you have read the film."
+
+
 def reading(answered: Reading, now: Thresholds) -> str:
     """A reader's answer in words, and at which thresholds it was given if they are others now."""
     then = answered.setting.thresholds
@@ -143,6 +148,10 @@ def _reading(answered: Reading, how: str) -> str:
             return "Your contour is empty: no pneumothorax."
         return f"Your contour: {_share(answered.mask)}."
     said = _said(answered)
+    if answered.unseen:
+        where = " Show where with “Adjust contour”." if answered.positive else ""
+        stands = "agrees" if answered.answer is Answer.AGREE else "disagrees"
+        return f"You said {said}; the model {stands}.{where}"
     if answered.answer is Answer.AGREE:
         return f"You agree: {said}{f', outlined {how}' if answered.mask else ''}."
     return f"You disagree: {said}.{' Show where with “Adjust contour”.' if answered.positive else ''}"
@@ -151,7 +160,8 @@ def _reading(answered: Reading, how: str) -> str:
 def _reader(answered: Reading) -> str:
     if answered.answer is Answer.CONTOUR:
         return f"own contour, {_said(answered)}{f' on {_share(answered.mask)}' if answered.mask else ''}."
-    return f"{'agrees' if answered.answer is Answer.AGREE else 'disagrees'}, {_said(answered)}."
+    stands = "agrees" if answered.answer is Answer.AGREE else "disagrees"
+    return f"own reading, {_said(answered)}; {stands}." if answered.unseen else f"{stands}, {_said(answered)}."
 
 
 def _said(answered: Reading) -> str:
@@ -160,6 +170,17 @@ def _said(answered: Reading) -> str:
 
 def _share(mask: PackedMask) -> str:
     return f"{100 * mask.mask().mean():.1f} % of the film's area"
+
+
+def again(numbers: Sequence[int]) -> str:
+    """What to say of films that were opened once more, by their numbers; "" if there is none.
+
+    >>> again([3]), again([3, 3, 5])
+    ('Already in the list: film 3.', 'Already in the list: 3 of the files.')
+    """
+    if not numbers:
+        return ""
+    return f"Already in the list: {f'film {numbers[0]}' if len(numbers) == 1 else f'{len(numbers)} of the files'}."
 
 
 def trouble(error: PtxError) -> str:

@@ -3,6 +3,7 @@
 from functools import partial
 from html import escape
 from pathlib import Path
+from threading import Timer
 from weakref import ref
 
 import streamlit as st
@@ -27,13 +28,14 @@ from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public
 from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import KEEP_HEADER, overrule, take_example, take_files
 from ptx_app.ui.operator_page import offer_operator_page, operator_page
-from ptx_app.ui.reading import keep_contour, show_reading, training_offer
+from ptx_app.ui.read_first import hidden, offer_read_first, why_closed
+from ptx_app.ui.reading import keep_contour, show_reading, show_reading_first, training_offer
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.sign_in import Person, Role
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails
 from ptx_app.ui.tour import tour
 from ptx_app.ui.viewer import viewer
-from ptx_app.ui.visit import Case, Film, Visit, end_visit, this_visit
+from ptx_app.ui.visit import UNDO_SECONDS, Case, Film, Visit, end_visit, this_visit
 
 _TITLE = "Pneumothorax on chest films"
 _FEW = 4  # films that the list shows in one row
@@ -90,6 +92,7 @@ def _show_films(visit: Visit, who: Person | None) -> None:
     end_session_with_page(visit)
     warm_up()
     _show_problem(visit)
+    _offer_undo(visit)
     if visit.cases:
         _show_reading(visit, who)
     else:
@@ -111,6 +114,35 @@ def _show_problem(visit: Visit) -> None:
     problem, visit.problem = visit.problem, None
     if problem is not None:
         st.html(_problem(problem.message, problem.code, "Not recorded"))
+
+
+def _offer_undo(visit: Visit) -> None:
+    # In a container, so that what follows keeps its place. The fragment looks every second whether time is up.
+    with st.container(key="undo"):
+        if visit.just_removed() is not None:
+            st.fragment(_show_undo, run_every=1.0)(visit)
+
+
+def _show_undo(visit: Visit) -> None:
+    case = visit.just_removed()
+    if case is None:
+        st.rerun()
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        st.html(f'<p class="small" role="status">Film {case.number} is removed.</p>')
+        st.button("Undo", key="undo-remove", on_click=partial(_undo_removal, visit), type="tertiary")
+
+
+def _undo_removal(visit: Visit) -> None:
+    case = visit.just_removed()
+    if case is None:
+        return
+    try:
+        visit.log.tell(Event.FILM_OPENED, film=case.audit_name, how="brought back")
+    except AuditError as error:
+        visit.problem = error
+    else:
+        visit.bring_back()
+        read_on(visit)
 
 
 def _show_empty(visit: Visit, who: Person | None) -> None:
@@ -188,7 +220,7 @@ def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
     analysed = any(case.film and case.film.prediction for case in visit.cases)
     thresholds = panel.chosen_thresholds(_detector().weights)[1] if analysed else None
     try:
-        visit.log.listed(visit.cases, thresholds)
+        visit.log.listed(visit.cases, thresholds, hidden)
     except AuditError as error:
         st.html(_problem(error.message, error.code, "Not shown"))
         return
@@ -216,13 +248,29 @@ def _offer_removal(visit: Visit) -> None:
     def remove(number: int) -> None:
         films = [case.audit_name for case in visit.cases if case.number == number]
         visit.remove(number)
+        # Also where no browser asks any more.
+        timer = Timer(UNDO_SECONDS + 0.1, _forget_removed, [ref(visit)])
+        timer.daemon = True
+        timer.start()
         _tell_of_deletion(visit, films)
 
     if visit.shown is not None:
-        st.button("Remove this film", key="remove", on_click=partial(remove, visit.shown), type="tertiary")
+        st.button(
+            "Remove this film",
+            key="remove",
+            on_click=partial(remove, visit.shown),
+            type="tertiary",
+            help=f"You can undo this for {UNDO_SECONDS} seconds",
+        )
     with st.popover("Clear all films", type="tertiary", icon=":material/delete:"):
         st.write("This deletes all films and results of this visit. They cannot be recovered.")
         st.button("Delete all", key="clear", on_click=clear, type="primary")
+
+
+def _forget_removed(which: "ref[Visit]") -> None:
+    visit = which()
+    if visit is not None:
+        visit.just_removed()
 
 
 def _tell_of_deletion(visit: Visit, films: list[str | None]) -> None:
@@ -241,7 +289,10 @@ def _offer_all(visit: Visit) -> None:
     cases = [case for case in visit.cases if case.done]  # others are done while the file is made, but not told
     make = partial(all_results, cases, setting, named=named)
     films = [case.audit_name for case in cases if case.audit_name]
-    offer = Offer("Download all films", hint, "films.zip", "application/zip", make)
+    closed = why_closed(cases)
+    if closed:
+        st.html(f'<p class="small">“Download all films”: {closed[0].lower()}{closed[1:]}.</p>')
+    offer = Offer("Download all films", hint, "films.zip", "application/zip", make, closed=closed)
     tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, films=films)
     downloads("all", [offer, *training_offer(visit)], tell)
 
@@ -268,6 +319,9 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
         _show_rejected(stage, visit, case, film)
         return
     detector = _detector()
+    if hidden(case):
+        _show_hidden(stage, visit, case, film)
+        return
     verdict = st.container()
     point, thresholds = panel.choose_thresholds(detector.weights)
     visit.log.setting(
@@ -282,6 +336,7 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             messages.alt_text(finding, film.shape),
             flagged=finding.flagged,
             thresholds=thresholds,
+            sides=film.frontal,
             on_mask_threshold=panel.keep_mask_threshold,
             drawn=_drawn(case),
             draw=f"{film.key}-{case.wishes}" if case.wishes else "",
@@ -309,6 +364,23 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             offer_course(visit, case, thresholds)
 
 
+def _show_hidden(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:
+    """Draw a film whose result the reader does not want to see yet. Nothing of it is sent to the browser."""
+    visit.log.shown(case, None, hidden=True)
+    seen = film.without_result()
+    with stage:
+        viewer(seen.shown_as, seen.message(), messages.hidden_alt_text(film.shape), sides=film.frontal)
+    panel.show_overruled(case)
+    show_reading_first(visit, case)
+    panel.show_warnings(film.warnings)
+    panel.show_header(film)
+    panel.show_closed_files()
+    if case.archived is not None:
+        from ptx_app.ui.archive import offer_priors
+
+        offer_priors(visit, case)
+
+
 def _drawn(case: Case) -> str | None:
     """The reader's own contour, for the viewer."""
     reading = case.reading
@@ -333,7 +405,7 @@ def _drop_zone(visit: Visit) -> list[UploadedFile]:
         key=f"drop-{visit.round}-{'folder' if folder else 'files'}",
         help="One or more. Films stay in this session's memory until you close the page or clear them.",
     )
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="medium", key="switches"):
         st.toggle("A whole folder", key="folder", persist_state="session")
         if not on_public_host():
             st.toggle(
@@ -343,6 +415,7 @@ def _drop_zone(visit: Visit) -> list[UploadedFile]:
                 help="For DICOM files that you drop from now on. Their DICOM downloads then have the patient’s own "
                 "header and belong to the patient’s study. Without it they are de-identified.",
             )
+        offer_read_first()
     return files
 
 

@@ -19,24 +19,24 @@ from ptx_app.output.setting import Setting
 from ptx_app.ui import messages
 from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.intake import KEEP_HEADER
+from ptx_app.ui.read_first import CLOSED, shown_name
 from ptx_app.ui.visit import Case, Film
 
 PREVALENCES = (1, 2, 5, 10, 20, 30)
 """In percent."""
 
+_FILES = ("Overlay PNG", "Mask PNG", "Result JSON", "DICOM")
+
 
 def show_name(case: Case) -> None:
     """Show the file's name. Only the person who dropped the file sees it."""
-    st.html(f'<p class="small name" title="{escape(case.name)}">{case.number} · {escape(case.name)}</p>')
+    name = escape(shown_name(case))
+    st.html(f'<p class="small name" title="{name}">{case.number} · {name}</p>')
 
 
 def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: OperatingPoint, case: Case) -> None:
     """Show overruled rejections, the verdict, sides and sizes, and the score as a bar with its threshold."""
-    overruled = case.film.rejections if case.film and case.overruled else ()
-    for rejection in overruled:
-        st.html(
-            f'<p class="small warning">Analysed although the film check rejected it. {escape(rejection.message)}</p>'
-        )
+    overruled = show_overruled(case)
     said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
     kind = finding.grade.name.lower() + ("" if finding.flagged else " below")
@@ -52,6 +52,16 @@ def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: Operatin
     )
     if not overruled and finding.thresholds.score == point.score and point.sensitivity is not None:
         _show_worth(point)
+
+
+def show_overruled(case: Case) -> tuple[FilmNote, ...]:
+    """Show the rejections that the user has overruled, and return them."""
+    overruled = case.film.rejections if case.film and case.overruled else ()
+    for rejection in overruled:
+        st.html(
+            f'<p class="small warning">Analysed although the film check rejected it. {escape(rejection.message)}</p>'
+        )
+    return overruled
 
 
 def _show_worth(point: OperatingPoint) -> None:
@@ -144,6 +154,13 @@ def show_header(film: Film) -> None:
         st.html(f'<table class="tags">{rows}</table>')
 
 
+def show_closed_files() -> None:
+    """Show which files there will be once the result is no longer hidden."""
+    st.html(f'<p class="small">Files: {CLOSED[0].lower()}{CLOSED[1:]}.</p>')
+    offers = [Offer(label, "", label, "", bytes, closed=CLOSED) for label in _FILES]
+    downloads("downloads", offers, lambda **_: None, of_film=True)
+
+
 def offer_files(
     case: Case,
     film: Film,
@@ -193,17 +210,17 @@ def offer_files(
     downloads(
         "downloads",
         [
-            Offer("Overlay PNG", f"The film with the contour, {size}", f"{stem}-overlay.png", "image/png", overlay),
-            Offer("Mask PNG", f"The mask, 0 or 255, {size}", f"{stem}-mask.png", "image/png", mask),
+            Offer(_FILES[0], f"The film with the contour, {size}", f"{stem}-overlay.png", "image/png", overlay),
+            Offer(_FILES[1], f"The mask, 0 or 255, {size}", f"{stem}-mask.png", "image/png", mask),
             Offer(
-                "Result JSON",
+                _FILES[2],
                 "Score, thresholds, side, size, regions",
                 f"{stem}-result.json",
                 "application/json",
                 result,
             ),
             Offer(
-                "DICOM",
+                _FILES[3],
                 f"Segmentation, secondary capture, report and presentation state, {header}, in one zip",
                 f"{stem}-dicom.zip",
                 "application/zip",

@@ -40,6 +40,36 @@ def show_reading(visit: Visit, case: Case, finding: Finding) -> None:
             st.button(
                 "Take back", key=f"withdraw-{number}", on_click=partial(_withdraw, visit, number), type="tertiary"
             )
+    _show_what_becomes_of_it(case)
+
+
+def show_reading_first(visit: Visit, case: Case) -> None:
+    """Ask for the reader's own reading while the result is hidden."""
+    number = case.number
+    st.html(
+        '<div class="verdict first"><h2>Your reading first</h2><p>Is there a pneumothorax on this film? The result '
+        "follows your answer.</p></div>"
+    )
+    with st.container(horizontal=True, gap="small", key="reading"):
+        for label, positive, shortcut in (("Pneumothorax", True, "X"), ("No pneumothorax", False, "N")):
+            st.button(
+                label,
+                key=f"first-{'yes' if positive else 'no'}-{number}",
+                on_click=partial(_answer_first, visit, number, positive),
+                shortcut=shortcut,
+            )
+    st.button(
+        "Show the result",
+        key=f"reveal-{number}",
+        on_click=partial(_reveal, visit, number),
+        shortcut="S",
+        help="Without a reading of your own",
+        type="tertiary",
+    )
+    _show_what_becomes_of_it(case)
+
+
+def _show_what_becomes_of_it(case: Case) -> None:
     if case.trouble is not None:
         st.html(f'<p class="small warning" role="alert">{messages.trouble(case.trouble)}</p>')
     if case.overruled:
@@ -49,7 +79,7 @@ def show_reading(visit: Visit, case: Case, finding: Finding) -> None:
 
 
 def _button(visit: Visit, case: Case, answer: Answer, shortcut: str, hint: str) -> None:
-    answered = case.reading is not None and case.reading.answer is answer
+    answered = case.reading is not None and case.reading.answer is answer and not case.reading.unseen
     st.button(
         answer.capitalize(),
         key=f"{answer}-{case.number}",
@@ -69,6 +99,17 @@ def _answer(visit: Visit, number: int, answer: Answer) -> None:
     for case, film in _analysed(visit, number):
         make = Reading.agree if answer is Answer.AGREE else Reading.disagree
         _keep(visit, case, film, make(*_decided(film)))
+
+
+def _answer_first(visit: Visit, number: int, positive: bool) -> None:
+    for case, film in _analysed(visit, number):
+        if not case.revealed:  # a second press comes when the result is there
+            _keep(visit, case, film, Reading.first(positive, *_decided(film)))
+
+
+def _reveal(visit: Visit, number: int) -> None:
+    for case, _ in _analysed(visit, number):
+        case.revealed = True
 
 
 def keep_contour(visit: Visit, key: str, sent: object) -> None:
@@ -116,7 +157,7 @@ def _keep(visit: Visit, case: Case, film: Film, reading: Reading) -> None:
     folder, case.trouble = settings().feedback_dir, None
     try:
         visit.log.tell(Event.FILM_ANSWERED, film=case.audit_name, answer=str(reading.answer))
-        case.reading = reading
+        case.reading, case.revealed = reading, True
         if folder is not None and not case.overruled:
             FeedbackFolder(folder).save(_answered(film, reading))
     except PtxError as error:

@@ -6,7 +6,7 @@ is not done.
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -36,7 +36,7 @@ class SessionLog:
         self._open = False
         self._setting: Mapping[str, object] | None = None
         self._shown: tuple[object, ...] = ()
-        self._listed: set[tuple[int, bool]] = set()
+        self._listed: set[tuple[int, bool, bool]] = set()
         _all.add(self)
 
     def tell(self, event: Event, **facts: object) -> None:
@@ -53,19 +53,23 @@ class SessionLog:
         self.tell(Event.FILM_OPENED, film=film, how=how)
         return film
 
-    def listed(self, cases: Iterable["Case"], thresholds: Thresholds | None) -> None:
-        """Tell of each film that now appears with its result in the list."""
+    def listed(
+        self, cases: Iterable["Case"], thresholds: Thresholds | None, hidden: Callable[["Case"], bool] = lambda _: False
+    ) -> None:
+        """Tell of each film that now appears in the list, with its result unless that is hidden."""
         for case in cases:
-            listed = case.number, case.overruled
+            listed = case.number, case.overruled, hidden(case)
             if case.done and listed not in self._listed:
-                self.tell(Event.RESULT_SHOWN, place="list", **_result(case, thresholds))
+                self.tell(Event.RESULT_SHOWN, place="list", **_result(case, thresholds, hidden=hidden(case)))
                 self._listed.add(listed)
 
-    def shown(self, case: "Case", thresholds: Thresholds | None) -> None:
-        """Tell that a film and its result are shown in the viewer, unless it was so the last time."""
-        shown = case.number, case.overruled, thresholds
+    def shown(self, case: "Case", thresholds: Thresholds | None, *, hidden: bool = False) -> None:
+        """Tell that a film and, unless it is hidden, its result are shown in the viewer; not if it was so the last
+        time.
+        """
+        shown = case.number, case.overruled, thresholds, hidden
         if shown != self._shown:
-            self.tell(Event.RESULT_SHOWN, place="viewer", **_result(case, thresholds))
+            self.tell(Event.RESULT_SHOWN, place="viewer", **_result(case, thresholds, hidden=hidden))
             self._shown = shown
 
     def compared(self, cases: Iterable["Case"], thresholds: Thresholds) -> None:
@@ -108,8 +112,10 @@ def end_all() -> None:
         log.ended("server stopped")
 
 
-def _result(case: "Case", thresholds: Thresholds | None) -> dict[str, object]:
+def _result(case: "Case", thresholds: Thresholds | None, *, hidden: bool = False) -> dict[str, object]:
     film = case.film
+    if hidden:
+        return {"film": case.audit_name, "result": "hidden", "overruled": case.overruled or None}
     if case.error is not None or film is None:
         return {"film": case.audit_name, "result": "not read", "code": case.error and case.error.code}
     if film.prediction is None or thresholds is None:

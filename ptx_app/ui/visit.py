@@ -1,8 +1,9 @@
 """The films of one visit. They live in this browser tab's session only, until it ends or is cleared."""
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import zip_longest
@@ -13,7 +14,7 @@ import streamlit as st
 
 from ptx_app.errors import PtxError
 from ptx_app.film.modality import ModalityValues
-from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View
+from ptx_app.film.radiograph import Box, FilmNote, PixelSpacing, Radiograph, View, is_frontal
 from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 FOUND_IN_ARCHIVE = "archive-found"
 """Key of what the reader has searched for in the archive."""
+
+UNDO_SECONDS = 15
+"""For how long the film that was removed last can be brought back."""
 
 MOST_FILMS = 100
 MOST_BYTES = 200 << 20
@@ -83,6 +87,11 @@ class Film:
         return self.greys.shape
 
     @property
+    def frontal(self) -> bool:
+        """Whether the film check has nothing against the view, so that the sides of the patient are known."""
+        return is_frontal(self.rejections)
+
+    @property
     def shown_as(self) -> str:
         """The key under which the browser knows the film, with or without its probabilities."""
         return f"{self.key}-analysed" if self.prediction else self.key
@@ -108,6 +117,10 @@ class Film:
     def message(self) -> bytes:
         """The film as the viewer takes it."""
         return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
+
+    def without_result(self) -> "Film":
+        """The same film as it was before it was analysed, for the viewer."""
+        return replace(self, prediction=None)
 
 
 def _packed(radiograph: Radiograph) -> PackedGreys:
@@ -152,6 +165,7 @@ class Case:
         name: the file's, shown only to the person who dropped it.
         job: reads and analyses the film; None once that is done. It may raise a PtxError.
         known: what is known about an example.
+        identity: the same for the same file, opened in the same way; "" if it is not known.
         film, error: the outcome; one of them, once it is done.
         running: whether the job has begun.
         saying: what the job waits for, as a sentence, or "".
@@ -163,6 +177,7 @@ class Case:
         audit_name: the film's name in the audit trail; None if there is no trail, or the film was not yet opened.
         reading: the reader's answer to the result.
         trouble: why the last answer could not be taken or saved.
+        revealed: whether the reader has answered, or asked for the result; see `ptx_app.ui.read_first`.
         wishes: how often the reader has asked to draw.
     """
 
@@ -170,6 +185,7 @@ class Case:
     name: str
     job: "Callable[[Case], Film] | None" = None
     known: str = ""
+    identity: str = ""
     film: Film | None = None
     error: PtxError | None = None
     running: bool = False
@@ -182,6 +198,7 @@ class Case:
     audit_name: str | None = None
     reading: Reading | None = None
     trouble: PtxError | None = None
+    revealed: bool = False
     wishes: int = 0
 
     @property
@@ -201,6 +218,15 @@ class Case:
         self.saying = text
 
 
+@dataclass(frozen=True)
+class Removed:
+    """A film that the reader has removed and may still bring back: its place in the list, and until when."""
+
+    case: Case
+    place: int
+    until: float
+
+
 @dataclass
 class Visit:
     """All cases of the session in order of arrival, and the one on the screen.
@@ -210,7 +236,9 @@ class Visit:
     `round` numbers the drop zone: a new round gives an empty one. `readers` counts the threads at work. `who` is the
     person who has signed in, and `admitted` whether the audit trail was told so. `log` tells the audit trail, and
     `problem` is what went wrong since the page was drawn. `name` is random: the browser tells by it that its picks in
-    the list are of this visit; `picks` numbers the latest that was heard.
+    the list are of this visit; `picks` numbers the latest that was heard. `again` has the numbers of the films that
+    were opened once more since the reader's last action. `removed` is what was removed
+    last, while it can be brought back.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -224,6 +252,8 @@ class Visit:
     problem: PtxError | None = None
     name: str = dataclass_field(default_factory=lambda: secrets.token_hex(4))
     picks: int = 0
+    again: list[int] = dataclass_field(default_factory=list)
+    removed: Removed | None = None
     _changing: Condition = dataclass_field(default_factory=Condition)
 
     def take(
@@ -232,21 +262,46 @@ class Visit:
         jobs: Sequence[tuple[str, Callable[[Case], Film]]],
         known: str = "",
         archived: Sequence[Archived] = (),
+        identities: Sequence[str] = (),
     ) -> None:
         """Append a case for each name and job, and begin a new round. Does nothing in a past round.
 
-        `archived`: the places in the archive, for films from there.
+        `archived`: the places in the archive, for films from there. `identities`: as far as they are known; a film that
+        is there already is not appended.
         The first of them is put on the screen if there is no other case.
         """
         with self._changing:
             if in_round != self.round:
                 return
-            for (name, job), place in zip_longest(jobs, archived):
+            self.again, self.removed = [], None
+            for (name, job), place, identity in zip_longest(jobs, archived, identities):
+                if (twin := self._twin(identity or "")) is not None:
+                    self.again.append(twin.number)
+                    continue
                 self.counter += 1
-                self.cases.append(Case(self.counter, name, job, known, archived=place))
+                self.cases.append(Case(self.counter, name, job, known, identity or "", archived=place))
             if self.shown is None and self.cases:
                 self.shown = self.cases[0].number
             self.round += 1
+
+    def claim(self, case: Case, identity: str) -> bool:
+        """Whether a case, whose identity is known by now, is no film that is there already. If it is, it is deleted."""
+        with self._changing:
+            twin = self._twin(identity)
+            if twin is None or twin is case:
+                case.identity = identity
+                return True
+            if case in self.cases:  # else the reader has removed it meanwhile
+                self.cases.remove(case)
+                self.again.append(twin.number)
+                if self.shown == case.number:
+                    self.shown = twin.number
+            case.removed = True
+            return False
+
+    def _twin(self, identity: str) -> Case | None:
+        """The case of that identity. One that could not be read is none: its file may be tried again."""
+        return next((each for each in self.cases if identity and each.identity == identity and not each.error), None)
 
     def hire(self, most: int) -> int:
         """How many threads to start so that up to `most` work on what waits. They count as started."""
@@ -291,26 +346,58 @@ class Visit:
         """Put the case of that number on the screen; unknown numbers change nothing."""
         if any(case.number == number for case in self.cases):
             self.shown = number
+            self.again = []
 
     def remove(self, number: int) -> None:
-        """Delete the case of that number, and show the one after it, else the one before it."""
+        """Take the case of that number away, and show the one after it, else the one before it.
+
+        It is deleted after `UNDO_SECONDS`, or with the next drop or removal. Until then `bring_back` undoes this.
+        """
         with self._changing:
             place = next((place for place, case in enumerate(self.cases) if case.number == number), None)
             if place is None:
                 return
-            self.cases[place].removed = True
-            del self.cases[place]
+            case = self.cases.pop(place)
+            case.removed = True
+            self.removed, self.again = Removed(case, place, time.monotonic() + UNDO_SECONDS), []
             if self.shown == number:
                 self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
             self._changing.notify_all()
 
+    def just_removed(self) -> Case | None:
+        """The case that was removed last, while it can be brought back. After that it is deleted."""
+        with self._changing:
+            if self.removed is not None and time.monotonic() >= self.removed.until:
+                self.removed = None
+            return self.removed.case if self.removed else None
+
+    def bring_back(self) -> Case | None:
+        """Put the case that was removed last back to its place and on the screen. None if it is deleted by now.
+
+        If it was not read to the end, it waits to be read again.
+        """
+        case = self.just_removed()
+        with self._changing:
+            if case is None or self.removed is None:
+                return None
+            case.removed = False
+            self.cases.insert(min(self.removed.place, len(self.cases)), case)
+            self.shown, self.removed = case.number, None
+            return case
+
+    def stopped(self, case: Case) -> None:
+        """A case is no longer read, because it was removed. If it was brought back meanwhile, it waits again."""
+        with self._changing:
+            case.running, case.saying = False, ""
+
     def clear(self) -> None:
-        """Delete every film at once, including those being read."""
+        """Delete every film at once, including those being read, and one that was just removed."""
         with self._changing:
             for case in self.cases:
                 case.removed = True
             self.cases.clear()
             self.shown = None
+            self.again, self.removed = [], None
             self.round += 1
             self._changing.notify_all()
 

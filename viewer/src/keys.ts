@@ -20,6 +20,7 @@ export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["[ ]", "Overlay less or more opaque"],
   [", .", "Lower or raise the mask threshold"],
   ["G, D", "Your reading: agree, disagree"],
+  ["X, N, S", "With “Read first”: pneumothorax, no pneumothorax, show the result"],
   ["→ J, ← K", "Next film, previous film"],
   ["Esc", "Back to the window tool"],
   ["?", "These keys"],

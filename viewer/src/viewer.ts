@@ -116,7 +116,10 @@ export class Viewer {
     this.coming = key;
     performance.mark("ptx-arrived");
     void filmOf(data).then((film) => {
-      if (this.said?.key === key && !this.listening.signal.aborted) return this.put(film);
+      if (this.said?.key !== key || this.listening.signal.aborted) return;
+      // The same film with or without its result stays as it was.
+      const same = left && bare(left.film.key) === bare(key) ? left : null;
+      return this.put(film, same?.place, same?.greys, same?.inverse);
     }).catch(() => {
       if (!this.listening.signal.aborted)
         this.tell("The film could not be drawn. Reload the page and open it again. (FILM_NOT_DRAWN)");
@@ -487,6 +490,11 @@ export class Viewer {
     clearTimeout(this.reporting);
     this.stage.release();
   }
+}
+
+/** A film's key without the word that its result is there; see `Film.shown_as`. */
+function bare(key: string): string {
+  return key.replace(/-analysed$/, "");
 }
 
 /** A number for the status line: whole, or with as many digits as small values need. */

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 
 from ptx_app import __version__
-from ptx_app.film.radiograph import PixelSpacing, Radiograph, View
+from ptx_app.film.radiograph import PixelSpacing, Radiograph, View, is_frontal
 from ptx_app.film.source import PatientStudy, SourceReference
 from ptx_app.inference.decide import Finding
 from ptx_app.output.dicom.codes import PROCESSING_EQUIPMENT
@@ -160,8 +160,12 @@ def _pseudonymous_film(radiograph: Radiograph, fingerprint: str) -> Dataset:
     film.SOPInstanceUID = _uid(fingerprint, "film")
     film.Modality = modality_of(radiograph)
     # The sides of a finding are those of a frontal film seen from the front.
-    film.PatientOrientation = None if radiograph.view == View.LATERAL else ["L", "F"]
+    film.PatientOrientation = ["L", "F"] if _frontal(radiograph) else None
     return film
+
+
+def _frontal(radiograph: Radiograph) -> bool:
+    return radiograph.view != View.LATERAL and is_frontal(radiograph.rejections)
 
 
 def modality_of(radiograph: Radiograph) -> str:
@@ -183,6 +187,8 @@ def _fingerprint(radiograph: Radiograph) -> str:
     """The same for the same picture, whatever its header said: from nothing that the exports do not show."""
     spacing = believed(radiograph.spacing)
     shown = f"{_FORM_OF_THE_FILM} {radiograph.shape} {radiograph.view} {modality_of(radiograph)} {spacing}"
+    if not _frontal(radiograph) and radiograph.view != View.LATERAL:
+        shown += " not frontal"  # its header says less, so it is another object
     digest = hashlib.sha256(shown.encode())
     digest.update(np.ascontiguousarray(radiograph.pixels).data)
     return digest.hexdigest()
