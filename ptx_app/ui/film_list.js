@@ -138,9 +138,9 @@ function button(film, chosen, pick) {
   const picture = film.picture
     ? Object.assign(document.createElement("img"), { src: film.picture, alt: "" })
     : Object.assign(document.createElement("span"), { className: "none" });
-  made.append(picture, name(film.title), ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where], ["answer", mark]].map(
+  made.append(picture, ...[["standing", `${film.id} · ${film.standing}`], ["score", score], ["where", film.where], ["answer", mark]].map(
     ([className, textContent]) => Object.assign(document.createElement("span"), { className, textContent }),
-  ));
+  ), name(film.title));
   made.onclick = () => pick(film.id);
   return made;
 }
