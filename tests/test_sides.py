@@ -28,7 +28,7 @@ from tests.test_page import drop, read, visit, words_of
 THRESHOLDS = Thresholds(0.5, 0.5, 0.0)
 WEIGHTS = load_manifest().entry()
 SETTING = Setting(WEIGHTS, "own", THRESHOLDS, "made")
-AGAINST_THE_VIEW = ["LATERAL_VIEW", "NOT_FRONTAL_VIEW", "NOT_A_CHEST_FILM"]
+AGAINST_THE_VIEW = ["LATERAL_VIEW", "NOT_FRONTAL_VIEW", "NOT_A_CHEST_FILM", "TURNED_FILM", "MIRRORED"]
 OF_SOMETHING_ELSE = ["WRONG_BODY_PART", "WRONG_MODALITY", "INVERTED_FILM", "COLOUR_PICTURE", "BLANK_PICTURE"]
 NAMED = (
     "patient's left",

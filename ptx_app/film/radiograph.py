@@ -76,11 +76,13 @@ class FilmNote:
     message: str
 
 
-_NOT_FRONTAL = frozenset({"LATERAL_VIEW", "NOT_FRONTAL_VIEW", "NOT_A_CHEST_FILM"})
+_NOT_FRONTAL = frozenset({"LATERAL_VIEW", "NOT_FRONTAL_VIEW", "NOT_A_CHEST_FILM", "TURNED_FILM", "MIRRORED"})
 
 
 def is_frontal(rejections: Iterable[FilmNote]) -> bool:
-    """Whether none of a film's rejections says that its view is not frontal. Else its left is no side of the patient.
+    """Whether a film may be taken for frontal, upright and not mirrored: no rejection says otherwise.
+
+    Else its left is not the patient's.
 
     >>> is_frontal([FilmNote("INVERTED_FILM", "Black and white are swapped.")])
     True
