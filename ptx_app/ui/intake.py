@@ -23,9 +23,6 @@ from ptx_app.ui.visit import Archived, Case, CaseRemovedError, Film, Visit
 KEEP_HEADER = "keep_header"
 """Key of the switch that keeps the patient's own header of dropped films, for DICOM downloads."""
 
-# Most films are read in less, and then the page is drawn once instead of three times.
-_SOON = 0.5
-
 OnWait = Callable[[int], None]
 Job = Callable[[Case], Film]
 Fetch = Callable[[Callable[[str], None]], bytes]
@@ -42,7 +39,8 @@ def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
     visit.take(visit.round, [(name, job) for name, job, _ in jobs], identities=[identity for *_, identity in jobs])
     for file in files:
         release_upload(file)
-    _read(visit)
+    read_on(visit)
+    st.rerun()
 
 
 def take_example(visit: Visit, name: str) -> None:
@@ -53,7 +51,8 @@ def take_example(visit: Visit, name: str) -> None:
     job = _film_job(visit.log, "example", example.data)
     known, identity = f"{example.known} Film: {example.credit}.", _identity(example.data())
     visit.take(visit.round, [(example.title, job)], known=known, identities=[identity])
-    _read(visit)
+    read_on(visit)
+    st.rerun()
 
 
 def take_archived(visit: Visit, in_round: int, films: Sequence[tuple[str, Fetch, Archived]]) -> None:
@@ -63,13 +62,7 @@ def take_archived(visit: Visit, in_round: int, films: Sequence[tuple[str, Fetch,
     """
     jobs = [(name, _fetched_job(visit.log, fetch)) for name, fetch, _ in films]
     visit.take(in_round, jobs, archived=[place for _, _, place in films])
-    _read(visit)
-
-
-def _read(visit: Visit) -> None:
-    """Read what waits, and draw the page: with the result of the film on the screen, if that is there soon."""
     read_on(visit)
-    visit.wait_for_shown(_SOON)
     st.rerun()
 
 
@@ -88,7 +81,6 @@ def overrule(visit: Visit, number: int) -> None:
 
     visit.redo(number, job)
     read_on(visit)
-    visit.wait_for_shown(_SOON)
 
 
 def _jobs(visit: Visit, name: str, data: bytes, *, header: bool) -> list[tuple[str, Job, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import zip_longest
-from threading import Condition, Lock
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -254,7 +254,7 @@ class Visit:
     picks: int = 0
     again: list[int] = dataclass_field(default_factory=list)
     removed: Removed | None = None
-    _changing: Condition = dataclass_field(default_factory=Condition)
+    _changing: Lock = dataclass_field(default_factory=Lock)
 
     def take(
         self,
@@ -328,12 +328,6 @@ class Visit:
         with self._changing:
             case.film, case.error = (outcome, None) if isinstance(outcome, Film) else (case.film, outcome)
             case.job, case.running, case.saying = None, False, ""
-            self._changing.notify_all()
-
-    def wait_for_shown(self, seconds: float) -> None:
-        """Wait until the case on the screen is done or removed, but no longer than this."""
-        with self._changing:
-            self._changing.wait_for(lambda: self.current is None or self.current.done, seconds)
 
     def redo(self, number: int, job: Callable[[Case], Film]) -> None:
         """Let a case that is done be read by another job."""
@@ -362,7 +356,6 @@ class Visit:
             self.removed, self.again = Removed(case, place, time.monotonic() + UNDO_SECONDS), []
             if self.shown == number:
                 self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
-            self._changing.notify_all()
 
     def just_removed(self) -> Case | None:
         """The case that was removed last, while it can be brought back. After that it is deleted."""
@@ -399,7 +392,6 @@ class Visit:
             self.shown = None
             self.again, self.removed = [], None
             self.round += 1
-            self._changing.notify_all()
 
     @property
     def pending(self) -> int:
