@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,18 +71,32 @@ class FilmStore:
 def _decoded(cache: Path, sources: list[Path], read: Callable[[Path], Picture], what: str) -> Picture:
     names = json.dumps([_state(source) for source in sources])
     target = cache / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.{what}.npy"
+
+    def pictures() -> Iterator[Picture]:
+        with ThreadPoolExecutor() as pool:
+            yield from tqdm(pool.map(read, sources), f"decode {what}", len(sources), unit="film")
+
+    return stored(target, len(sources), pictures)
+
+
+def stored(target: Path, count: int, pictures: Callable[[], Iterable[Picture]]) -> Picture:
+    """An array (count, 512, 512) uint8 in a file, which is made first if it is missing.
+
+    Args:
+        target: the file; if making it is cut short, it is missing still.
+        count: number of pictures.
+        pictures: makes them, each (H, W) uint8 of at most 512 px. A smaller one lies in the upper left corner.
+    """
     if not target.exists():
         partial = target.with_suffix(".part")
-        array = np.lib.format.open_memmap(
-            partial, mode="w+", dtype=np.uint8, shape=(len(sources), STORED_SIDE, STORED_SIDE)
-        )
-        with ThreadPoolExecutor() as pool:
-            for row, picture in enumerate(tqdm(pool.map(read, sources), f"decode {what}", len(sources), unit="film")):
-                array[row] = picture
+        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(count, STORED_SIDE, STORED_SIDE))
+        for row, picture in enumerate(pictures()):
+            height, width = picture.shape
+            array[row, :height, :width] = picture
         array.flush()
         partial.replace(target)
-    stored: Picture = np.load(target, mmap_mode="r")
-    return stored
+    kept: Picture = np.load(target, mmap_mode="r")
+    return kept
 
 
 def _state(source: Path) -> tuple[str, int, int]:

@@ -197,28 +197,28 @@ def _regions(
     if not held.size:
         return mask, ()
     count, labels, stats, centroids = cv2.connectedComponentsWithStats(held.view(np.uint8), connectivity=8)
-    boxes = {label: tuple(map(int, stats[label])) for label in range(1, count)}  # left, top, width, height, area
-    inner = {label: Box(top, left, top + down, left + across) for label, (left, top, across, down, _) in boxes.items()}
+    inner = [Box(top, left, top + down, left + across) for left, top, across, down, _ in stats.tolist()]
+    areas = stats[:, cv2.CC_STAT_AREA].tolist()
 
     def own(label: int) -> NDArray[np.bool_]:
         return np.asarray(inner[label].of(labels) == label)
 
     def stands(label: int) -> bool:
-        surest = inner[label].of(sure).max(where=own(label), initial=0)
-        large = boxes[label][4] / (height * width) >= thresholds.smallest_region
-        return large and bool(surest >= np.float32(thresholds.surest_pixel))
+        if areas[label] / (height * width) < thresholds.smallest_region:
+            return False
+        return bool(inner[label].of(sure).max(where=own(label), initial=0) >= np.float32(thresholds.surest_pixel))
 
-    standing = [label for label in boxes if stands(label)]
-    least = thresholds.smallest_relative * max((boxes[label][4] for label in standing), default=0)
-    kept = {label for label in standing if boxes[label][4] >= least}
+    standing = {label for label in range(1, count) if stands(label)}
+    least = thresholds.smallest_relative * max((areas[label] for label in standing), default=0)
     regions = []
-    for label, (left, top, across, down, area) in boxes.items():
-        if label not in kept:
+    for label in range(1, count):
+        if label not in standing or areas[label] < least:
             inner[label].of(held)[own(label)] = False
             continue
         side = _side(box.left + float(centroids[label, 0]), width, film)
-        left, top = seen.left + box.left + left, seen.top + box.top + top
-        regions.append(Region(side, area / (film.height * film.width), (left, top, left + across, top + down)))
+        left, top, place = seen.left + box.left, seen.top + box.top, inner[label]
+        corners = (left + place.left, top + place.top, left + place.right, top + place.bottom)
+        regions.append(Region(side, areas[label] / (film.height * film.width), corners))
     regions.sort(key=lambda region: (-region.share, region.box[1], region.box[0]))
     return mask, tuple(regions)
 

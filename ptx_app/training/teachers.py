@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ptx_app.data.index import LabelledFilm
-from ptx_app.data.store import STORED_SIDE, FilmStore, Picture, as_pixels
+from ptx_app.data.store import FilmStore, Picture, as_pixels, stored
 from ptx_app.errors import SettingsError
 from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import InputSpec
-from ptx_app.model.torch_network import build_module
+from ptx_app.model.torch_network import build_module, choose_device
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.starting_weights import load_exactly, read_state
 
@@ -83,24 +83,20 @@ def _maps(
         )
     sizes = json.dumps([(film.image_id, *store.shape(film)) for film in films]).encode()
     name = hashlib.sha256(file.read_bytes() + sizes).hexdigest()[:16]
-    target = cache / f"{name}.maps.npy"
-    if not target.exists():
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def maps() -> Iterator[Picture]:
+        device = choose_device()
         module = build_module(configuration.network.spec(), None)
         load_exactly(module, read_state(file))
         module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        partial, shape = target.with_suffix(".part"), (len(films), STORED_SIDE, STORED_SIDE)
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
         loader = DataLoader(_Inputs(films, store, spec), batch_size=_BATCH, num_workers=workers)
         drawn = _draw(module, loader, device)
-        for row, film in enumerate(tqdm(films, f"maps of {teacher.path.name}", unit="film")):
+        for film in tqdm(films, f"maps of {teacher.path.name}", unit="film"):
             height, width = store.shape(film)
             spread = cv2.resize(next(drawn), (width, height), interpolation=cv2.INTER_LINEAR)
-            array[row, :height, :width] = (spread * 255).round()
-        array.flush()
-        partial.replace(target)
-    kept: Picture = np.load(target, mmap_mode="r")
-    return kept
+            yield (spread * 255).round().astype(np.uint8)
+
+    return stored(cache / f"{name}.maps.npy", len(films), maps)
 
 
 class _Inputs(Dataset[torch.Tensor]):

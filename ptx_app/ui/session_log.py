@@ -58,9 +58,10 @@ class SessionLog:
     ) -> None:
         """Tell of each film that now appears in the list, with its result unless that is hidden."""
         for case in cases:
-            listed = case.number, case.overruled, hidden(case)
+            unseen = hidden(case)
+            listed = case.number, case.overruled, unseen
             if case.done and listed not in self._listed:
-                self.tell(Event.RESULT_SHOWN, place="list", **_result(case, thresholds, hidden=hidden(case)))
+                self.tell(Event.RESULT_SHOWN, place="list", **_result(case, thresholds, hidden=unseen))
                 self._listed.add(listed)
 
     def shown(self, case: "Case", thresholds: Thresholds | None, *, hidden: bool = False) -> None:

@@ -237,8 +237,8 @@ class Visit:
     person who has signed in, and `admitted` whether the audit trail was told so. `log` tells the audit trail, and
     `problem` is what went wrong since the page was drawn. `name` is random: the browser tells by it that its picks in
     the list are of this visit; `picks` numbers the latest that was heard. `again` has the numbers of the films that
-    were opened once more since the reader's last action. `removed` is what was removed
-    last, while it can be brought back.
+    were opened once more since the reader's last action. `removed` is what was removed last, while it can be brought
+    back.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
