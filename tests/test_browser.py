@@ -179,7 +179,10 @@ def test_names_can_be_read_in_the_list_and_films_that_the_reader_disagrees_with_
     films = all_read(page, 2)
     assert [name.text_content() for name in films.locator(".name").all()] == [long, "<b>é😀.dcm"]
     for film in films.all():
-        box, end = film.bounding_box(), film.locator(".name bdi").last.bounding_box()
+        # Both at once: the page may move its parts while it is drawn.
+        box, end = film.evaluate(
+            "film => [film, [...film.querySelectorAll('.name bdi')].at(-1)].map(each => each.getBoundingClientRect())"
+        )
         assert end["x"] + end["width"] <= box["x"] + box["width"], "the name's end is never cut off"
         assert end["y"] + end["height"] <= box["y"] + box["height"]
     shown = page.locator("select[data-set=filter]")
@@ -193,6 +196,7 @@ def test_names_can_be_read_in_the_list_and_films_that_the_reader_disagrees_with_
     until(lambda: [film.get_attribute("title") for film in films.all()] == [long], 10)
     page.locator("body").press("g")
     page.get_by_text("You agree: a pneumothorax").wait_for()
+    films.locator(".answer", has_text="✓").wait_for()  # the list hears of it after the panel
     shown.select_option("flagged")
     shown.select_option("disagree")
     page.get_by_text("No film matches").wait_for()
