@@ -75,8 +75,8 @@ class DataSection(_Section):
         draw_weights: how often a film is drawn relative to others of its label, by mask kind; 0 leaves it out.
         positive_share: share of positive films among those drawn, at the start and at the end of the run.
         augmentation: "none", "geometric" or "all".
-        teachers: folders of finished runs, relative to the project, whose mean map is learned from: alone where a
-            positive film's mask is not known, and mixed with the mask where it is. See `FilmDataset`.
+        teachers: folders of finished runs, relative to the project, whose mean map and score are learned from: alone
+            where a positive film's mask is not known, and mixed with the truth where it is. See `Teachers`.
         teachers_share: of that mixture, in [0, 1].
         lung_fold: train on films with lung masks and not on those with a pneumothorax's: the fold held out, and how
             many folds there are. What is said above of films held out, and of labels, does not apply then.

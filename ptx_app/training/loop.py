@@ -2,8 +2,9 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,8 +16,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ptx_app.errors import SettingsError
+from ptx_app.model.manifest import ROOT
 from ptx_app.training.augmentation import Augmentation
 from ptx_app.training.configuration import Configuration
+from ptx_app.training.cuda_graph import Replayed
 from ptx_app.training.dataset import FilmDataset, TrainingExample
 from ptx_app.training.depthwise import quicken_depthwise
 from ptx_app.training.gathering import GatheredFilms, gather_films
@@ -33,6 +36,7 @@ from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.sampler import FallingShareSampler, stratum
 from ptx_app.training.shared_norm import share_batch_norms
 from ptx_app.training.starting_weights import build_network
+from ptx_app.training.teachers import Teachers
 from ptx_app.training.validation import Validation, validate
 
 _PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
@@ -90,7 +94,7 @@ class TrainingRun:
 
         Raises:
             SettingsError: RUN_EXISTS, HELD_OUT_CHANGED, CHECKPOINT_DAMAGED, PRECISION_IMPOSSIBLE, BATCH_INDIVISIBLE.
-            WeightsError: as `build_network`.
+            WeightsError: as `build_network` and `Teachers`.
         """
         self._processes = processes or Processes()
         self._part = self._processes.part(configuration.training.batch)
@@ -99,7 +103,7 @@ class TrainingRun:
         if self._precision is torch.float16 and self.device.type != "cuda":
             raise SettingsError("PRECISION_IMPOSSIBLE", "fp16 training needs CUDA. Set training.precision to bf16.")
         self.folder, self.held_out = folder, gathered.held_out
-        self._c, self._store, self._teachers = configuration, gathered.store, gathered.teachers
+        self._c, self._store = configuration, gathered.store
         self._films = [film for film in gathered.films if configuration.data.draw_weights.get(film.mask_kind, 1.0) > 0]
         self._processes.of_first(lambda: folder.begin(configuration, gathered.held_out))
         torch.manual_seed(configuration.seed)
@@ -111,9 +115,17 @@ class TrainingRun:
             self._module = share_batch_norms(self._module, self.device)
         self._objective = self._processes.spread(Objective(self._module, configuration.loss, self._precision))
         self._average = build_average(self._module, configuration.training.ema)
-        self._optimizer = build_optimizer(self._module, configuration.optimizer)
+        alone_on_gpu = self.device.type == "cuda" and self._processes.count == 1
+        self._recorded = alone_on_gpu and self._precision is not torch.float16  # whose scaler decides on the CPU
+        self._optimizer = build_optimizer(self._module, configuration.optimizer, self._recorded)
+        self._teachers: Teachers | None = None
+        if configuration.data.teachers:
+            folders = [RunFolder(ROOT / teacher) for teacher in configuration.data.teachers]
+            teachers = Teachers(folders, configuration.input.spec(), configuration.data.teachers_share)
+            self._teachers = teachers.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self._precision is torch.float16)
         self._schedule = LearningRateSchedule(self._optimizer, configuration.schedule)
+        self._learning: dict[tuple[int | bool, ...], Callable[[list[Tensor]], list[Tensor]]] = {}
         self._dealt: dict[str, int] = {}
         self._best, self._since_best, self._seconds = -1.0, 0, 0.0
         self._unlogged: tuple[list[float], list[float]] = [], []
@@ -136,7 +148,7 @@ class TrainingRun:
 
         Raises:
             SettingsError: as `gather_films` and the run itself.
-            WeightsError: as `build_network` and `gather_films`.
+            WeightsError: as `gather_films` and the run itself.
         """
         gathered = gather_films(configuration, data, runs, also)
         return cls(configuration, RunFolder(runs / configuration.name), gathered, processes=processes)
@@ -234,8 +246,7 @@ class TrainingRun:
             self._c.input.spec(),
             Augmentation(data.augmentation),
             data.mask_weights,
-            self._teachers,
-            data.teachers_share,
+            self._teachers.sides if self._teachers is not None else (),
         )
         return DataLoader(
             dataset,
@@ -252,29 +263,56 @@ class TrainingRun:
 
     def _step(self, batch: TrainingExample) -> tuple[float, list[float]]:
         """One optimizer step. Returns the loss, and the soft Dice of positive films with a known mask."""
-        section = self._c.training
-        set_training(self._module, section, self.progress < self._c.schedule.frozen_encoder)
+        frozen = self.progress < self._c.schedule.frozen_encoder
+        set_training(self._module, self._c.training, frozen)
         self._schedule.set_rates(self.progress)
-        films = batch["film"].to(self.device, memory_format=torch.channels_last)
-        mask, weight, label = (batch[key].to(self.device) for key in ("mask", "mask_weight", "label"))
-        loss, mask_logits = self._objective(films, mask, weight, label)
-        self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
-        self._scaler.unscale_(self._optimizer)
-        torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._c.optimizer.gradient_clip)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        sides = sorted(batch["films"])
+        truth = [batch["mask"], batch["mask_weight"], batch["label"]]
+        tensors = [
+            tensor.to(self.device, non_blocking=True) for tensor in (*(batch["films"][s] for s in sides), *truth)
+        ]
+        loss, dices = self._learn(sides, frozen)(tensors)
         if self._average is not None:
             self._average.update_parameters(self._module)
-        positions, dices = batch["position"].tolist(), _dices(mask_logits.float(), mask, weight)
+        positions = batch["position"].tolist()
         elapsed = time.monotonic() - self._begun
-        told = self._processes.gather(_Step(float(loss.detach()), dices, positions, elapsed, self._asked_to_stop))
+        own = _Step(float(loss), [d for d in dices.tolist() if d >= 0], positions, elapsed, self._asked_to_stop)
+        told = self._processes.gather(own)
         self._elapsed, self._stopping = told[0].elapsed, any(step.asked_to_stop for step in told)
         for step in told:
             for position in step.positions:
                 name = stratum(self._films[position])
                 self._dealt[name] = self._dealt.get(name, 0) + 1
         return _mean([step.loss for step in told]), [dice for step in told for dice in step.dices]
+
+    def _learn(self, sides: Sequence[int], frozen: bool) -> Callable[[list[Tensor]], list[Tensor]]:
+        """What learns from a batch: its films at these sides, masks, weights and labels. Returns loss and Dices."""
+        key = (*sides, frozen)
+        if key not in self._learning:
+            plain = partial(self._learn_plainly, sides)
+            self._learning[key] = Replayed(plain) if self._recorded else plain
+        return self._learning[key]
+
+    def _learn_plainly(self, sides: Sequence[int], tensors: list[Tensor]) -> list[Tensor]:
+        *pictures, mask, weight, label = tensors
+        films = {
+            side: each.contiguous(memory_format=torch.channels_last) for side, each in zip(sides, pictures, strict=True)
+        }
+        target = mask, weight, label
+        if self._teachers is not None:
+            with torch.no_grad(), self._mixed_precision():
+                target = self._teachers(films, mask, weight, label)
+        loss, mask_logits = self._objective(films[mask.shape[-1]], *target)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimizer)
+        torch.nn.utils.clip_grad_norm_(self._module.parameters(), self._c.optimizer.gradient_clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return [loss.detach(), _dices(mask_logits.float(), mask, weight)]
+
+    def _mixed_precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._precision, enabled=self._precision is not None)
 
     def _validate(self) -> Validation:
         module = self._average.module if self._average is not None else self._module
@@ -299,7 +337,7 @@ class TrainingRun:
                 "films": self.films_seen,
                 "progress": round(self.progress, 4),
                 "minutes": round(self._seconds / 60, 2),
-                "learning_rate": self._optimizer.param_groups[-1]["lr"],
+                "learning_rate": float(self._optimizer.param_groups[-1]["lr"]),
                 "loss": round(loss, 5),
                 "dice": round(dice, 5),
             }
@@ -344,6 +382,9 @@ class TrainingRun:
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._recorded:
+            for group in self._optimizer.param_groups:
+                group["lr"] = torch.as_tensor(group["lr"], device=self.device)
         self._scaler.load_state_dict(state["scaler"])
         self._schedule.load_state_dict(state["schedule"])
         self._dealt, self._seconds = state["dealt"], state["seconds"]
@@ -367,11 +408,12 @@ def _one_thread(_worker: int) -> None:
     cv2.setNumThreads(1)  # OpenCV starts as many as there are cores, in each worker
 
 
-def _dices(logits: Tensor, mask: Tensor, weight: Tensor) -> list[float]:
+def _dices(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Soft Dice of each film, (N,); -1 for negative films and those whose mask is not known."""
     probability = logits.sigmoid()
     area = mask.sum((1, 2, 3))
     soft = 2 * (probability * mask).sum((1, 2, 3)) / (probability.sum((1, 2, 3)) + area).clamp(min=1)
-    return [float(value) for value in soft[(weight > 0) & (area > 0)]]
+    return soft.where((weight > 0) & (area > 0), -1.0)
 
 
 def _mean(values: Sequence[float]) -> float:

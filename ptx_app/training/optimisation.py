@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -13,8 +13,11 @@ from ptx_app.training.configuration import OptimizerSection, ScheduleSection, Tr
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def build_optimizer(module: nn.Module, section: OptimizerSection) -> torch.optim.Optimizer:
-    """Adam or AdamW with two groups, encoder and the rest. The schedule scales each group's "peak" learning rate."""
+def build_optimizer(module: nn.Module, section: OptimizerSection, recorded: bool = False) -> torch.optim.Optimizer:
+    """Adam or AdamW with two groups, encoder and the rest. The schedule scales each group's "peak" learning rate.
+
+    `recorded`: whether its steps are part of a `Replayed` function.
+    """
     encoder = list(module.get_submodule("encoder").parameters())
     inside = {id(parameter) for parameter in encoder}
     rest = [parameter for parameter in module.parameters() if id(parameter) not in inside]
@@ -23,7 +26,13 @@ def build_optimizer(module: nn.Module, section: OptimizerSection) -> torch.optim
         {"params": rest, "peak": section.learning_rate},
     ]
     kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[section.name]
-    return kind(groups, lr=section.learning_rate, weight_decay=section.weight_decay)
+    rate = section.learning_rate
+    if not recorded:
+        return kind(groups, lr=rate, weight_decay=section.weight_decay)
+    rates = [torch.tensor(rate, device=encoder[0].device) for _ in groups]
+    for group, own in zip(groups, rates, strict=True):
+        group["lr"] = own
+    return kind(groups, lr=rates[0], weight_decay=section.weight_decay, capturable=True)
 
 
 class LearningRateSchedule:
@@ -53,7 +62,11 @@ class LearningRateSchedule:
         else:
             return  # the plateau's rule has set the rates
         for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
+            rate = group["peak"] * factor
+            if isinstance(group["lr"], Tensor):  # a recorded step reads it where it is
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def validated(self, dice: float, progress: float) -> None:
         """Call after each validation with the held-out Dice, in [0, 1]."""

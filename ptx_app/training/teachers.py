@@ -1,123 +1,91 @@
-"""Maps drawn by teachers, runs trained before, for a student to learn from.
+"""Finished runs whose maps and scores a student learns from, on the same augmented films that it sees itself.
 
-Knowledge distillation (Hinton et al., Distilling the Knowledge in a Neural Network, 2015) by the teachers' mean map.
+Teacher and student are shown the same picture at every step, for many steps (Beyer et al., Knowledge distillation: A
+good teacher is patient and consistent, CVPR 2022).
 """
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from ptx_app.data.index import LabelledFilm
-from ptx_app.data.store import FilmStore, Picture, as_pixels, stored
 from ptx_app.errors import SettingsError
-from ptx_app.inference.prepare import prepare
 from ptx_app.model.manifest import InputSpec
-from ptx_app.model.torch_network import build_module, choose_device
+from ptx_app.model.torch_network import build_module
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.starting_weights import load_exactly, read_state
 
-_BATCH = 16
+_SURE = 0.5
 
 
-class TeacherMaps:
-    """The mean of the teachers' maps of a run's positive films. Each teacher sees each film once, and its mirror image.
+class Teachers(nn.Module):
+    """Teachers that agree on their mean. They do not change."""
 
-    Negative films have none: it is known that there is nothing on them.
-    """
+    sides: tuple[int, ...]
 
-    def __init__(
-        self,
-        teachers: Sequence[RunFolder],
-        films: Sequence[LabelledFilm],
-        store: FilmStore,
-        fit: str,
-        cache: Path,
-        workers: int = 0,
-    ) -> None:
-        """Draw the maps, unless they are in the cache.
+    def __init__(self, folders: Sequence[RunFolder], spec: InputSpec, share: float) -> None:
+        """Load the last weights of finished runs.
 
         Args:
-            teachers: finished runs; their last weights draw.
-            films: of the student's run.
-            store: of the films.
-            fit: the student's, as in `InputSpec`.
-            cache: folder of the maps.
-            workers: processes that load films.
+            folders: of the runs.
+            spec: the student's input. A teacher's may have another side.
+            share: of the teachers in what is learned from a film whose truth is known, in [0, 1].
 
         Raises:
-            SettingsError: RUN_UNFINISHED, TEACHER_FITS_OTHERWISE.
+            SettingsError: RUN_UNFINISHED, TEACHER_SEES_OTHERWISE.
             WeightsError: as `build_module` and `load_exactly`.
         """
-        positives = sorted((film for film in films if film.positive), key=lambda film: film.image_id)
-        self._row = {film.image_id: row for row, film in enumerate(positives)}
-        self._maps = [_maps(teacher, positives, store, fit, cache, workers) for teacher in teachers]
+        super().__init__()
+        self._share, sides, modules = share, [], []
+        for folder in folders:
+            file = folder.weights_path("last")
+            if not file.exists():
+                raise SettingsError(
+                    "RUN_UNFINISHED", f"{folder.path.name} has no weights yet. Train this teacher first."
+                )
+            configuration = folder.configuration()
+            own = configuration.input.spec()
+            if own.model_copy(update={"side": spec.side}) != spec:
+                raise SettingsError(
+                    "TEACHER_SEES_OTHERWISE",
+                    f"The teacher {folder.path.name} has another [input] than its student. Only the side may differ.",
+                )
+            module = build_module(configuration.network.spec(), None)
+            load_exactly(module, read_state(file))
+            sides.append(own.side)
+            modules.append(module)
+        self.sides = tuple(sides)
+        self._modules_in_order = nn.ModuleList(modules)
+        self.eval().requires_grad_(False)
 
-    def of(self, film: LabelledFilm, shape: tuple[int, int]) -> Picture:
-        """A positive film's map at the size `shape` that the store has it in: (H, W) uint8, 255 = certainly air."""
-        row, (height, width) = self._row[film.image_id], shape
-        drawn = [maps[row, :height, :width].astype(np.float32) for maps in self._maps]
-        return np.asarray(np.mean(drawn, axis=0).round(), np.uint8)
+    def forward(
+        self, films: Mapping[int, Tensor], mask: Tensor, mask_weight: Tensor, label: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What to learn from N films: mask, its weight, and label, each as the truth's, with the teachers' in it.
 
+        The mask of a positive film is the mean of its own, if it is known, and the teachers' map. The teachers get
+        their share, and of the rest as much as the mask's weight is below 1. Its weight is 1, or how sure the teachers
+        are if the mask is not known: their mean probability where it is at least a half. Negative films stay empty. The
+        label is the mean of the film's own and the teachers' score.
 
-def _maps(
-    teacher: RunFolder, films: Sequence[LabelledFilm], store: FilmStore, fit: str, cache: Path, workers: int
-) -> Picture:
-    """(n, 512, 512) uint8; each film's map is in the upper left corner, at the size of the film in the store."""
-    file = teacher.weights_path("last")
-    if not file.exists():
-        raise SettingsError("RUN_UNFINISHED", f"{teacher.path.name} has no weights yet. Train this teacher first.")
-    configuration = teacher.configuration()
-    spec = configuration.input.spec()
-    if spec.fit != fit:
-        raise SettingsError(
-            "TEACHER_FITS_OTHERWISE",
-            f"The teacher {teacher.path.name} has input.fit = {spec.fit!r}, and its student {fit!r}. Make them equal.",
-        )
-    sizes = json.dumps([(film.image_id, *store.shape(film)) for film in films]).encode()
-    name = hashlib.sha256(file.read_bytes() + sizes).hexdigest()[:16]
-
-    def maps() -> Iterator[Picture]:
-        device = choose_device()
-        module = build_module(configuration.network.spec(), None)
-        load_exactly(module, read_state(file))
-        module = module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        loader = DataLoader(_Inputs(films, store, spec), batch_size=_BATCH, num_workers=workers)
-        drawn = _draw(module, loader, device)
-        for film in tqdm(films, f"maps of {teacher.path.name}", unit="film"):
-            height, width = store.shape(film)
-            spread = cv2.resize(next(drawn), (width, height), interpolation=cv2.INTER_LINEAR)
-            yield (spread * 255).round().astype(np.uint8)
-
-    return stored(cache / f"{name}.maps.npy", len(films), maps)
-
-
-class _Inputs(Dataset[torch.Tensor]):
-    """Films as the network is shown them, unchanged."""
-
-    def __init__(self, films: Sequence[LabelledFilm], store: FilmStore, spec: InputSpec) -> None:
-        self._films, self._store, self._spec = films, store, spec
-
-    def __len__(self) -> int:
-        return len(self._films)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(prepare(as_pixels(self._store.film(self._films[index])), self._spec))
-
-
-def _draw(
-    module: torch.nn.Module, batches: DataLoader[torch.Tensor], device: torch.device
-) -> Iterator[NDArray[np.float32]]:
-    """The probability map (side, side) of each film, the mean of the film's and its mirror image's."""
-    for batch in batches:
-        films = batch.to(device, memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-            plain, mirrored = (module(part)[0].float().sigmoid()[:, 0] for part in (films, films.flip(-1)))
-        yield from ((plain + mirrored.flip(-1)) / 2).cpu().numpy()
+        Args:
+            films: (N, channels, side, side) float32 by side, at each teacher's.
+            mask: (N, 1, S, S) in {0, 1}.
+            mask_weight, label: (N,).
+        """
+        maps, scores = [], []
+        for side, module in zip(self.sides, self._modules_in_order, strict=True):
+            map_logits, image_logits = module(films[side])
+            probability = map_logits.float().sigmoid()
+            if side != mask.shape[-1]:
+                probability = interpolate(probability, mask.shape[2:], mode="bilinear")
+            maps.append(probability)
+            scores.append(image_logits.float().sigmoid().squeeze(1))
+        taught, score = torch.stack(maps).mean(0), torch.stack(scores).mean(0)
+        positive = label > 0
+        sure = taught >= _SURE
+        how_sure = (taught * sure).sum((1, 2, 3)) / sure.sum((1, 2, 3)).clamp(min=1)
+        own = (mask_weight.clamp(max=1) * (1 - self._share)).where(positive, 1.0).view(-1, 1, 1, 1)
+        weight = torch.where(mask_weight > 0, 1.0, how_sure).where(positive, mask_weight)
+        return own * mask + (1 - own) * taught, weight, (1 - self._share) * label + self._share * score
