@@ -37,7 +37,8 @@ class Replayed:
             torch.cuda.current_stream().wait_stream(stream)
             return results
         inputs, graph = [tensor.clone() for tensor in tensors], torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Another thread may prepare the next batch meanwhile, which would otherwise end the recording.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             results = self._function(inputs)
         self._recorded[shapes] = graph, inputs, results
         graph.replay()

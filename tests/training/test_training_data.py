@@ -196,14 +196,17 @@ def test_the_network_learns_from_what_the_app_would_show_it(films, tmp_path):
     dataset = FilmDataset(films, store, spec, Augmentation("none"), {MaskKind.EXPERT: 0.7})
     positive = next(number for number, film in enumerate(films) if film.positive and film.mask_known)
     example = dataset[Draw(positive, 0, 96)]
-    assert np.array_equal(example["film"].numpy(), prepare(as_pixels(store.film(films[positive])), spec))
+    assert list(example["films"]) == [96]
+    assert np.array_equal(example["films"][96].numpy(), prepare(as_pixels(store.film(films[positive])), spec))
     assert set(np.unique(example["mask"])) == {0, 1}
     assert example["mask"].shape == (1, 96, 96)
     assert float(example["mask_weight"]) == pytest.approx(0.7)
     label_only = next(number for number, film in enumerate(films) if not film.mask_known)
     example = dataset[Draw(label_only, 0, 64)]
     assert (float(example["mask_weight"]), float(example["label"])) == (0.0, 1.0)
-    assert example["film"].shape == (3, 64, 64)
+    assert example["films"][64].shape == (3, 64, 64)
+    for_teachers = FilmDataset(films, store, spec, Augmentation("none"), {}, sides=(128, 64))[Draw(label_only, 0, 64)]
+    assert {side: film.shape for side, film in for_teachers["films"].items()} == {64: (3, 64, 64), 128: (3, 128, 128)}
 
 
 def test_films_are_decoded_once_and_another_index_gets_its_own_cache(films, tmp_path):
