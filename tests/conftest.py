@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ptx_app.process import set_environment
-from tests.support.serving import open_page, running_browser, running_server
+from tests.support.serving import PATIENCE, open_again, running_browser, running_server
 
 set_environment()  # before any test imports torch or albumentations
 
@@ -22,7 +22,7 @@ def data_dir() -> Path:
     return Path(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The address of the app on a real server."""
     with running_server() as server:
@@ -31,17 +31,29 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium."""
+    """Headless Chromium. Not for all modules together: asyncio does not run beside it."""
     with running_browser() as chromium:
         yield chromium
 
 
+@pytest.fixture(scope="module")
+def tab(browser: Any) -> Iterator[Any]:
+    """A tab of the browser, for `open_again`."""
+    tab = browser.new_context().new_page()
+    tab.set_default_timeout(PATIENCE)
+    yield tab
+    tab.context.close()
+
+
 @pytest.fixture
-def page(address: str, browser: Any) -> Iterator[Any]:
-    """The app's page like another user's. No error may reach the browser's console."""
-    page = open_page(browser, address)
+def page(address: str, tab: Any) -> Iterator[Any]:
+    """The app's page as another user finds it. No error may reach the browser's console."""
     problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    yield page
-    page.context.close()
+
+    def note(error: Any) -> None:
+        problems.append(str(error))
+
+    tab.on("pageerror", note)
+    yield open_again(tab, address)
+    tab.remove_listener("pageerror", note)
     assert not problems
