@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ptx_app.model.manifest import OnnxFile
+from ptx_app.model.openvino_network import OpenVinoNetwork
+from ptx_app.model.openvino_runtime import openvino
 from ptx_app.process import set_environment
 from tests.support.serving import PATIENCE, open_again, running_browser, running_server
 
@@ -20,6 +24,26 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("PTX_DATA is not set, so there are no films")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """OpenVINO compiles the same network once: a program does so once, but tests load it hundreds of times."""
+    load = OpenVinoNetwork.__init__
+
+    @lru_cache(maxsize=4)
+    def first(onnx: str, path: Path, _changed: int) -> OpenVinoNetwork:
+        network = OpenVinoNetwork.__new__(OpenVinoNetwork)
+        load(network, OnnxFile.model_validate_json(onnx), path)
+        return network
+
+    def again(network: OpenVinoNetwork, onnx: OnnxFile, path: Path) -> None:
+        loaded = first(onnx.model_dump_json(), path, path.stat().st_mtime_ns)
+        network.engine, network._model = loaded.engine, openvino().CompiledModel(loaded._model)  # runs on its own
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OpenVinoNetwork, "__init__", again)
+        yield
 
 
 @pytest.fixture(scope="session")

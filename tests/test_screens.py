@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.contrast import contrasts
 from tests.support.films import broken_dicom, ct_slice, dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, QUIET, all_read, drop, films_of, open_page, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, QUIET, all_read, drop, films_of, open_again, open_page, until
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
@@ -48,8 +48,8 @@ def screens(page: Any) -> Any:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_screen_has_one_main_heading_and_no_sideways_scrolling(browser, address, size):
-    page = open_page(browser, address, viewport={"width": size[0], "height": size[1]})
+def test_every_screen_has_one_main_heading_and_no_sideways_scrolling(tab, address, size):
+    page = open_again(tab, address, *size)
     for screen in screens(page):
         assert len(page.evaluate(_HEADINGS)) == 1, screen
         assert page.evaluate(_TOO_WIDE) == [], screen
@@ -58,7 +58,6 @@ def test_every_screen_has_one_main_heading_and_no_sideways_scrolling(browser, ad
         if screen == "verdict":
             for name in ("Film viewer", "List of films", "Verdict, settings and downloads", "Tour of the viewer"):
                 assert page.get_by_role("region", name=name).count() == 1, name
-    page.context.close()
 
 
 def test_all_text_can_be_read(page):
