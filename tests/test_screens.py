@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import pytest
 
 from tests.support.contrast import contrasts
@@ -34,7 +35,8 @@ def screens(page: Any) -> Any:
     page.get_by_role("navigation", name="About this page").wait_for()
     page.get_by_role("button", name="Normal film").wait_for()
     yield "empty"
-    drop(page, ("film.dcm", dicom_of(simulated_film())), ("broken.dcm", broken_dicom()), ("ct.dcm", ct_slice()))
+    film = dicom_of(cv2.resize(simulated_film(), (800, 850), interpolation=cv2.INTER_AREA))
+    drop(page, ("film.dcm", film), ("broken.dcm", broken_dicom()), ("ct.dcm", ct_slice()))
     all_read(page, 3)
     page.locator(".stage[data-film]").wait_for()
     yield "verdict"

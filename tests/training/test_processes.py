@@ -2,26 +2,19 @@
 
 import multiprocessing
 import os
-import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import nn
 
-from ptx_app.__main__ import main
 from ptx_app.data.index import read_index
 from ptx_app.errors import SettingsError
 from ptx_app.model.manifest import ROOT
-from ptx_app.training import loop
 from ptx_app.training.configuration import write_configuration
 from ptx_app.training.processes import Processes
 from ptx_app.training.run_folder import RunFolder
@@ -45,58 +38,12 @@ def data(tmp_path_factory) -> Path:
 
 
 def train(
-    processes: int, config: Path, data: Path, runs: Path, change: Callable[[], None] = lambda: None
-) -> list[int | None]:
-    """The exit statuses of `ptx train` in this many processes, each changed first.
-
-    They are forked from this one, with torchrun's variables: torchrun's own start imports torch in each.
-    """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-
-    def run(place: int) -> None:
-        places = {"TORCHELASTIC_RUN_ID": "1", "RANK": place, "LOCAL_RANK": place} | shared
-        os.environ |= ENVIRONMENT | {name: str(value) for name, value in places.items()}
-        torch.set_num_threads(1)
-        cv2.setNumThreads(1)
-        change()
-        sys.exit(main(["train", str(config), "--data", str(data), "--runs", str(runs)]))
-
-    workers = [multiprocessing.get_context("fork").Process(target=run, args=(place,)) for place in range(processes)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return [worker.exitcode for worker in workers]
-
-
-def in_double() -> None:
-    """Train in double precision, in which two runs that add up the same numbers in another order stay together."""
-    build_network = loop.build_network
-
-    def double(section):
-        network = build_network(section).double()
-        network.register_forward_pre_hook(lambda _network, given: given[0].double())
-        return network
-
-    torch.set_default_dtype(torch.float64)
-    torch.Tensor.float = torch.Tensor.double
-    loop.build_network = double
-    loop.quicken_depthwise = lambda network: None  # it computes in single precision
-
-
-def told_to_stop() -> None:
-    """Send the last process SIGTERM before its third step."""
-    step, steps = loop.TrainingRun._step, count(1)
-
-    def interrupted(run, batch):
-        if next(steps) == 3 and os.environ["RANK"] == "1":
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(run, batch)
-
-    loop.TrainingRun._step = interrupted
+    processes: int, module: str, config: Path, data: Path, runs: Path, **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    start = ["-m"] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    words = [*module.split(), "train", str(config), "--data", str(data), "--runs", str(runs)]
+    environment = os.environ | ENVIRONMENT | variables
+    return subprocess.run([sys.executable, *start, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 def told(folder: RunFolder) -> list[dict[str, float]]:
@@ -116,7 +63,8 @@ def test_two_processes_have_the_loss_curve_of_one(data, tmp_path):
     folders = []
     for processes in (1, 2):
         runs = tmp_path / str(processes)
-        assert train(processes, tmp_path / "config.toml", data, runs, in_double) == [0] * processes
+        done = train(processes, "tests.support.odd_training double", tmp_path / "config.toml", data, runs)
+        assert done.returncode == 0, done.stderr
         folders.append(RunFolder(runs / "tiny"))
     one, two = map(told, folders)
     assert len(one) == 8
@@ -132,17 +80,16 @@ def test_two_processes_resume_as_if_they_had_not_been_stopped(data, tmp_path):
     config = configuration(input={"side": 32}, schedule={"films": 40}, training={"precision": "fp32", "ema": 0.9})
     write_configuration(config, tmp_path / "config.toml")
     whole, run = tmp_path / "whole", tmp_path / "run"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "ptx_app"]
-    words = ["train", str(tmp_path / "config.toml"), "--data", str(data), "--runs", str(whole)]
-    done = subprocess.run([*torchrun, *words], cwd=ROOT, env=os.environ | ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert train(2, tmp_path / "config.toml", data, run, told_to_stop) == [3, 3]
+    assert train(2, "ptx_app", tmp_path / "config.toml", data, whole).returncode == 0
+    stopped = train(2, "tests.support.odd_training stopped", tmp_path / "config.toml", data, run)
+    assert stopped.returncode != 0
     assert not RunFolder(run / "tiny").weights_path("last").exists(), "it did not stop"
     state = RunFolder(run / "tiny").load_checkpoint()
     assert state is not None
     assert sum(state["dealt"].values()) == 3 * 8, "one is told, and both stop"
     assert not torch.equal(*state["random"]), "each drops out for itself"
-    assert train(2, tmp_path / "config.toml", data, run) == [0, 0]
+    # The whole run has started itself over under torchrun. Once is enough.
+    assert train(2, "ptx_app", tmp_path / "config.toml", data, run, PTX_MEMORY_KEPT="1").returncode == 0
     assert told(RunFolder(run / "tiny")) == told(RunFolder(whole / "tiny"))
     ends = [load_file(RunFolder(runs / "tiny").weights_path("last")) for runs in (whole, run)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
