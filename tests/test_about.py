@@ -2,13 +2,14 @@
 
 import re
 
+import cv2
 import pytest
 
 from ptx_app.inference.decide import Grade, border, grade
 from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.ui.about_texts import limits, privacy
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, open_page, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, open_again, open_page, until
 
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
@@ -103,7 +104,8 @@ def test_privacy_says_how_long_and_warns_on_a_public_host():
 
 @needs_browser
 def test_a_text_opens_over_the_films_and_leaves_them_as_they_are(page):
-    films = [(f"film-{number}.dcm", dicom_of(simulated_film())) for number in range(6)]
+    pixels = cv2.resize(simulated_film(), (800, 850), interpolation=cv2.INTER_AREA)
+    films = [(f"film-{number}.dcm", dicom_of(pixels)) for number in range(6)]
     drop(page, *films)
     page.locator(".stage[data-film]").wait_for()
     opener = page.get_by_role("button", name="What it can and cannot do")
@@ -148,8 +150,8 @@ def test_the_browser_keeps_what_the_privacy_text_says_and_no_more(page):
 
 
 @needs_browser
-def test_the_tour_comes_once_and_again_on_request(browser, address):
-    page = open_page(browser, address)
+def test_the_tour_comes_once_and_again_on_request(tab, address):
+    page = open_again(tab, address)
     tour = page.get_by_role("region", name="Tour of the viewer")
     assert tour.count() == 0, "there is no film yet"
     page.get_by_role("button", name="Normal film").click()
@@ -188,7 +190,6 @@ def test_the_tour_comes_once_and_again_on_request(browser, address):
     keys.wait_for(state="hidden")
     tour.wait_for()
     assert step.inner_text().startswith("1 of 5")
-    page.context.close()
 
 
 @needs_browser

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, open_page, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, PATIENCE, open_again, until
 from tests.test_viewer import SHAPE, another_point, canvas, drag, middle, opened, press, settled, window, zoom
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -259,9 +260,18 @@ def line(page: Any) -> list[tuple[float, float]]:
     return [tuple((np.add((x, y), FROM) + np.subtract(TO, FROM) * step / 5).tolist()) for step in range(6)]
 
 
+@pytest.fixture(scope="module")
+def touched(browser) -> Iterator[Any]:
+    """A tab of a screen that can be touched."""
+    tab = browser.new_context(has_touch=True).new_page()
+    tab.set_default_timeout(PATIENCE)
+    yield tab
+    tab.context.close()
+
+
 @pytest.mark.parametrize("how", ["pen", "finger"])
-def test_pen_and_finger_draw(browser, address, clear_film, how):
-    page = open_page(browser, address, has_touch=True)
+def test_pen_and_finger_draw(touched, address, clear_film, how):
+    page = open_again(touched, address)
     ready(page, clear_film)
     if how == "pen":
         pen(page, line(page))
@@ -269,7 +279,6 @@ def test_pen_and_finger_draw(browser, address, clear_film, how):
         fingers(page, *[[point] for point in line(page)])
     expected = painted(page)
     assert np.array_equal(done(page), expected)
-    page.context.close()
 
 
 def test_the_pens_eraser_erases(page, clear_film):
@@ -293,8 +302,8 @@ def test_the_pens_eraser_erases(page, clear_film):
     assert np.array_equal(canvas(page, "overlay"), start)
 
 
-def test_two_fingers_zoom_and_draw_nothing(browser, address, clear_film):
-    page = open_page(browser, address, has_touch=True)
+def test_two_fingers_zoom_and_draw_nothing(touched, address, clear_film):
+    page = open_again(touched, address)
     ready(page, clear_film)
     x, y = middle(page)
     apart = [[(x - 40 - 15 * step, y), (x + 40 + 15 * step, y)] for step in range(6)]
@@ -302,7 +311,6 @@ def test_two_fingers_zoom_and_draw_nothing(browser, address, clear_film):
     assert zoom(page) > 120
     page.get_by_role("button", name="Done").click()
     page.get_by_text("Your contour is empty").wait_for()
-    page.context.close()
 
 
 def test_strokes_on_a_large_film_are_drawn_and_undone(page):

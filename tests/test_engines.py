@@ -282,6 +282,22 @@ def test_app_side_imports_no_torch_and_sends_nothing(torch_is: str) -> None:
     assert 0 < told["score"] < 1
 
 
+def test_a_signal_arrives_after_networks_of_openvino_are_gone() -> None:
+    code = """
+import os, signal
+from ptx_app.model.engine import Engine
+from ptx_app.model.manifest import load_manifest
+from ptx_app.weights.load import load_network
+
+signal.signal(signal.SIGTERM, lambda *_: print("arrived"))
+first, second = (load_network(load_manifest().entry(), engine=Engine.OPENVINO) for _ in range(2))
+del first, second
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "arrived\n")
+
+
 def test_scores_do_not_depend_on_the_engine(films) -> None:
     entry = load_manifest().entry()
     scores = [

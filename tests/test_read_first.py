@@ -12,7 +12,7 @@ from ptx_app.output.packed import message
 from ptx_app.ui import downloads
 from ptx_app.ui.film_list import entry
 from tests.support.films import ct_slice, dicom_of, real_dicom, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, films_of, open_page, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, films_of, open_again, until
 from tests.support.serving import drop as drop_in_browser
 from tests.test_page import drop, read, visit, words_of
 from tests.test_reading import setting
@@ -199,8 +199,8 @@ def test_the_trail_says_when_the_result_was_seen(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
-def test_in_a_browser_the_film_stays_as_it_was_and_the_result_comes_by_key(browser, address):
-    page = open_page(browser, address)
+def test_in_a_browser_the_film_stays_as_it_was_and_the_result_comes_by_key(tab, address):
+    page = open_again(tab, address)
     page.get_by_text("Read first").click()
     drop_in_browser(page, ("a.dcm", dicom_of(simulated_film())), ("b.dcm", real_dicom()))
     all_read(page, 2)
@@ -229,4 +229,3 @@ def test_in_a_browser_the_film_stays_as_it_was_and_the_result_comes_by_key(brows
     until(lambda: "hidden" not in page.locator(".counts").inner_text(), 30)
     assert page.get_by_role("button", name="Download all films").is_enabled()
     assert "not seen" not in (films_of(page).nth(1).get_attribute("aria-label") or "")
-    page.context.close()

@@ -10,7 +10,7 @@ from ptx_app.film.examples import EXAMPLES
 from ptx_app.model.manifest import ROOT
 from ptx_app.ui.visit import Case, Visit
 from tests.support.films import broken_dicom, dicom_of, real_dicom, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, open_page
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, open_again
 from tests.support.serving import drop as drop_in_browser
 from tests.test_page import drop, read, visit
 
@@ -116,8 +116,8 @@ def test_a_film_that_turns_out_to_be_there_already_leaves_the_screen_for_it():
 
 
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
-def test_the_list_says_so(browser, address):
-    page = open_page(browser, address)
+def test_the_list_says_so(tab, address):
+    page = open_again(tab, address)
     drop_in_browser(page, ("a.dcm", FILM))
     all_read(page, 1)
     assert not page.locator(".note").is_visible()
@@ -127,4 +127,3 @@ def test_the_list_says_so(browser, address):
     all_read(page, 2).nth(1).click()
     page.get_by_text("2 · c.dcm").wait_for()
     assert not page.locator(".note").is_visible()
-    page.context.close()

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import cv2
 import pytest
 
 from tests.support.contrast import contrasts
 from tests.support.films import broken_dicom, ct_slice, dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, QUIET, all_read, drop, films_of, open_page, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, QUIET, all_read, drop, films_of, open_again, open_page, until
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
@@ -34,7 +35,8 @@ def screens(page: Any) -> Any:
     page.get_by_role("navigation", name="About this page").wait_for()
     page.get_by_role("button", name="Normal film").wait_for()
     yield "empty"
-    drop(page, ("film.dcm", dicom_of(simulated_film())), ("broken.dcm", broken_dicom()), ("ct.dcm", ct_slice()))
+    film = dicom_of(cv2.resize(simulated_film(), (800, 850), interpolation=cv2.INTER_AREA))
+    drop(page, ("film.dcm", film), ("broken.dcm", broken_dicom()), ("ct.dcm", ct_slice()))
     all_read(page, 3)
     page.locator(".stage[data-film]").wait_for()
     yield "verdict"
@@ -48,8 +50,8 @@ def screens(page: Any) -> Any:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_screen_has_one_main_heading_and_no_sideways_scrolling(browser, address, size):
-    page = open_page(browser, address, viewport={"width": size[0], "height": size[1]})
+def test_every_screen_has_one_main_heading_and_no_sideways_scrolling(tab, address, size):
+    page = open_again(tab, address, *size)
     for screen in screens(page):
         assert len(page.evaluate(_HEADINGS)) == 1, screen
         assert page.evaluate(_TOO_WIDE) == [], screen
@@ -58,7 +60,6 @@ def test_every_screen_has_one_main_heading_and_no_sideways_scrolling(browser, ad
         if screen == "verdict":
             for name in ("Film viewer", "List of films", "Verdict, settings and downloads", "Tour of the viewer"):
                 assert page.get_by_role("region", name=name).count() == 1, name
-    page.context.close()
 
 
 def test_all_text_can_be_read(page):

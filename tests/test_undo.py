@@ -10,7 +10,7 @@ from ptx_app.model.manifest import ROOT
 from ptx_app.ui import background
 from ptx_app.ui import visit as visits
 from tests.support.films import dicom_of, real_dicom, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, films_of, open_page, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, films_of, open_again, until
 from tests.support.serving import drop as drop_in_browser
 from tests.test_film_list import film, of
 from tests.test_page import drop, visit, words_of
@@ -156,8 +156,8 @@ def test_the_trail_says_that_it_was_brought_back_or_it_is_not(page, tmp_path, mo
 
 
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
-def test_in_a_browser_it_is_offered_moves_nothing_and_goes_by_itself(browser, address):
-    page = open_page(browser, address)
+def test_in_a_browser_it_is_offered_moves_nothing_and_goes_by_itself(tab, address):
+    page = open_again(tab, address)
     drop_in_browser(page, ("a.dcm", FILM), ("b.dcm", OTHER))
     all_read(page, 2)
     page.locator(".stage[data-film]").wait_for()
@@ -175,4 +175,3 @@ def test_in_a_browser_it_is_offered_moves_nothing_and_goes_by_itself(browser, ad
     page.get_by_text("Film 1 is removed.").wait_for()
     page.get_by_text("Film 1 is removed.").wait_for(state="hidden", timeout=30_000)
     assert films_of(page).count() == 1
-    page.context.close()

@@ -17,7 +17,7 @@ from ptx_app.film import read_film
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.pictures import grey_picture
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, open_again, until
 
 SOURCES, ASSETS = ROOT / "viewer", ROOT / "ptx_app" / "ui" / "assets"
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -577,11 +577,8 @@ def test_a_run_of_the_page_does_not_send_the_film_again(browser, address):
 
 @needs_browser
 @pytest.mark.parametrize("size", [(1280, 800), (3840, 2160), (820, 1180), (390, 844)])
-def test_nothing_lies_over_the_side_marks(browser, address, films, size):
-    page = browser.new_context(viewport={"width": size[0], "height": size[1]}).new_page()
-    page.goto(address)
-    page.get_by_test_id("stFileUploaderDropzone").wait_for()
-    opened(page, films["measured"])
+def test_nothing_lies_over_the_side_marks(tab, address, films, size):
+    page = opened(open_again(tab, address, *size), films["measured"])
     press(page, "h")
     for mark in page.locator(".side").all():
         assert mark.evaluate(
@@ -597,7 +594,6 @@ def test_nothing_lies_over_the_side_marks(browser, address, films, size):
               return top === mark && apart;
             }"""
         )
-    page.context.close()
 
 
 @needs_browser

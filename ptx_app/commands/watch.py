@@ -24,6 +24,7 @@ from ptx_app.output.table import TABLE
 from ptx_app.results import ResultMaker
 
 if TYPE_CHECKING:
+    from ptx_app.hospital.dicom_tls import Certificates
     from ptx_app.hospital.dicomweb import Pacs
 
 _LOG = logging.getLogger(__name__)
@@ -64,6 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="AET@HOST:PORT",
         help="with --dicom: send segmentation and report there by C-STORE; or dicomweb, for the archive",
     )
+    tls = parser.add_argument_group("encrypt C-STORE, both ways")
+    tls.add_argument("--tls-certificate", type=Path, metavar="PEM", help="own certificate")
+    tls.add_argument("--tls-key", type=Path, metavar="PEM", help="its key, if it is in another file")
+    tls.add_argument("--tls-ca", type=Path, metavar="PEM", help="authorities whose certificates others must have")
 
 
 def _port(text: str) -> int:
@@ -108,7 +113,8 @@ def _watch(arguments: argparse.Namespace) -> None:
     _require_sensible(arguments)
     title, callers = ae_title(arguments.ae_title), tuple(ae_title(caller) for caller in arguments.caller)
     pacs = _pacs() if arguments.dicomweb or arguments.store_to == _ARCHIVE else None
-    send_to = _sending_to(arguments.store_to, title, pacs)
+    certificates = _certificates(arguments)
+    send_to = _sending_to(arguments.store_to, title, pacs, certificates)
     with ExitStack() as stack:
         stop = stack.enter_context(_told_to_stop())
         detector, wanted = detector_and_wanted(arguments, record=True)
@@ -136,9 +142,10 @@ def _watch(arguments: argparse.Namespace) -> None:
             stack.enter_context(asking(ArchiveSource(pacs, received, space, metrics, health, days, seconds)))
             _LOG.info("Asking the archive for new films.")
         if arguments.port is not None:
-            listening = Listening(arguments.host, arguments.port, title, callers)
+            tls = certificates.for_callers() if certificates else None
+            listening = Listening(arguments.host, arguments.port, title, callers, tls=tls)
             port = stack.enter_context(receiving(listening, folder, space, ledger, metrics))
-            _LOG.info("Receiving films as %s on port %d.", title, port)
+            _LOG.info("Receiving films as %s on port %d%s.", title, port, " by TLS" if tls else "")
         Inbox(
             folder=folder,
             output=output,
@@ -159,13 +166,30 @@ def _pacs() -> "Pacs":
     return Pacs(read_pacs_settings(os.environ))
 
 
-def _sending_to(peer: str | None, title: str, pacs: "Pacs | None") -> Callable[[Sequence[Path]], None] | None:
-    """What sends the results on. Raises SettingsError PEER_INVALID or PACS_STORE_OFF."""
+def _certificates(arguments: argparse.Namespace) -> "Certificates | None":
+    """Raises SettingsError TLS_INCOMPLETE."""
+    own, key, authorities = arguments.tls_certificate, arguments.tls_key, arguments.tls_ca
+    if own and authorities:
+        from ptx_app.hospital.dicom_tls import Certificates
+
+        return Certificates(own, key, authorities)
+    if own or key or authorities:
+        raise SettingsError("TLS_INCOMPLETE", "TLS needs both --tls-certificate and --tls-ca.")
+    return None
+
+
+def _sending_to(
+    peer: str | None, title: str, pacs: "Pacs | None", certificates: "Certificates | None"
+) -> Callable[[Sequence[Path]], None] | None:
+    """What sends the results on. Raises SettingsError PEER_INVALID, PACS_STORE_OFF or TLS_FILES_UNUSABLE."""
     from ptx_app.hospital.application import Peer
     from ptx_app.hospital.storage_scu import send
 
     if peer != _ARCHIVE:
-        return partial(send, peer=Peer.of(peer), title=title) if peer else None
+        if not peer:
+            return None
+        tls = certificates.for_calling() if certificates else None
+        return partial(send, peer=Peer.of(peer), title=title, tls=tls)
     from ptx_app.hospital.dicomweb_inbox import store_files
 
     assert pacs is not None  # noqa: S101  (it is made where results go there)

@@ -4,6 +4,7 @@ The object is stored unchanged and not parsed here: that is for the sandboxed re
 """
 
 import logging
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Listening:
         title: own AE title. Others must call by it.
         callers: AE titles that may call; empty for any.
         most_bytes: the largest film to accept. The association of a larger one is aborted.
+        tls: from `Certificates.for_callers`; None for connections that are not encrypted.
     """
 
     host: str
@@ -58,6 +60,7 @@ class Listening:
     title: str
     callers: tuple[str, ...] = ()
     most_bytes: int = Limits().file_bytes - _META_BYTES
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,8 @@ def receiving(listening: Listening, folder: Path, space: Space, ledger: Ledger, 
         (evt.EVT_REJECTED, receiver.on_reject),
     ]
     try:
-        server = entity.start_server((listening.host, listening.port), block=False, evt_handlers=handlers)
+        address = listening.host, listening.port
+        server = entity.start_server(address, block=False, ssl_context=listening.tls, evt_handlers=handlers)
     except OSError as error:
         raise SettingsError(
             "PORT_TAKEN", f"Port {listening.port} cannot be used. Choose another with --port, or another --host."

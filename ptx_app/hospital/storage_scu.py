@@ -1,5 +1,6 @@
 """Sends DICOM files to another application by C-STORE."""
 
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,13 +24,14 @@ class RefusedError(PtxError):
     """The other application does not take these objects."""
 
 
-def send(files: Sequence[Path], peer: Peer, title: str) -> None:
+def send(files: Sequence[Path], peer: Peer, title: str, tls: ssl.SSLContext | None = None) -> None:
     """Send files of our own making in one association, in order. Returns once all of them were stored.
 
     Args:
         files: DICOM files.
         peer: who gets them.
         title: own AE title.
+        tls: from `Certificates.for_calling`; None for a connection that is not encrypted.
 
     Raises:
         UnreachableError: PEER_UNREACHABLE, PEER_REJECTS or PEER_FULL.
@@ -43,13 +45,14 @@ def send(files: Sequence[Path], peer: Peer, title: str) -> None:
         objects = [dcmread(file) for file in files]
         for dataset in objects:
             entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-        association = entity.associate(peer.host, peer.port, ae_title=peer.title)
+        with_tls = (tls, peer.host) if tls else None
+        association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=with_tls)
         if association.is_rejected:
             raise UnreachableError("PEER_REJECTS", "The receiving application rejects calls from this AE title.")
         if association.rejected_contexts and not association.accepted_contexts:
             raise _not_taken()
         if not association.is_established:
-            raise _unreachable()
+            raise _unreachable(tls is not None)
         try:
             for dataset in objects:
                 try:
@@ -77,5 +80,6 @@ def _not_taken() -> RefusedError:
     return RefusedError("PEER_REFUSED", "The receiving application does not take objects of this class.")
 
 
-def _unreachable() -> UnreachableError:
-    return UnreachableError("PEER_UNREACHABLE", "The receiving application does not answer.")
+def _unreachable(by_tls: bool = False) -> UnreachableError:
+    or_not_trusted = ", or one side does not trust the other's certificate" if by_tls else ""
+    return UnreachableError("PEER_UNREACHABLE", f"The receiving application does not answer{or_not_trusted}.")

@@ -13,3 +13,13 @@ def openvino() -> Any:  # noqa: ANN401  (openvino has no types)
     import openvino
 
     return openvino
+
+
+@lru_cache(maxsize=1)
+def core() -> Any:  # noqa: ANN401
+    """OpenVINO's Core, one in a process.
+
+    Each one gives the thread that loads its first network a stack for signal handlers, and with two, the end of the
+    later one gives back the earlier one's, which may be gone: the next SIGTERM is then a segmentation fault.
+    """
+    return openvino().Core()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptx_app.model.openvino_runtime import openvino
+from ptx_app.model.openvino_runtime import core, openvino
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -34,7 +34,7 @@ def decoder_ranges(onnx: Path, films: Iterable[NDArray[np.float32]]) -> dict[str
         films: prepared films, (1, channels, S, S) float32 each.
     """
     ov = openvino()
-    model = ov.Core().read_model(onnx)
+    model = core().read_model(onnx)
     convolutions = _decoder_convolutions(model)
     axes = ov.opset13.constant(np.arange(4, dtype=np.int64))
     extremes = []
@@ -42,7 +42,7 @@ def decoder_ranges(onnx: Path, films: Iterable[NDArray[np.float32]]) -> dict[str
         value = convolution.input_value(0)
         extremes += [ov.opset13.reduce_min(value, axes), ov.opset13.reduce_max(value, axes)]
     watched = ov.Model([node.output(0) for node in extremes], model.get_parameters(), "ranges")
-    compiled = ov.Core().compile_model(watched, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(watched, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = np.asarray([[float(np.squeeze(value)) for value in compiled(film).to_tuple()] for film in films])
     means = found.mean(axis=0).round(4).reshape(-1, 2).tolist()
     return {node.get_friendly_name(): (low, high) for node, (low, high) in zip(convolutions, means, strict=True)}

@@ -19,7 +19,7 @@ from tests.support.contrast import contrasts
 from tests.support.films import ct_slice
 from tests.support.marked_films import MARK
 from tests.support.orthanc import ORTHANC, PASSWORD, USER, Orthanc, dumped
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, all_read, films_of, open_page, running_server, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, all_read, films_of, open_again, running_server, until
 from tests.support.watching import small_film
 
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -54,11 +54,11 @@ def said_of(archive: Orthanc) -> list[str]:
 
 @ORTHANC
 @needs_browser
-def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder):
+def test_from_search_to_results_in_the_study(orthanc, app, tab, audit_folder):
     mine = film()
     other = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1", "AccessionNumber": "B2"}
     orthanc.put(mine, film(Rows=1000), small_film(**other))
-    page = open_page(browser, app.address)
+    page = open_again(tab, app.address)
     page.get_by_role("button", name="Search").click()
     page.get_by_text("No study matches.").wait_for()  # none of today
     search(page)
@@ -108,7 +108,6 @@ def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder
     assert page.get_by_role("table", name="Studies in the archive").count() == 0
     assert MARK.decode() not in app.said
     assert STUDY not in app.said
-    page.context.close()
 
     # All of it is in the audit trail, in its order.
     trail = Trail(audit_folder, AUDIT_KEY)
@@ -125,13 +124,13 @@ def test_from_search_to_results_in_the_study(orthanc, app, browser, audit_folder
 
 @ORTHANC
 @needs_browser
-def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, app, browser, audit_folder):
+def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, app, tab, audit_folder):
     def of(number: int, day: str, **tags: object) -> bytes:
         uids = {"StudyInstanceUID": f"1.2.40.{number}", "SeriesInstanceUID": f"1.2.40.{number}.1"}
         return film(**uids, StudyDate=day, AccessionNumber=f"P{number}", **tags)
 
     orthanc.put(of(1, "20260301"), of(2, "20260501"), of(3, "20260201"), of(4, "20260101", PatientID="another"))
-    page = open_page(browser, app.address)
+    page = open_again(tab, app.address)
     search(page, "P1")
     page.get_by_role("table", name="Studies in the archive").get_by_role("button", name="Open").click()
     all_read(page, 1)
@@ -162,14 +161,13 @@ def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, 
     page.get_by_role("button", name="Open the patient’s other films").click()
     page.get_by_role("button", name="Compare the patient’s 3 films").wait_for()
     assert films_of(page).count() == 3
-    page.context.close()
 
 
 @ORTHANC
 @needs_browser
-def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, browser):
+def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, tab):
     orthanc.put(film())
-    page = open_page(browser, app.address)
+    page = open_again(tab, app.address)
     search(page, "A*")
     page.get_by_text("PACS_FILTER").wait_for()
     search(page)
@@ -190,7 +188,6 @@ def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, browser):
     page.get_by_text("PACS_GONE").wait_for()
     assert orthanc.objects(STUDY) == []
     assert "Traceback" not in app.said
-    page.context.close()
 
 
 @needs_browser
@@ -198,15 +195,14 @@ def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, browser):
     ("values", "code"),
     [(NOWHERE, "PACS_UNREACHABLE"), ({"PTX_PACS_ADDRESS": "pacs"}, "PACS_SETTINGS_INVALID")],
 )
-def test_an_archive_that_cannot_be_used_does_not_keep_the_page_from_working(browser, values, code):
+def test_an_archive_that_cannot_be_used_does_not_keep_the_page_from_working(tab, values, code):
     with running_server(environment=values) as server:
-        page = open_page(browser, server.address)
+        page = open_again(tab, server.address)
         if code == "PACS_UNREACHABLE":
             page.get_by_role("button", name="Search").click()
         page.get_by_text(code).wait_for()
         page.get_by_role("button", name="Large pneumothorax").click()
         until(lambda: films_of(page).count() == 1, 60)
-        page.context.close()
 
 
 def said_by_hand(server: Server, host: str, headers: dict[str, str]) -> bytes:

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from ptx_app.errors import SettingsError
 from ptx_app.film import read_film
 from ptx_app.film.dicom.stored_pixels import TRANSFER_SYNTAXES
 from ptx_app.hospital.application import Peer, ae_title
+from ptx_app.hospital.dicom_tls import Certificates
 from ptx_app.hospital.inbox import key_of
 from ptx_app.hospital.inbox_files import Space
 from ptx_app.hospital.inbox_ledger import Ledger
@@ -30,6 +33,7 @@ from ptx_app.hospital.inbox_metrics import Health, Metrics
 from ptx_app.hospital.inbox_sender import Sender, sending
 from ptx_app.hospital.storage_scp import Listening, receiving
 from ptx_app.hospital.storage_scu import RefusedError, UnreachableError, send
+from tests.support.certificates import OPENSSL, make_certificates
 from tests.support.dicom_wire import DCMTK, dataset_of, store
 from tests.support.films import CR_STORAGE, dicom_of
 from tests.support.marked_films import marked_dicom, markers_in
@@ -48,9 +52,9 @@ class Receiving:
         self.least_free = 0
 
     @contextmanager
-    def at(self, *callers: str, most_bytes: int = 1 << 26) -> Iterator[int]:
+    def at(self, *callers: str, most_bytes: int = 1 << 26, tls: ssl.SSLContext | None = None) -> Iterator[int]:
         space = Space((self.folder,), self.least_free)
-        listening = Listening("127.0.0.1", 0, "PTX", callers, most_bytes)
+        listening = Listening("127.0.0.1", 0, "PTX", callers, most_bytes, tls)
         with receiving(listening, self.folder, space, self.ledger, self.metrics) as port:
             yield port
 
@@ -226,12 +230,13 @@ class Pacs:
         self.callers: list[str] = []
 
     @contextmanager
-    def at(self, port: int = 0) -> Iterator[int]:
+    def at(self, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[int]:
         entity = AE("PACS")
         entity.require_calling_aet = self.callers
         for sop_class in self.classes:
             entity.add_supported_context(sop_class)
-        server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._take)])
+        handlers = [(evt.EVT_C_STORE, self._take)]
+        server = entity.start_server(("127.0.0.1", port), block=False, ssl_context=tls, evt_handlers=handlers)
         try:
             yield server.server_address[1]
         finally:
@@ -370,3 +375,98 @@ def test_ae_titles(text, valid):
     else:
         with pytest.raises(SettingsError):
             ae_title(text)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """Those of a receiver, of a modality, and of a stranger, by another authority."""
+    home = tmp_path_factory.mktemp("certificates")
+    make_certificates(home / "ours", "receiver", "modality")
+    make_certificates(home / "other", "stranger")
+    ours, other = home / "ours", home / "other"
+    return {
+        "receiver": Certificates(ours / "receiver.pem", ours / "receiver.key", ours / "ca.pem"),
+        "modality": Certificates(ours / "modality.pem", ours / "modality.key", ours / "ca.pem"),
+        "stranger": Certificates(other / "stranger.pem", other / "stranger.key", ours / "ca.pem"),
+        "trusts nobody": Certificates(ours / "receiver.pem", ours / "receiver.key", other / "ca.pem"),
+    }
+
+
+def without_certificate(certificates: Certificates) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificates.authorities)
+    return context
+
+
+@OPENSSL
+def test_films_are_received_by_tls_from_callers_with_a_certificate_alone(place, certificates):
+    with place.at(tls=certificates["receiver"].for_callers()) as port:
+        assert store(port, FILM) is None
+        assert store(port, FILM, tls=without_certificate(certificates["modality"])) is None
+        assert store(port, FILM, tls=certificates["stranger"].for_calling()) is None
+        assert place.files() == []
+        assert store(port, FILM, tls=certificates["modality"].for_calling()) == 0x0000
+        assert len(place.files()) == 1
+
+
+# pynetdicom ends its thread with an exception if the port closes while a caller has said nothing.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@OPENSSL
+def test_a_caller_that_says_nothing_keeps_no_other_out(place, certificates):
+    with place.at(tls=certificates["receiver"].for_callers()) as port, socket.create_connection(("127.0.0.1", port)):
+        assert store(port, FILM, tls=certificates["modality"].for_calling()) == 0x0000
+
+
+@OPENSSL
+@DCMTK
+def test_dcmtk_sends_a_film_by_tls(place, certificates, tmp_path):
+    file, own = tmp_path / "film.dcm", certificates["modality"]
+    file.write_bytes(FILM)
+    with place.at(tls=certificates["receiver"].for_callers()) as port:
+        by_tls = ["+tls", own.key, own.own, "+cf", own.authorities]
+        subprocess.run(
+            ["storescu", *by_tls, "-aec", "PTX", "127.0.0.1", str(port), file],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+    assert len(place.files()) == 1
+
+
+@OPENSSL
+def test_results_are_sent_by_tls_to_an_application_that_can_be_trusted_alone(tmp_path, certificates):
+    made(tmp_path)
+    files, pacs = [tmp_path / "k_seg.dcm"], Pacs()
+    with pacs.at(tls=certificates["receiver"].for_callers()) as port:
+        peer = Peer("PACS", "127.0.0.1", port)
+        for caller in ("stranger", "trusts nobody"):
+            with pytest.raises(UnreachableError, match="certificate") as raised:
+                send(files, peer, "PTX", certificates[caller].for_calling())
+            assert raised.value.code == "PEER_UNREACHABLE"
+        with pytest.raises(UnreachableError):
+            send(files, Peer("PACS", "localhost", port), "PTX", certificates["modality"].for_calling())
+        assert pacs.got == []
+        send(files, peer, "PTX", certificates["modality"].for_calling())
+    assert pacs.got == [SegmentationStorage]
+
+
+@OPENSSL
+@pytest.mark.parametrize("broken", ["another key", "password", "no authorities"])
+def test_unusable_certificates_are_named_by_a_code(tmp_path, certificates, broken):
+    make_certificates(tmp_path, "own", "other")
+    own = Certificates(tmp_path / "own.pem", tmp_path / "own.key", tmp_path / "ca.pem")
+    if broken == "another key":
+        own = Certificates(own.own, tmp_path / "other.key", own.authorities)
+    elif broken == "password":
+        locked = tmp_path / "locked.key"
+        subprocess.run(
+            ["openssl", "ec", "-in", own.key, "-aes128", "-passout", "pass:secret", "-out", locked],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        own = Certificates(own.own, locked, own.authorities)
+    else:
+        own.authorities.write_text("")
+    for make in (own.for_callers, own.for_calling):
+        with pytest.raises(SettingsError) as raised:
+            make()
+        assert raised.value.code == "TLS_FILES_UNUSABLE"

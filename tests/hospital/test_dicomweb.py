@@ -4,7 +4,6 @@ import gzip
 import io
 import logging
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector
 from ptx_app.privacy import _LOGGERS
 from ptx_app.settings import pacs_is_set
+from tests.support.certificates import OPENSSL, make_certificates
 from tests.support.marked_films import MARK
 from tests.support.orthanc import ORTHANC, PASSWORD, USER, Orthanc, dumped
 from tests.support.watching import small_film
@@ -535,18 +535,7 @@ def test_a_token_is_sent_to_the_archive_only_and_read_again_from_its_file(server
 @contextmanager
 def encrypted(home: Path) -> Iterator[str]:
     """An archive with TLS that asks for a client certificate. Certificates are made in `home`."""
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=home, check=True, capture_output=True)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test authority",
-            "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
-    (home / "names").write_text("subjectAltName=IP:127.0.0.1")
-    for name in ("server", "client"):
-        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", f"{name}.key",
-                "-out", f"{name}.csr")  # fmt: skip
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-                "-days", "2", "-extfile", "names", "-out", f"{name}.pem")  # fmt: skip
+    make_certificates(home, "server", "client")
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -572,9 +561,8 @@ def encrypted(home: Path) -> Iterator[str]:
             thread.join()
 
 
+@OPENSSL
 def test_certificates(tmp_path, monkeypatch):
-    if subprocess.run(["which", "openssl"], capture_output=True).returncode:
-        pytest.skip("openssl is not installed")
     with encrypted(tmp_path) as address:
         ours = {
             "ca_bundle": tmp_path / "ca.pem",

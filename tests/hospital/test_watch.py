@@ -254,6 +254,12 @@ def test_one_inbox_at_a_time_writes_into_a_folder(folders):
         (["{}/in", "--output", "{}/out", "--dicom", "--all", "--store-to", "PACS@127.0.0.1:104"], "STORE_OVERRULED"),
         (["{}/in", "--output", "{}/out", "--dicom", "--store-to", "PACS"], "PEER_INVALID"),
         (["{}/in", "--output", "{}/out", "--port", "0", "--host", "0.0.0.0"], "CALLERS_MISSING"),
+        (["{}/in", "--output", "{}/out", "--port", "0", "--tls-certificate", "{}/own.pem"], "TLS_INCOMPLETE"),
+        (["{}/in", "--output", "{}/out", "--port", "0", "--tls-ca", "{}/ca.pem"], "TLS_INCOMPLETE"),
+        (
+            ["{0}/in", "--output", "{0}/out", "--port", "0", "--tls-certificate", "{0}/in", "--tls-ca", "{0}/in"],
+            "TLS_FILES_UNUSABLE",
+        ),
         (["{}/in", "--output", "{}/out", "--port", "0", "--ae-title", "x" * 17], "AE_TITLE_INVALID"),
         (["{}/in", "--output", "{}/out", "--identified"], "IDENTIFIED_ALONE"),
         (["{}/in", "--output", "{}/out", "--dicomweb"], "PACS_NOT_SET"),

@@ -1,6 +1,7 @@
 """Films for tests, made from arrays, so that no film has to be in the repository."""
 
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,12 @@ def real_dicom() -> bytes:
     return (Path(data_store.__file__).parent / "data" / "RG1_UNCR.dcm").read_bytes()
 
 
+@lru_cache(maxsize=1)  # drawing it takes half a second
 def simulated_film() -> NDArray[np.float32]:
-    """The same film with a pneumothorax drawn into it by code, (H, W) float32 in [0, 1]."""
-    return simulate_pneumothorax(read_film(real_dicom()).pixels, _CHEST_WALL, _PLEURA)[0]
+    """The same film with a pneumothorax drawn into it by code, (H, W) float32 in [0, 1]. It cannot be written to."""
+    film = simulate_pneumothorax(read_film(real_dicom()).pixels, _CHEST_WALL, _PLEURA)[0]
+    film.flags.writeable = False
+    return film
 
 
 def ct_slice() -> bytes:

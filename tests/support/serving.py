@@ -21,6 +21,7 @@ CHROMIUM = find_spec("playwright") and (
     os.environ.get("PTX_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 )
 NO_CHROMIUM = "Chromium is missing: install it with playwright, or set PTX_CHROMIUM to its path"
+PATIENCE = 180_000  # milliseconds, long enough for a busy machine; only a test that fails waits so long
 
 QUIET = [
     f"--{name}"
@@ -139,10 +140,26 @@ def running_browser(*arguments: str) -> Iterator[Any]:
 def open_page(browser: Any, address: str, **context: Any) -> Any:
     """Open a page in its own context, like another user's browser, and wait for the drop zone."""
     page = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | context).new_page()
-    page.set_default_timeout(180_000)  # long enough for a busy machine; a test that fails waits in vain
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     page.get_by_test_id("stFileUploaderDropzone").wait_for()
     return page
+
+
+def open_again(tab: Any, address: str, width: int = 1280, height: int = 800) -> Any:
+    """Open the page in a tab that had it open for another test, with nothing left of that. Returns the tab.
+
+    A new tab is only for tests that need a browser of another kind, or several at once: it compiles all scripts again,
+    which takes longer than most tests.
+    """
+    tab.goto(f"{address}/_stcore/health")  # where no script keeps anything
+    tab.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+    tab.context.clear_cookies()
+    tab.mouse.move(0, 0)
+    tab.set_viewport_size({"width": width, "height": height})
+    tab.goto(address)
+    tab.get_by_test_id("stFileUploaderDropzone").wait_for()
+    return tab
 
 
 def drop(page: Any, *files: tuple[str, bytes]) -> None:
