@@ -248,12 +248,15 @@ class TrainingRun:
             data.mask_weights,
             self._teachers.sides if self._teachers is not None else (),
         )
+        if self._c.training.workers:
+            # OpenCV starts as many threads as there are cores, in each worker. A forked worker must find none: it would
+            # wait for them without end.
+            cv2.setNumThreads(1)
         return DataLoader(
             dataset,
             batch_sampler=sampler,
             num_workers=self._c.training.workers,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=_one_thread,
             generator=torch.Generator(),  # otherwise every start would change the random state of dropout
         )
 
@@ -402,10 +405,6 @@ class TrainingRun:
 
     def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._asked_to_stop = True
-
-
-def _one_thread(_worker: int) -> None:
-    cv2.setNumThreads(1)  # OpenCV starts as many as there are cores, in each worker
 
 
 def _dices(logits: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
