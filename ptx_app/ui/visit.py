@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import partial
 from itertools import zip_longest
-from threading import Lock
+from threading import Condition, Lock
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -238,7 +238,8 @@ class Visit:
     `problem` is what went wrong since the page was drawn. `name` is random: the browser tells by it that its picks in
     the list are of this visit; `picks` numbers the latest that was heard. `again` has the numbers of the films that
     were opened once more since the reader's last action. `removed` is what was removed last, while it can be brought
-    back.
+    back. `awaited` is the number of a new case on the screen, for which the page may wait. `folders` says whether there
+    is a zone for folders.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -254,7 +255,9 @@ class Visit:
     picks: int = 0
     again: list[int] = dataclass_field(default_factory=list)
     removed: Removed | None = None
-    _changing: Lock = dataclass_field(default_factory=Lock)
+    awaited: int | None = None
+    folders: bool = False
+    _changing: Condition = dataclass_field(default_factory=Condition)
 
     def take(
         self,
@@ -281,7 +284,7 @@ class Visit:
                 self.counter += 1
                 self.cases.append(Case(self.counter, name, job, known, identity or "", archived=place))
             if self.shown is None and self.cases:
-                self.shown = self.cases[0].number
+                self.shown = self.awaited = self.cases[0].number
             self.round += 1
 
     def claim(self, case: Case, identity: str) -> bool:
@@ -328,13 +331,19 @@ class Visit:
         with self._changing:
             case.film, case.error = (outcome, None) if isinstance(outcome, Film) else (case.film, outcome)
             case.job, case.running, case.saying = None, False, ""
+            self._changing.notify_all()
+
+    def wait_for_shown(self, seconds: float) -> None:
+        """Wait until the case on the screen is done or removed, but no longer than this."""
+        with self._changing:
+            self._changing.wait_for(lambda: self.current is None or self.current.done, seconds)
 
     def redo(self, number: int, job: Callable[[Case], Film]) -> None:
         """Let a case that is done be read by another job."""
         with self._changing:
             for case in self.cases:
                 if case.number == number and case.done:
-                    case.job = job
+                    case.job, self.awaited = job, number
 
     def show(self, number: int) -> None:
         """Put the case of that number on the screen; unknown numbers change nothing."""
@@ -356,6 +365,7 @@ class Visit:
             self.removed, self.again = Removed(case, place, time.monotonic() + UNDO_SECONDS), []
             if self.shown == number:
                 self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
+            self._changing.notify_all()
 
     def just_removed(self) -> Case | None:
         """The case that was removed last, while it can be brought back. After that it is deleted."""
@@ -392,6 +402,7 @@ class Visit:
             self.shown = None
             self.again, self.removed = [], None
             self.round += 1
+            self._changing.notify_all()
 
     @property
     def pending(self) -> int:
