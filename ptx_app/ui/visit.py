@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from functools import partial
+from functools import cached_property, partial
 from itertools import zip_longest
 from threading import Condition, Lock
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
 from ptx_app.output.feedback import Reading
-from ptx_app.output.packed import PackedGreys, message
+from ptx_app.output.packed import PackedGreys, PackedMaps, message
 from ptx_app.output.pictures import thumbnail
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Examination
@@ -114,9 +114,14 @@ class Film:
         other = _packed(radiograph)
         return (other.shape, other.levels, other.shades) == (self.greys.shape, self.greys.levels, self.greys.shades)
 
+    @cached_property
+    def maps(self) -> PackedMaps:
+        """The prediction's maps, packed once and not at each run of the page."""
+        return PackedMaps.of(self.prediction)
+
     def message(self) -> bytes:
         """The film as the viewer takes it."""
-        return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
+        return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction, maps=self.maps)
 
     def without_result(self) -> "Film":
         """The same film as it was before it was analysed, for the viewer."""
