@@ -13,6 +13,7 @@ from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.pipeline import Detector
 from ptx_app.ui import engine, panel
+from ptx_app.ui.page import _require_whole
 from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom, simulated_film
 from tests.support.serving import until
 
@@ -109,6 +110,20 @@ def test_a_film_that_is_dropped_with_a_click_on_a_switch_is_taken(page):
     page.toggle(key="folder").set_value(True)
     read(page.run())
     assert [case.name for case in visit(page).cases] == ["film.dcm"]
+
+
+def test_a_look_at_the_list_just_after_the_page_was_drawn_draws_all_of_it_again(page, monkeypatch):
+    reruns = []
+    monkeypatch.setattr("streamlit.rerun", lambda: reruns.append(1))
+    drop(page, FILM[:2])
+    assert not reruns, "drawing the page itself is no look at a part of it"
+    drawn_at = visit(page).drawn_at
+    monkeypatch.setattr("time.monotonic", lambda: drawn_at + 0.1)
+    _require_whole(visit(page))
+    assert len(reruns) == 1
+    monkeypatch.setattr("time.monotonic", lambda: drawn_at + 0.4)
+    _require_whole(visit(page))
+    assert len(reruns) == 1
 
 
 def test_an_unknown_example_changes_nothing(page):

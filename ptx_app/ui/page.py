@@ -1,5 +1,6 @@
 """The page: the film at the left, everything about it at the right, the films of the visit below."""
 
+import time
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -39,6 +40,7 @@ from ptx_app.ui.visit import UNDO_SECONDS, Case, Film, Visit, end_visit, this_vi
 _TITLE = "Pneumothorax on chest films"
 _FEW = 4  # films that the list shows in one row
 _SOON = 1.0  # s for which the page waits for a film's result before it is drawn without it
+_UNSURE = 0.3  # s after a drawing of the page in which a look at its list draws it again; looks are further apart
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -92,12 +94,23 @@ def _show_films(visit: Visit, who: Person | None) -> None:
     end_session_with_page(visit)
     warm_up()
     take_dropped(visit)
+    visit.drawn_at = None
     _show_problem(visit)
     _offer_undo(visit)
     if visit.cases:
         _show_reading(visit, who)
     else:
         _show_empty(visit, who)
+    visit.drawn_at = time.monotonic()
+
+
+def _require_whole(visit: Visit) -> None:
+    """Draw the whole page again if it was drawn just now. Call it first in what is drawn by itself.
+
+    If Streamlit is asked for a part while the end of the whole page is on its way, it throws that end away.
+    """
+    if visit.drawn_at is not None and time.monotonic() - visit.drawn_at < _UNSURE:
+        st.rerun()
 
 
 def _offer_account(who: Person | None) -> None:
@@ -125,6 +138,7 @@ def _offer_undo(visit: Visit) -> None:
 
 
 def _show_undo(visit: Visit) -> None:
+    _require_whole(visit)
     case = visit.just_removed()
     if case is None:
         st.rerun()
@@ -221,6 +235,7 @@ def _on_screen(visit: Visit) -> tuple[object, ...]:
 
 
 def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
+    _require_whole(visit)
     if _on_screen(visit) != drawn:
         st.rerun()
     analysed = any(case.film and case.film.prediction for case in visit.cases)

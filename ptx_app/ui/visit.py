@@ -244,7 +244,7 @@ class Visit:
     the list are of this visit; `picks` numbers the latest that was heard. `again` has the numbers of the films that
     were opened once more since the reader's last action. `removed` is what was removed last, while it can be brought
     back. `awaited` is the number of a new case on the screen, for which the page may wait. `folders` says whether there
-    is a zone for folders.
+    is a zone for folders. `drawn_at` is when the whole page was drawn; None while it is.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -262,6 +262,7 @@ class Visit:
     removed: Removed | None = None
     awaited: int | None = None
     folders: bool = False
+    drawn_at: float | None = None
     _changing: Condition = dataclass_field(default_factory=Condition)
 
     def take(
