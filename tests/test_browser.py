@@ -79,6 +79,19 @@ def test_dicom_downloads_have_the_patients_header_only_where_the_reader_asked_fo
     assert "MRN-4711" not in page.content()
 
 
+def test_an_upload_goes_on_while_the_reader_changes_to_folders(page, film):
+    begun = []
+    page.route("**/_stcore/upload_file/**", lambda route: begun.append(route))
+    drop(page, ("film.dcm", film))
+    until(lambda: page.evaluate("1") and begun, 30)
+    page.get_by_text("A whole folder").click()
+    page.get_by_label("Drop a folder of chest films").first.wait_for()
+    for upload in begun:
+        upload.continue_()
+    page.unroute("**/_stcore/upload_file/**")
+    assert all_read(page, 1).first.get_attribute("title") == "film.dcm"
+
+
 def test_many_files_are_a_list_and_a_bad_one_is_a_sentence(page, film):
     drop(page, ("film.dcm", film), ("broken.dcm", broken_dicom()), ("note.txt", b"a shopping list"))
     items = all_read(page, 3)

@@ -82,6 +82,41 @@ def test_all_films_are_read_and_an_error_is_its_own_films_alone():
     assert (visit.pending, visit.readers) == (0, 0)
 
 
+def ends(visit: Visit, change) -> bool:
+    """Whether a wait for the film on the screen goes on until the change, and ends with it."""
+    waiting = threading.Thread(target=visit.wait_for_shown, args=(60,), daemon=True)
+    waiting.start()
+    waiting.join(0.05)
+    began = waiting.is_alive()
+    change()
+    waiting.join(10)
+    return began and not waiting.is_alive()
+
+
+def test_the_page_waits_for_the_film_on_the_screen_until_it_is_done_or_away():
+    visit, _ = of(film(), film())
+    first, second = visit.cases
+    visit.finish(second, film())
+    visit.wait_for_shown(0.01)  # comes back although the first film is not done
+    assert ends(visit, lambda: visit.finish(first, film()))
+    visit.wait_for_shown(60)  # comes back at once
+    for change in (lambda visit: visit.remove(1), lambda visit: visit.clear()):
+        visit, _ = of(film())
+        assert ends(visit, lambda: change(visit))  # noqa: B023  (called at once)
+
+
+def test_only_a_new_film_on_the_screen_is_waited_for():
+    visit, _ = of(film(), film())
+    assert visit.awaited == visit.shown == 1
+    visit.awaited = None
+    visit.take(1, [("later", lambda _: film())])
+    visit.show(2)
+    assert visit.awaited is None
+    visit.finish(visit.cases[1], film())
+    visit.redo(2, lambda _: film())
+    assert visit.awaited == 2
+
+
 def test_the_film_on_the_screen_is_read_first():
     visit, order = of(film(), film(), film())
     visit.show(3)

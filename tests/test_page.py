@@ -1,9 +1,11 @@
 """The page, run with Streamlit's test harness and the bundled weights."""
 
 import io
+import threading
 
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -11,8 +13,11 @@ from ptx_app.errors import WeightsError
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.pipeline import Detector
 from ptx_app.ui import engine, panel
+from ptx_app.ui.page import _require_whole
 from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom, simulated_film
 from tests.support.serving import until
+
+FILM = ("film.dcm", dicom_of(simulated_film()), "application/dicom")
 
 
 @pytest.fixture
@@ -73,6 +78,52 @@ def test_an_example_gets_a_verdict_a_score_and_what_is_known_of_it(example):
     assert "films with a pneumothorax were flagged" in said
     assert "Not a medical device" in said
     assert "example" not in example.query_params
+
+
+def test_a_dropped_film_has_its_result_in_the_same_run(page, monkeypatch):
+    monkeypatch.setattr("ptx_app.ui.page._SOON", 60.0)
+    page.run().file_uploader[0].set_value([FILM])
+    assert "Pneumothorax flagged" in words_of(page.run())
+
+
+def test_a_film_that_is_done_while_the_page_is_drawn_is_shown(page, monkeypatch):
+    may_read = threading.Event()
+
+    def read_late(*arguments):
+        may_read.wait(60)
+        return engine.read(*arguments)
+
+    def about(**_):
+        may_read.set()  # "Reading this film" is drawn by now
+        until(lambda: not st.session_state["visit"].pending, 60)
+
+    page.run()
+    monkeypatch.setattr("ptx_app.ui.page._SOON", 0.0)
+    monkeypatch.setattr("ptx_app.ui.intake.read", read_late)
+    monkeypatch.setattr("ptx_app.ui.page.about", about)
+    page.file_uploader[0].set_value([FILM])
+    assert "Pneumothorax flagged" in words_of(page.run())
+
+
+def test_a_film_that_is_dropped_with_a_click_on_a_switch_is_taken(page):
+    page.run().file_uploader[0].set_value([FILM])
+    page.toggle(key="folder").set_value(True)
+    read(page.run())
+    assert [case.name for case in visit(page).cases] == ["film.dcm"]
+
+
+def test_a_look_at_the_list_just_after_the_page_was_drawn_draws_all_of_it_again(page, monkeypatch):
+    reruns = []
+    monkeypatch.setattr("streamlit.rerun", lambda: reruns.append(1))
+    drop(page, FILM[:2])
+    assert not reruns, "drawing the page itself is no look at a part of it"
+    drawn_at = visit(page).drawn_at
+    monkeypatch.setattr("time.monotonic", lambda: drawn_at + 0.1)
+    _require_whole(visit(page))
+    assert len(reruns) == 1
+    monkeypatch.setattr("time.monotonic", lambda: drawn_at + 0.4)
+    _require_whole(visit(page))
+    assert len(reruns) == 1
 
 
 def test_an_unknown_example_changes_nothing(page):

@@ -76,12 +76,28 @@ class PackedGreys:
         return np.asarray(cv2.LUT(self.unpacked(), self.greys[None]), dtype=np.uint8)
 
 
+@dataclass(frozen=True)
+class PackedMaps:
+    """The maps of a prediction, deflated: the probability in float32, and the activation in 8 bits, or b""."""
+
+    probability: bytes = b""
+    activation: bytes = b""
+
+    @classmethod
+    def of(cls, prediction: Prediction | None) -> "PackedMaps":
+        """Pack the maps of a prediction; both are empty if there is none."""
+        if prediction is None:
+            return cls()
+        return cls(zlib.compress(prediction.probability.tobytes(), _FASTEST), _activation(prediction))
+
+
 def message(
     key: str,
     greys: PackedGreys,
     *,
     spacing: PixelSpacing | None,
     prediction: Prediction | None,
+    maps: PackedMaps | None = None,
 ) -> bytes:
     """A film for the viewer: the length of the header (4 bytes, little endian), the header as JSON, and its parts.
 
@@ -91,13 +107,13 @@ def message(
         spacing: passed on if it can be believed.
         prediction: its probabilities are passed on as they are, in float32, and its activation in 8 bits; None if the
             film was not analysed.
+        maps: those of the prediction, if they are packed already.
     """
     height, width = greys.shape
     seen = prediction.seen(greys.shape) if prediction else Box(0, 0, height, width)
-    probability = b"" if prediction is None else zlib.compress(prediction.probability.tobytes(), _FASTEST)
+    maps = maps or PackedMaps.of(prediction)
     shades = b"" if greys.meaning["linear"] else greys.shades  # the browser draws a ramp by itself
-    activation = b"" if prediction is None else _activation(prediction)
-    parts = (greys.levels, shades, probability, activation)
+    parts = (greys.levels, shades, maps.probability, maps.activation)
     believed = spacing if spacing and spacing.believable else None
     header = greys.meaning | {
         "key": key,

@@ -29,18 +29,27 @@ Fetch = Callable[[Callable[[str], None]], bytes]
 """Gets a film's file from elsewhere, and says meanwhile how far it is."""
 
 
-def take_files(visit: Visit, files: Sequence[UploadedFile]) -> None:
+def drop_key(visit: Visit, *, folder: bool) -> str:
+    """Key of the zone for dropped files, or for a dropped folder."""
+    return f"drop-{visit.round}-{'folder' if folder else 'files'}"
+
+
+def take_dropped(visit: Visit) -> None:
     """Make a case of each dropped file and of each file in a dropped archive, and begin to read them.
 
-    A film that is there already is not taken again.
+    A film that is there already is not taken again. Called before the page is drawn, for what is in either zone: the
+    reader may have changed to the other one at the same moment.
     """
+    in_round, zones = visit.round, [drop_key(visit, folder=folder) for folder in (False, True)]
+    files = [file for zone in zones for file in st.session_state.get(zone, []) if isinstance(file, UploadedFile)]
+    if not files:
+        return
     header = bool(st.session_state.get(KEEP_HEADER)) and not on_public_host()
     jobs = [job for file in files for job in _jobs(visit, file.name, file.getvalue(), header=header)]
-    visit.take(visit.round, [(name, job) for name, job, _ in jobs], identities=[identity for *_, identity in jobs])
+    visit.take(in_round, [(name, job) for name, job, _ in jobs], identities=[identity for *_, identity in jobs])
     for file in files:
         release_upload(file)
     read_on(visit)
-    st.rerun()
 
 
 def take_example(visit: Visit, name: str) -> None:

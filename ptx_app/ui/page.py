@@ -1,5 +1,6 @@
 """The page: the film at the left, everything about it at the right, the films of the visit below."""
 
+import time
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -8,7 +9,6 @@ from weakref import ref
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ptx_app.audit import Event
 from ptx_app.errors import AuditError, PtxError
@@ -26,7 +26,7 @@ from ptx_app.ui.background import read_on, seconds_between_looks
 from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public_host, warm_up
 from ptx_app.ui.film_list import film_list
-from ptx_app.ui.intake import KEEP_HEADER, overrule, take_example, take_files
+from ptx_app.ui.intake import KEEP_HEADER, drop_key, overrule, take_dropped, take_example
 from ptx_app.ui.operator_page import offer_operator_page, operator_page
 from ptx_app.ui.read_first import hidden, offer_read_first, why_closed
 from ptx_app.ui.reading import keep_contour, show_reading, show_reading_first, training_offer
@@ -39,6 +39,8 @@ from ptx_app.ui.visit import UNDO_SECONDS, Case, Film, Visit, end_visit, this_vi
 
 _TITLE = "Pneumothorax on chest films"
 _FEW = 4  # films that the list shows in one row
+_SOON = 1.0  # s for which the page waits for a film's result before it is drawn without it
+_UNSURE = 0.3  # s after a drawing of the page in which a look at its list draws it again; looks are further apart
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -91,12 +93,24 @@ def _sign_out(which: "ref[Visit]", why: str) -> None:
 def _show_films(visit: Visit, who: Person | None) -> None:
     end_session_with_page(visit)
     warm_up()
+    take_dropped(visit)
+    visit.drawn_at = None
     _show_problem(visit)
     _offer_undo(visit)
     if visit.cases:
         _show_reading(visit, who)
     else:
         _show_empty(visit, who)
+    visit.drawn_at = time.monotonic()
+
+
+def _require_whole(visit: Visit) -> None:
+    """Draw the whole page again if it was drawn just now. Call it first in what is drawn by itself.
+
+    If Streamlit is asked for a part while the end of the whole page is on its way, it throws that end away.
+    """
+    if visit.drawn_at is not None and time.monotonic() - visit.drawn_at < _UNSURE:
+        st.rerun()
 
 
 def _offer_account(who: Person | None) -> None:
@@ -124,6 +138,7 @@ def _offer_undo(visit: Visit) -> None:
 
 
 def _show_undo(visit: Visit) -> None:
+    _require_whole(visit)
     case = visit.just_removed()
     if case is None:
         st.rerun()
@@ -148,14 +163,12 @@ def _undo_removal(visit: Visit) -> None:
 def _show_empty(visit: Visit, who: Person | None) -> None:
     with st.container(key="empty"):
         st.html("<h1>Is there a pneumothorax on this film, and where?</h1>" + _notice())
-        files = _drop_zone(visit)
+        _drop_zone(visit)
         _show_archive(visit)
         st.html('<p class="small centre">No film at hand? Open an example.</p>')
         picked = _pick_example()
         _offer_account(who)
         about(tour=False)
-    if files:
-        take_files(visit, files)
     if picked or "example" in st.query_params:
         take_example(visit, picked or st.query_params.pop("example"))
 
@@ -185,9 +198,11 @@ def _show_reading(visit: Visit, who: Person | None) -> None:
     below = left.container(key="many" if len(visit.cases) > _FEW else "few")
     with side, st.container(key="panel"):
         st.html(f'<h1 class="unseen">{_TITLE}</h1>{_notice()}')
-        files = _drop_zone(visit)
+        _drop_zone(visit)
         _show_archive(visit)
-        case = visit.current
+        _wait(visit)
+        # What is drawn now: a film that is done a moment later is found by the list.
+        drawn, case = _on_screen(visit), visit.current
         # In containers, so that what follows keeps its place, and an open text stays open.
         with st.container():
             if case is not None:
@@ -200,9 +215,14 @@ def _show_reading(visit: Visit, who: Person | None) -> None:
         _offer_account(who)
         about(tour=True)
     with below:
-        st.fragment(_show_list, run_every=seconds_between_looks() if visit.pending else None)(visit, _on_screen(visit))
-    if files:
-        take_files(visit, files)
+        st.fragment(_show_list, run_every=seconds_between_looks() if visit.pending else None)(visit, drawn)
+
+
+def _wait(visit: Visit) -> None:
+    """Wait for a new film on the screen, but only once: a click while it is read is answered at once."""
+    if visit.awaited == visit.shown:
+        visit.wait_for_shown(_SOON)
+    visit.awaited = None
 
 
 def _on_screen(visit: Visit) -> tuple[object, ...]:
@@ -215,6 +235,7 @@ def _on_screen(visit: Visit) -> tuple[object, ...]:
 
 
 def _show_list(visit: Visit, drawn: tuple[object, ...]) -> None:
+    _require_whole(visit)
     if _on_screen(visit) != drawn:
         st.rerun()
     analysed = any(case.film and case.film.prediction for case in visit.cases)
@@ -397,14 +418,20 @@ def _show_rejected(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) 
     panel.show_header(film)
 
 
-def _drop_zone(visit: Visit) -> list[UploadedFile]:
-    folder = bool(st.session_state.get("folder"))
-    files: list[UploadedFile] = st.file_uploader(
-        "Drop a folder of chest films" if folder else "Drop chest films: DICOM, PNG, JPEG, or a zip of them",
-        accept_multiple_files="directory" if folder else True,
-        key=f"drop-{visit.round}-{'folder' if folder else 'files'}",
-        help="One or more. Films stay in this session's memory until you close the page or clear them.",
-    )
+def _drop_zone(visit: Visit) -> None:
+    wanted = bool(st.session_state.get("folder"))
+    visit.folders = visit.folders or wanted
+    # Both zones stay once they were there, one of them hidden: an upload ends if its zone goes away.
+    for folder in (False, True) if visit.folders else (False,):
+        with st.container(key=f"zone-{'folder' if folder else 'files'}"):
+            st.file_uploader(
+                "Drop a folder of chest films" if folder else "Drop chest films: DICOM, PNG, JPEG, or a zip of them",
+                accept_multiple_files="directory" if folder else True,
+                key=drop_key(visit, folder=folder),
+                help="One or more. Films stay in this session's memory until you close the page or clear them.",
+            )
+    if visit.folders:
+        st.html(f"<style>:has(> .st-key-zone-{'files' if wanted else 'folder'}) {{ display: none; }}</style>")
     with st.container(horizontal=True, gap="medium", key="switches"):
         st.toggle("A whole folder", key="folder", persist_state="session")
         if not on_public_host():
@@ -416,7 +443,6 @@ def _drop_zone(visit: Visit) -> list[UploadedFile]:
                 "header and belong to the patient’s study. Without it they are de-identified.",
             )
         offer_read_first()
-    return files
 
 
 def _notice() -> str:

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from functools import partial
+from functools import cached_property, partial
 from itertools import zip_longest
-from threading import Lock
+from threading import Condition, Lock
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -20,7 +20,7 @@ from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
 from ptx_app.output.feedback import Reading
-from ptx_app.output.packed import PackedGreys, message
+from ptx_app.output.packed import PackedGreys, PackedMaps, message
 from ptx_app.output.pictures import thumbnail
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Examination
@@ -114,9 +114,14 @@ class Film:
         other = _packed(radiograph)
         return (other.shape, other.levels, other.shades) == (self.greys.shape, self.greys.levels, self.greys.shades)
 
+    @cached_property
+    def maps(self) -> PackedMaps:
+        """The prediction's maps, packed once and not at each run of the page."""
+        return PackedMaps.of(self.prediction)
+
     def message(self) -> bytes:
         """The film as the viewer takes it."""
-        return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction)
+        return message(self.shown_as, self.greys, spacing=self.spacing, prediction=self.prediction, maps=self.maps)
 
     def without_result(self) -> "Film":
         """The same film as it was before it was analysed, for the viewer."""
@@ -238,7 +243,8 @@ class Visit:
     `problem` is what went wrong since the page was drawn. `name` is random: the browser tells by it that its picks in
     the list are of this visit; `picks` numbers the latest that was heard. `again` has the numbers of the films that
     were opened once more since the reader's last action. `removed` is what was removed last, while it can be brought
-    back.
+    back. `awaited` is the number of a new case on the screen, for which the page may wait. `folders` says whether there
+    is a zone for folders. `drawn_at` is when the whole page was drawn; None while it is.
     """
 
     cases: list[Case] = dataclass_field(default_factory=list)
@@ -254,7 +260,10 @@ class Visit:
     picks: int = 0
     again: list[int] = dataclass_field(default_factory=list)
     removed: Removed | None = None
-    _changing: Lock = dataclass_field(default_factory=Lock)
+    awaited: int | None = None
+    folders: bool = False
+    drawn_at: float | None = None
+    _changing: Condition = dataclass_field(default_factory=Condition)
 
     def take(
         self,
@@ -281,7 +290,7 @@ class Visit:
                 self.counter += 1
                 self.cases.append(Case(self.counter, name, job, known, identity or "", archived=place))
             if self.shown is None and self.cases:
-                self.shown = self.cases[0].number
+                self.shown = self.awaited = self.cases[0].number
             self.round += 1
 
     def claim(self, case: Case, identity: str) -> bool:
@@ -328,13 +337,19 @@ class Visit:
         with self._changing:
             case.film, case.error = (outcome, None) if isinstance(outcome, Film) else (case.film, outcome)
             case.job, case.running, case.saying = None, False, ""
+            self._changing.notify_all()
+
+    def wait_for_shown(self, seconds: float) -> None:
+        """Wait until the case on the screen is done or removed, but no longer than this."""
+        with self._changing:
+            self._changing.wait_for(lambda: self.current is None or self.current.done, seconds)
 
     def redo(self, number: int, job: Callable[[Case], Film]) -> None:
         """Let a case that is done be read by another job."""
         with self._changing:
             for case in self.cases:
                 if case.number == number and case.done:
-                    case.job = job
+                    case.job, self.awaited = job, number
 
     def show(self, number: int) -> None:
         """Put the case of that number on the screen; unknown numbers change nothing."""
@@ -356,6 +371,7 @@ class Visit:
             self.removed, self.again = Removed(case, place, time.monotonic() + UNDO_SECONDS), []
             if self.shown == number:
                 self.shown = self.cases[min(place, len(self.cases) - 1)].number if self.cases else None
+            self._changing.notify_all()
 
     def just_removed(self) -> Case | None:
         """The case that was removed last, while it can be brought back. After that it is deleted."""
@@ -392,6 +408,7 @@ class Visit:
             self.shown = None
             self.again, self.removed = [], None
             self.round += 1
+            self._changing.notify_all()
 
     @property
     def pending(self) -> int:

@@ -164,7 +164,7 @@ def open_again(tab: Any, address: str, width: int = 1280, height: int = 800) -> 
 
 def drop(page: Any, *files: tuple[str, bytes]) -> None:
     """Drop files, given as name and bytes, on the page's drop zone."""
-    zone = page.get_by_test_id("stFileUploaderDropzone").element_handle()
+    zone = page.get_by_test_id("stFileUploaderDropzone").filter(visible=True).element_handle()
     page.evaluate(_DROP, [zone, [[name, base64.b64encode(data).decode()] for name, data in files]])
 
 
