@@ -48,7 +48,7 @@ def done(tmp_path_factory) -> tuple[int, Path]:
     (films / ".hidden").write_bytes(b"not a film")
     (films / "notes.txt").write_text("No film.")
     (films / "lies.dcm").write_text("No film, but named as one.")
-    words = ["--output", str(output), "--probability", "--json", "--dicom", "--operating-point", "sensitive"]
+    words = ["--output", str(output), "--probability", "--json", "--dicom", "--operating-point", "specific"]
     status = main(["predict", str(films), *words])
     return status, output
 
@@ -98,9 +98,9 @@ def test_the_result_as_json_agrees_with_the_table(done):
 def test_every_row_says_with_what_it_was_made(done):
     _, output = done
     weights = load_manifest().entry()
-    point = weights.operating_point("sensitive")
+    point = weights.operating_point("specific")
     for row in table(output):
-        assert row["operating_point"] == "sensitive"
+        assert row["operating_point"] == "specific"
         assert (row["weights"], row["weights_sha256"]) == (weights.name, weights.sha256)
         thresholds = [float(row[name]) for name in ("score_threshold", "mask_threshold", "smallest_region")]
         assert thresholds == [point.score, point.mask_threshold, point.smallest_region]
