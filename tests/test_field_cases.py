@@ -23,8 +23,8 @@ _AT_HAND = bool(os.environ.get("PTX_DATA")) and _TABLE.exists()
 _NO_TWIN = {"refused", "error", "any", "twin", "left-or-refused"}
 # How alike a twin's shades are at least, as a correlation: few greys cannot be made into many.
 _ALIKE = 0.99
-# Few greys cost a little more of the score than asked for: 0.089 instead of 0.08. So does a lossy JPEG, whose greys are up
-# to 0.012 away from its twin's: 0.013 instead of 0.01.
+# Few greys cost a little more of the score than asked for: 0.089 instead of 0.08. So does a lossy JPEG, whose greys are
+# up to 0.012 away from its twin's: 0.013 instead of 0.01.
 _WIDER = {"E28_P.png": 0.09, "E28e_P.dcm": 0.09, "E17_P.dcm": 0.015}
 
 

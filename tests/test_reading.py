@@ -71,7 +71,8 @@ def test_agreeing_is_said_listed_exported_and_taken_back(example, tmp_path):
     assert "You agree: a pneumothorax, outlined like this." in words_of(example)
     assert example.button(key="agree-1").proto.type == "primary"
     example.slider(key="score_threshold").set_value(1.0).run()
-    assert f"outlined as it was then. You said so at score threshold {setting().thresholds.score:.3g}" in words_of(example)
+    at = f"You said so at score threshold {setting().thresholds.score:.3g} and mask threshold"
+    assert f"outlined as it was then. {at}" in words_of(example)
     example.button(key="back").click().run()
     case = visit(example).current
     assert entry(case, setting().thresholds, chosen=True).reading == "agree"

@@ -21,9 +21,8 @@ from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.sampler import FallingShareSampler
 from ptx_app.training.shared_norm import share_batch_norms
 from tests.support.made_folder import configuration, prepared_folder
+from tests.support.odd_training import ENVIRONMENT, train_connected
 
-# torchrun's workers share two cores with whatever else runs; many threads would wait for each other.
-ENVIRONMENT = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
 CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.skipif(
@@ -37,13 +36,16 @@ def data(tmp_path_factory) -> Path:
     return prepared_folder(tmp_path_factory.mktemp("prepared"))
 
 
-def train(
-    processes: int, module: str, config: Path, data: Path, runs: Path, **variables: str
-) -> "subprocess.CompletedProcess[str]":
-    start = ["-m"] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    words = [*module.split(), "train", str(config), "--data", str(data), "--runs", str(runs)]
-    environment = os.environ | ENVIRONMENT | variables
-    return subprocess.run([sys.executable, *start, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
+def words(config: Path, data: Path, runs: Path) -> list[str]:
+    return ["train", str(config), "--data", str(data), "--runs", str(runs)]
+
+
+def torchrun(given: list[str]) -> "subprocess.CompletedProcess[str]":
+    """`ptx train` in double precision on two processes, by torchrun itself."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    environment = os.environ | ENVIRONMENT
+    command = [*start, "tests.support.odd_training", "double", *given]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 def told(folder: RunFolder) -> list[dict[str, float]]:
@@ -60,12 +62,10 @@ def test_two_processes_have_the_loss_curve_of_one(data, tmp_path):
         training={"precision": "fp32", "validate_every": 40, "ema": 0.9},
     )
     write_configuration(config, tmp_path / "config.toml")
-    folders = []
-    for processes in (1, 2):
-        runs = tmp_path / str(processes)
-        done = train(processes, "tests.support.odd_training double", tmp_path / "config.toml", data, runs)
-        assert done.returncode == 0, done.stderr
-        folders.append(RunFolder(runs / "tiny"))
+    assert train_connected(1, words(tmp_path / "config.toml", data, tmp_path / "1"), "double") == [0]
+    done = torchrun(words(tmp_path / "config.toml", data, tmp_path / "2"))
+    assert done.returncode == 0, done.stderr
+    folders = [RunFolder(tmp_path / count / "tiny") for count in ("1", "2")]
     one, two = map(told, folders)
     assert len(one) == 8
     for alone, together in zip(one, two, strict=True):
@@ -80,16 +80,14 @@ def test_two_processes_resume_as_if_they_had_not_been_stopped(data, tmp_path):
     config = configuration(input={"side": 32}, schedule={"films": 40}, training={"precision": "fp32", "ema": 0.9})
     write_configuration(config, tmp_path / "config.toml")
     whole, run = tmp_path / "whole", tmp_path / "run"
-    assert train(2, "ptx_app", tmp_path / "config.toml", data, whole).returncode == 0
-    stopped = train(2, "tests.support.odd_training stopped", tmp_path / "config.toml", data, run)
-    assert stopped.returncode != 0
+    assert train_connected(2, words(tmp_path / "config.toml", data, whole)) == [0, 0]
+    assert 0 not in train_connected(2, words(tmp_path / "config.toml", data, run), "stopped")
     assert not RunFolder(run / "tiny").weights_path("last").exists(), "it did not stop"
     state = RunFolder(run / "tiny").load_checkpoint()
     assert state is not None
     assert sum(state["dealt"].values()) == 3 * 8, "one is told, and both stop"
     assert not torch.equal(*state["random"]), "each drops out for itself"
-    # The whole run has started itself over under torchrun. Once is enough.
-    assert train(2, "ptx_app", tmp_path / "config.toml", data, run, PTX_MEMORY_KEPT="1").returncode == 0
+    assert train_connected(2, words(tmp_path / "config.toml", data, run)) == [0, 0]
     assert told(RunFolder(run / "tiny")) == told(RunFolder(whole / "tiny"))
     ends = [load_file(RunFolder(runs / "tiny").weights_path("last")) for runs in (whole, run)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
