@@ -204,3 +204,20 @@ def test_secrets_that_cannot_be_read_keep_it_closed(page, monkeypatch, tmp_path)
     assert "SECRETS_UNREADABLE" in words
     assert "very secret" not in words
     assert not page.file_uploader
+
+
+def test_leaving_is_asked_for_at_each_drawing_until_the_browser_has_left(monkeypatch):
+    # Streamlit drops what a drawing asked for if the next one begins before it is sent.
+    def page():
+        from ptx_app.ui.sign_in import show_sign_in
+
+        show_sign_in()
+
+    claims, left = {"is_logged_in": True}, []
+    monkeypatch.setattr("streamlit.user", claims)
+    monkeypatch.setattr("streamlit.logout", lambda: left.append(claims.clear()))
+    drawn = AppTest.from_function(page).run()
+    assert "being signed out" in drawn.run().run().main.children[0].proto.body
+    assert len(left) == 3
+    assert "Sign in" in [button.label for button in AppTest.from_function(page).run().button]
+    assert len(left) == 3

@@ -158,8 +158,13 @@ def keep_watch(who: Person) -> None:
 
 
 def show_sign_in() -> None:
-    """Draw the page of someone who has not signed in. Whoever still has the cookie of an ended sign-in loses it."""
-    if st.user.get("is_logged_in"):
+    """Draw the page of someone who has not signed in. Whoever still has the cookie of an ended sign-in loses it.
+
+    Streamlit throws the order to leave for the address that takes the cookie away if the page is drawn again before it
+    is sent. So each drawing repeats it; at that address the session ends.
+    """
+    if st.user.get("is_logged_in") or st.session_state.get("leaving"):
+        st.session_state["leaving"] = True
         st.html('<p class="centre" role="status">You are being signed out.</p>')
         st.logout()
         return
@@ -186,7 +191,7 @@ def offer_sign_out(who: Person) -> None:
     """Draw the button that signs out, in all pages of this sign-in."""
     if st.button("Sign out", key="sign_out", type="tertiary", help=f"Signed in as {who.name}"):
         sign_ins().end(who.sign_in, "asked")
-        st.logout()
+        st.rerun()
 
 
 def _invalid(why: str) -> SettingsError:
