@@ -121,7 +121,7 @@ class ResultMaker:
                 wanted.setting,
                 view=radiograph.view,
                 source_format=radiograph.source_format,
-                sizes=measure(finding, examination.lungs, radiograph.spacing, radiograph.field),
+                sizes=measure(finding, examination.lungs, radiograph.spacing, radiograph.field, radiograph.view),
                 warnings=radiograph.warnings,
                 overruled=examination.rejections,
             ).encode()

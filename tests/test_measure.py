@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptx_app.film.radiograph import Box, PixelSpacing
+from ptx_app.film.radiograph import Box, PixelSpacing, View
 from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.lungs import Lungs, lung_pair
 from ptx_app.inference.measure import Place, measure
@@ -78,10 +78,57 @@ def test_sizes_of_a_band_along_the_left_chest_wall():
     area = 30 * 10 + 6 * 50
     assert found.film_share == pytest.approx(area / SIDE**2)
     assert found.hemithorax_share == pytest.approx(area / (30 * 60))
-    assert found.apical_mm == 20 * 2  # at the chest wall the band runs on to the end of the upper third
+    assert found.apical_mm == 10 * 2  # not the length of the band at the chest wall
     assert found.lateral_mm == 6 * 2
-    assert found.collins_percent == pytest.approx(4.2 + 4.7 * (4.0 + 1.2 + 1.2), abs=0.05)
+    assert found.collins_percent == pytest.approx(4.2 + 4.7 * (2.0 + 1.2 + 1.2), abs=0.05)
     assert found.places == (Place.APICAL,)
+
+
+def dome(radius: int) -> np.ndarray:
+    """A round apex of 0.9 in 100 × 100 px, its top at row 50 - radius, open to the base."""
+    rows, columns = np.ogrid[:SIDE, :SIDE]
+    inside = (np.hypot(rows - 50, columns - 20) < radius) | ((rows >= 50) & (rows < 90) & (abs(columns - 20) < radius))
+    return (inside * 0.9).astype(np.float32)
+
+
+def test_a_thin_rim_around_a_round_apex_is_no_deeper_there_than_anywhere():
+    lungs = Lungs(dome(18) > 0, square(LEFT) > 0)
+    rim = dome(18) - dome(15)
+    (found,) = measure(decide(Prediction(0.9, rim, 3.0), (SIDE, SIDE), Thresholds(0.5, 0.5, 0.0)), lungs, SPACING)
+    assert found.apical_mm == 3 * 2
+    assert found.lateral_mm == 3 * 2
+
+
+def test_air_below_the_lung_is_no_lateral_distance():
+    (found,) = measure(finding_of((60, 75, 90, 80), (87, 40, 90, 75)), LUNGS, SPACING)
+    assert found.lateral_mm == 3 * 2
+    assert found.apical_mm == 0
+
+
+def test_lung_field_between_chest_wall_and_air_does_not_hide_the_air():
+    (found,) = measure(finding_of((60, 22, 90, 30), (84, 30, 88, 80)), LUNGS, SPACING)
+    assert (found.apical_mm, found.lateral_mm) == (8 * 2, 4 * 2)
+
+
+def test_where_no_lung_is_left_below_the_apex_the_distance_is_to_the_lung():
+    (found,) = measure(finding_of((60, 20, 90, 60)), LUNGS, SPACING)
+    assert found.apical_mm == 40 * 2
+    (found,) = measure(finding_of((60, 20, 90, 79), (60, 79, 62, 80)), LUNGS, SPACING)
+    assert found.apical_mm == 59 * 2
+
+
+@pytest.mark.parametrize(("view", "estimated"), [(View.PA, True), (View.UNKNOWN, True), (View.AP, False)])
+def test_collins_estimate_is_not_for_ap_films_or_both_sides(view, estimated):
+    (found,) = measure(finding_of((80, 20, 90, 80)), LUNGS, SPACING, view=view)
+    assert (found.collins_percent is not None) == estimated
+    assert found.lateral_mm == 20
+    both = measure(finding_of((80, 20, 90, 80), (10, 20, 20, 80)), LUNGS, SPACING, view=view)
+    assert [each.collins_percent for each in both] == [None, None]
+
+
+def test_each_region_has_its_place():
+    (found,) = measure(finding_of((60, 62, 70, 80), (85, 22, 90, 36), (60, 42, 65, 50)), LUNGS, None)
+    assert found.region_places == (Place.BASAL, Place.APICAL, Place.LATERAL)
 
 
 def test_a_pneumothorax_beside_the_lung_field_is_part_of_the_hemithorax():

@@ -103,10 +103,10 @@ def test_the_report_has_technique_finding_measurement_and_limits():
 
 
 def test_sizes_are_said_as_far_as_they_are_known():
-    whole = SideMeasure(Side.LEFT, 0.04, 0.2, (Place.APICAL, Place.LATERAL), 21.4, 10.2, 27.0)
+    whole = SideMeasure(Side.LEFT, 0.04, 0.2, (Place.APICAL, Place.LATERAL), (Place.APICAL,), 21.4, 10.2, 27.0)
     assert messages.size(whole) == (
         "Left, apical and lateral: 4.0 % of the film's area, 20.0 % of the hemithorax's area, apical 21 mm, "
         "lateral 10 mm. Collins estimate 27 % of the volume, if the film is erect PA."
     )
-    no_spacing = SideMeasure(Side.RIGHT, 0.04, 0.2, (Place.BASAL,), None, None, None)
+    no_spacing = SideMeasure(Side.RIGHT, 0.04, 0.2, (Place.BASAL,))
     assert messages.size(no_spacing) == "Right, basal: 4.0 % of the film's area, 20.0 % of the hemithorax's area."

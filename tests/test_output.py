@@ -102,7 +102,7 @@ def test_result_says_what_was_decided_with_what():
             Setting.of(weights, weights.operating_point(), made.thresholds, "OpenVINO"),
             view=View.PA,
             source_format="DICOM",
-            sizes=(SideMeasure(Side.RIGHT, 0.0123456, 0.2, (Place.APICAL,), None, 10.25, None),),
+            sizes=(SideMeasure(Side.RIGHT, 0.0123456, 0.2, (Place.APICAL,), (Place.APICAL,), None, 10.25),),
             warnings=(FilmNote("ODD", "Something odd."),),
             overruled=(FilmNote("WRONG_MODALITY", "This is no film."),),
         )

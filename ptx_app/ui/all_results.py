@@ -57,7 +57,7 @@ def _results(case: Case, setting: Setting, stem: str) -> tuple[dict[str, object]
         setting,
         view=film.view,
         source_format=film.source_format,
-        sizes=measure(finding, film.lungs, film.spacing, film.field),
+        sizes=measure(finding, film.lungs, film.spacing, film.field, film.view),
         warnings=film.warnings,
         overruled=film.rejections if case.overruled else (),
         reading=case.reading,

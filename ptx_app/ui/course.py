@@ -69,7 +69,7 @@ def offer_course(visit: Visit, case: Case, thresholds: Thresholds) -> None:
 def course(sizes: Sequence[Sequence[SideMeasure]]) -> list[str]:
     """A line for each side that has a finding on any of the films, from the oldest film to the newest.
 
-    >>> course([[], [SideMeasure(Side.LEFT, 0.02, 0.12, (), None, None, None)]])
+    >>> course([[], [SideMeasure(Side.LEFT, 0.02, 0.12)]])
     ['Left: none → 12.0 % of the hemithorax']
     """
     found = {each.side for of in sizes for each in of}
@@ -102,7 +102,7 @@ def _decided(film: Film, thresholds: Thresholds) -> Finding:
 
 
 def _measured(film: Film, finding: Finding) -> tuple[SideMeasure, ...]:
-    return measure(finding, film.lungs, film.spacing, film.field)
+    return measure(finding, film.lungs, film.spacing, film.field, film.view)
 
 
 def _shown(dated: _Dated, finding: Finding, sizes: Sequence[SideMeasure], *, current: bool) -> dict[str, object]:

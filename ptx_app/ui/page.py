@@ -363,7 +363,7 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             draw=f"{film.key}-{case.wishes}" if case.wishes else "",
             on_contour=partial(keep_contour, visit),
         )
-    sizes = measure(finding, film.lungs, film.spacing, film.field)
+    sizes = measure(finding, film.lungs, film.spacing, film.field, film.view)
     with verdict:
         panel.show_verdict(finding, sizes, point, case)
     panel.show_warnings(film.warnings)
