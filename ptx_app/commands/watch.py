@@ -22,6 +22,7 @@ from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.output.results_table import open_table
 from ptx_app.output.table import TABLE
 from ptx_app.results import ResultMaker
+from ptx_app.settings import read_settings
 
 if TYPE_CHECKING:
     from ptx_app.hospital.dicom_tls import Certificates
@@ -115,6 +116,7 @@ def _watch(arguments: argparse.Namespace) -> None:
     pacs = _pacs() if arguments.dicomweb or arguments.store_to == _ARCHIVE else None
     certificates = _certificates(arguments)
     send_to = _sending_to(arguments.store_to, title, pacs, certificates)
+    log = read_settings(os.environ).log_of("ptx watch")
     with ExitStack() as stack:
         stop = stack.enter_context(_told_to_stop())
         detector, wanted = detector_and_wanted(arguments, record=True)
@@ -133,7 +135,7 @@ def _watch(arguments: argparse.Namespace) -> None:
             port = stack.enter_context(served(arguments.metrics_port, metrics, health))
             _LOG.info("Metrics are at http://127.0.0.1:%d/metrics, health is at /health.", port)
         if send_to:
-            stack.enter_context(sending(Sender(output, ledger, send_to, metrics, health)))
+            stack.enter_context(sending(Sender(output, ledger, send_to, metrics, health, log, arguments.store_to)))
         if arguments.dicomweb and pacs:
             from ptx_app.hospital.dicomweb_inbox import ArchiveSource, asking
 
@@ -156,6 +158,7 @@ def _watch(arguments: argparse.Namespace) -> None:
             options=Options(arguments.delete_read, send_to is not None, arguments.jobs, arguments.settle),
             metrics=metrics,
             health=health,
+            log=log,
         ).run(stop)
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ptx_app.audit import Log
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.files import bytes_of, is_named_a_film
 from ptx_app.hospital.inbox_files import SET_ASIDE, Arrival, Arrivals, Space, write_atomically
@@ -67,6 +68,7 @@ class Inbox:
         add_row: adds a row to the table.
         space: whether there is enough of it on the disks.
         options, metrics, health: see there.
+        log: the audit trail, told of each film before it is read.
     """
 
     folder: Path
@@ -78,6 +80,7 @@ class Inbox:
     options: Options
     metrics: Metrics
     health: Health
+    log: Log = field(default_factory=Log)
     _busy: dict[Future[Result], tuple[Arrival, str]] = field(default_factory=dict)
     _unreadable: set[bytes] = field(default_factory=set)
     _dealt_with: set[bytes] = field(default_factory=set)
@@ -88,6 +91,7 @@ class Inbox:
         Raises:
             SettingsError: OUTPUT_UNWRITABLE if a row could not be added to the table. The ledger has it: the next start
                 writes the table again.
+            AuditError: as `Log.tell`. The film is read after the next start.
         """
         self._dealt_with.update(self.ledger.dealt_with())
         arrivals = Arrivals(self.folder, self.options.settle_seconds)
@@ -152,7 +156,7 @@ class Inbox:
         if status := self.ledger.status(key):
             self._put_away(arrival, key, status)
             return
-        attempts = self.ledger.begin(key)
+        attempts = self.ledger.begin(key, self.log.opened(data, "inbox"))
         if attempts.interruptions >= _MOST_INTERRUPTIONS or attempts.tries >= _MOST_TRIES:
             error = FilmError("INTERRUPTED", "Reading this film was interrupted too often. Export the film again.")
             self._give_up(arrival, key, Result.of_error(error, named_a_film=True))
