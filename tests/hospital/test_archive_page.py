@@ -153,6 +153,7 @@ def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, 
     pictures = figures.locator("img")
     assert all(pictures.nth(place).evaluate("picture => picture.naturalWidth") > 100 for place in range(3))
     assert "score" in figures.nth(0).inner_text()
+    assert compared.get_by_text("→").first.inner_text().count("→") == 2  # the course over three films
     assert MARK.decode() not in page.content()
     assert [each for each in contrasts(page) if each[0] < 4.5] == []
     page.keyboard.press("Escape")

@@ -17,6 +17,7 @@ from typing import Any
 import highdicom
 import pydicom
 import pytest
+import requests
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
@@ -434,6 +435,18 @@ def test_who_watches_the_progress_can_end_it(server):
     server.answers[PATH] = sent(multipart(FILM))
     with pytest.raises(EnoughError):
         of_fake(server).fetch(THERE, enough)
+
+
+def test_an_archive_that_takes_no_connection_in_time_cannot_be_reached(monkeypatch):
+    def connect(*_: object, **__: object) -> None:
+        raise requests.ConnectTimeout
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", connect)
+    for call in (
+        lambda: pacs("http://127.0.0.1:9").worklist(Filters()),
+        lambda: pacs("http://127.0.0.1:9").fetch(THERE),
+    ):
+        assert code(call) == "PACS_UNREACHABLE"
 
 
 def test_no_archive_at_all():
