@@ -134,21 +134,7 @@ def _watch(arguments: argparse.Namespace) -> None:
         if arguments.metrics_port is not None:
             port = stack.enter_context(served(arguments.metrics_port, metrics, health))
             _LOG.info("Metrics are at http://127.0.0.1:%d/metrics, health is at /health.", port)
-        if send_to:
-            stack.enter_context(sending(Sender(output, ledger, send_to, metrics, health, log, arguments.store_to)))
-        if arguments.dicomweb and pacs:
-            from ptx_app.hospital.dicomweb_inbox import ArchiveSource, asking
-
-            days, seconds = arguments.dicomweb_days, arguments.dicomweb_seconds
-            received = Instances(folder, ledger)
-            stack.enter_context(asking(ArchiveSource(pacs, received, space, metrics, health, days, seconds)))
-            _LOG.info("Asking the archive for new films.")
-        if arguments.port is not None:
-            tls = certificates.for_callers() if certificates else None
-            listening = Listening(arguments.host, arguments.port, title, callers, tls=tls)
-            port = stack.enter_context(receiving(listening, folder, space, ledger, metrics))
-            _LOG.info("Receiving films as %s on port %d%s.", title, port, " by TLS" if tls else "")
-        Inbox(
+        inbox = Inbox(
             folder=folder,
             output=output,
             maker=ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted),
@@ -159,7 +145,23 @@ def _watch(arguments: argparse.Namespace) -> None:
             metrics=metrics,
             health=health,
             log=log,
-        ).run(stop)
+        )
+        if send_to:
+            stack.enter_context(sending(Sender(output, ledger, send_to, metrics, health, log, arguments.store_to)))
+        if arguments.dicomweb and pacs:
+            from ptx_app.hospital.dicomweb_inbox import ArchiveSource, asking
+
+            days, seconds = arguments.dicomweb_days, arguments.dicomweb_seconds
+            received = Instances(folder, ledger)
+            archive = ArchiveSource(pacs, received, space, metrics, health, inbox.give_up_unseen, days, seconds)
+            stack.enter_context(asking(archive))
+            _LOG.info("Asking the archive for new films.")
+        if arguments.port is not None:
+            tls = certificates.for_callers() if certificates else None
+            listening = Listening(arguments.host, arguments.port, title, callers, tls=tls)
+            port = stack.enter_context(receiving(listening, folder, space, ledger, metrics))
+            _LOG.info("Receiving films as %s on port %d%s.", title, port, " by TLS" if tls else "")
+        inbox.run(stop)
 
 
 def _pacs() -> "Pacs":

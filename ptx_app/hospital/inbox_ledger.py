@@ -1,8 +1,9 @@
 """The inbox's memory: which films were read, with what result, and what is still to be sent. Survives any kill.
 
-A film is known by the SHA-256 of its bytes, an instance that was received by that of its UID, and a file by that of its
-path, size and time. So the database holds nothing of a header and no file name. A film's row is its result: once it is
-committed the film is done, and everything else (table, deletion, sending) can be made up for after a kill.
+A film is known by the SHA-256 of its bytes, an instance that was or could not be received by that of its UID, and a
+file by that of its path, size and time. So the database holds nothing of a header and no file name. A film's row is its
+result: once it is committed the film is done, and everything else (table, deletion, sending) can be made up for after a
+kill.
 """
 
 import json

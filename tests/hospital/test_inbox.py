@@ -269,6 +269,15 @@ def test_delete_read_deletes_what_was_read_and_sets_aside_what_failed(place):
     assert len(place.maker.made) == 4
 
 
+def test_a_film_that_never_came_has_a_row_in_table_and_ledger(place):
+    place.ledger.begin("key")
+    place.inbox().give_up_unseen("key", FilmError("PACS_GONE", "Said."))
+    (row,) = place.rows
+    assert (row["file"], row["status"], row["error_code"]) == ("key", "failed", "PACS_GONE")
+    assert [each["file"] for each in place.ledger.rows()] == ["key"]
+    assert place.value("ptx_inbox_films_total", status="failed") == place.value("ptx_inbox_set_aside_total") == 1
+
+
 def test_a_row_that_a_kill_kept_from_the_table_is_in_the_ledger(place):
     def killed(row):
         raise OSError("no table")
