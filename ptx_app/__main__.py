@@ -11,7 +11,7 @@ VERBS = {
     "predict": ("ptx_app.commands.predict", "analyse films and write masks, overlays and a table"),
     "watch": ("ptx_app.commands.watch", "analyse the films that arrive in a folder or over the network"),
     "pacs": ("ptx_app.commands.pacs", "search an archive, and download or analyse its films"),
-    "audit": ("ptx_app.commands.audit", "check or show the page's audit trail"),
+    "audit": ("ptx_app.commands.audit", "check or show an audit trail"),
     "weights": ("ptx_app.commands.weights", "list, download, verify and add weights"),
     "benchmark": (
         "ptx_app.commands.benchmark",

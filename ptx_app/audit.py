@@ -11,6 +11,7 @@ key and the film can tell which it is. No header text, no file name.
 import hashlib
 import hmac
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ptx_app.errors import AuditError, SettingsError
 SHORTEST_KEY = 32
 """Characters. A key that can be guessed hides no film and seals no line."""
 
+_LOG = logging.getLogger(__name__)
 _HEAD, _LOCK = "head.json", "lock"
 _SEAL = len(f',"seal":"{"0" * 64}"}}')
 _SECONDS_FOR_LOCK = 10
@@ -45,7 +47,8 @@ class Event(StrEnum):
     FILM_ANSWERED = "film answered"
     FILE_DOWNLOADED = "file downloaded"
     ARCHIVE_SEARCHED = "archive searched"
-    RESULTS_STORED = "results stored"
+    STORING_BEGUN = "storing begun"
+    STORING_ENDED = "storing ended"
     FILMS_CLEARED = "films cleared"
     SESSION_ENDED = "session ended"
     LINES_DELETED = "lines deleted"
@@ -159,8 +162,8 @@ class Trail:
         except (OSError, Timeout) as error:
             raise AuditError(
                 "AUDIT_UNWRITABLE",
-                "This was not done, because the audit trail cannot be written. Tell whoever runs this page: its "
-                "folder must exist, be writable and have free space.",
+                "This was not done, because the audit trail cannot be written. Tell the operator: its folder "
+                "must exist, be writable and have free space.",
             ) from error
 
     def _append(self, event: Event, facts: Mapping[str, object]) -> None:
@@ -320,6 +323,40 @@ class Trail:
         return hmac.digest(self._line_key, body, "sha256").hex()
 
 
+class Log:
+    """The audit trail as one session, or one run of a verb, writes to it. Without a trail it does nothing.
+
+    `tell` and `opened` are called before what they tell of is done. They raise AuditError if the trail cannot be
+    written, and then it is not done.
+    """
+
+    def __init__(self, trail: Trail | None = None, **whose: object) -> None:
+        """`trail`: None if the operator keeps none. `whose`: facts that every line of it states."""
+        self._trail, self._whose = trail, whose
+
+    def tell(self, event: Event, **facts: object) -> None:
+        """Write a line. Raises AuditError as `Trail.record`."""
+        if self._trail is not None:
+            self._trail.record(event, **self._whose, **facts)
+
+    def tell_after(self, event: Event, **facts: object) -> None:
+        """Write a line about what is done already. A failure can stop nothing any more, so it is only logged."""
+        try:
+            self.tell(event, **facts)
+        except AuditError as error:
+            _LOG.error("“%s” is missing in the audit trail: %s", event, error.code)
+
+    def film(self, content: bytes) -> str | None:
+        """The name of a film in the trail, as `Trail.film`; None without a trail."""
+        return None if self._trail is None else self._trail.film(content)
+
+    def opened(self, content: bytes, how: str) -> str | None:
+        """Tell that a film was opened, and return its name in the trail. `how`: such as dropped, archive or inbox."""
+        film = self.film(content)
+        self.tell(Event.FILM_OPENED, film=film, how=how)
+        return film
+
+
 class _Check:
     """Looks at one line after the other, and keeps of each what the next ones are held against."""
 
@@ -419,8 +456,8 @@ def _sync_folder(folder: Path) -> None:
 def _broken() -> AuditError:
     return AuditError(
         "AUDIT_BROKEN",
-        "This was not done, because the audit trail was changed by others, or has another key. Tell whoever "
-        "runs this page: ptx audit verify says what is wrong. Keep the folder, and set an empty one to go on.",
+        "This was not done, because the audit trail was changed by others, or has another key. Tell the "
+        "operator: ptx audit verify says what is wrong. Keep the folder, and set an empty one to go on.",
     )
 
 

@@ -19,6 +19,7 @@ import dask
 from distributed import Client, Future, KilledWorker, Worker, WorkerPlugin, get_worker
 
 from ptx_app import __version__
+from ptx_app.audit import Log
 from ptx_app.errors import FilmError, PtxError, SettingsError
 from ptx_app.film.files import bytes_of, is_named_a_film
 from ptx_app.film.limits import Limits
@@ -50,6 +51,7 @@ class FilmWorker(WorkerPlugin):
         self._maker: ResultMaker | PtxError | None = None
         self._reader: SandboxedReader | None = None
         self._pacs: Pacs | None = None
+        self._log = Log()
         self._address = ""
 
     def setup(self, worker: Worker) -> None:
@@ -77,13 +79,17 @@ class FilmWorker(WorkerPlugin):
         return ResultMaker(replace(detector, read=self._reader.read), self._reader.read_source, self._wanted)
 
     def _opened(self) -> "Pacs":
-        """The archive, with this worker's own settings: no address and no password travels."""
+        """The archive, with this worker's own settings: no address and no password travels.
+
+        The audit trail is the worker's own, too.
+        """
         try:
             from ptx_app.hospital.dicomweb import Pacs
             from ptx_app.hospital.pacs_settings import read_pacs_settings
         except ModuleNotFoundError:
             raise self._here(SettingsError("PACKAGE_MISSING", "Install ptx_app[hospital].")) from None
         try:
+            self._log = read_settings(os.environ).log_of("ptx predict")
             return Pacs(read_pacs_settings(os.environ))
         except SettingsError as error:
             raise self._here(error) from None
@@ -112,7 +118,9 @@ class FilmWorker(WorkerPlugin):
         if self._pacs is None:
             raise _differs("state")
         try:
-            return self._pacs.bytes_of(film)
+            data = self._pacs.bytes_of(film)
+            self._log.opened(data, "archive")
+            return data
         except FilmError:
             raise
         except PtxError as error:

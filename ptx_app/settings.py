@@ -1,10 +1,11 @@
 """The operator's settings, all read here, from the environment or from Streamlit's secrets."""
 
+import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptx_app.audit import Keeping, Trail
+from ptx_app.audit import Keeping, Log, Trail
 from ptx_app.errors import SettingsError
 from ptx_app.model.engine import Engine, choose_engine
 from ptx_app.model.manifest import Source
@@ -59,6 +60,18 @@ class Settings:
     def trail(self) -> Trail | None:
         """The audit trail, or None if the operator keeps none. Raises SettingsError as `Trail`."""
         return Trail(self.audit_folder, self.audit_key, self.audit_keeping) if self.audit_folder else None
+
+    def log_of(self, verb: str) -> Log:
+        """The audit trail as a run of a verb, such as "ptx watch", writes to it. Raises SettingsError as `Trail`."""
+        return Log(self.trail(), by=verb, account=_account())
+
+
+def _account() -> str | None:
+    """The name of this process's user, as far as the system has one."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None
 
 
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from streamlit import config
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from ptx_app.model.manifest import ROOT
 from ptx_app.ui.server import announcement, on_loopback
@@ -54,6 +56,20 @@ def test_unless_told_only_this_computer_reaches_the_page_and_nobody_is_asked_for
     assert f"http://127.0.0.1:{port}" in server.said
     assert "Network URL" not in server.said
     assert "External URL" not in server.said
+    assert came == []
+
+
+def test_another_sites_connection_is_refused_and_nobody_is_asked_for_an_address(proxy):
+    variables, came = proxy
+    with running_server(environment=variables) as server:
+        place = server.address.removeprefix("http://")
+        for _ in range(2):
+            with (
+                pytest.raises(InvalidStatus) as raised,
+                connect(f"ws://{place}/_stcore/stream", origin="https://e.org"),
+            ):
+                pass
+            assert raised.value.response.status_code == 403
     assert came == []
 
 

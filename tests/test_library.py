@@ -165,7 +165,13 @@ def test_the_example_of_the_documentation_runs(tmp_path):
 
 @pytest.mark.parametrize(
     "module",
-    ["ptx_app.data.challenge", "ptx_app.film.reading", "ptx_app.inference.decide", "ptx_app.output.pictures"],
+    [
+        "ptx_app.data.challenge",
+        "ptx_app.film.reading",
+        "ptx_app.inference.decide",
+        "ptx_app.output.pictures",
+        "ptx_app.ui.course",
+    ],
 )
 def test_the_examples_in_docstrings_hold(module):
     found = doctest.testmod(importlib.import_module(module))

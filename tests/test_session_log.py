@@ -290,7 +290,7 @@ def test_nothing_more_is_shown_changed_or_handed_out_if_that_cannot_be_told(page
         assert visit(page).cases[0].film.prediction is None
     said = words_of(page)
     assert "AUDIT_UNWRITABLE" in said
-    assert "Tell whoever runs this page" in said
+    assert "Tell the operator" in said
     if what in ("threshold", "film"):
         assert "Pneumothorax flagged" not in said
         assert "None flagged" not in said

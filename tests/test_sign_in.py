@@ -327,13 +327,55 @@ def test_another_ones_session_cannot_be_taken_over(browser, door, who):
 def test_a_file_is_taken_from_readers_only(browser, door):
     session, _ = handshake(door, {})
     token = _token(door)
+    nobody = visitor(browser, door)
+    sign_in(nobody, "none")
+    nobody.get_by_text("have no role here").wait_for()
+    without_a_role = cookies_of(nobody)
+    assert "_streamlit_user" in without_a_role
     page = reader(browser, door)
     good = cookies_of(page)
-    for cookies in ({}, forged("secret", origin=door.server.address), {"_streamlit_user": "x"}):
+    for cookies in ({}, forged("secret", origin=door.server.address), {"_streamlit_user": "x"}, without_a_role):
         assert _upload(door, session, cookies | {"_streamlit_xsrf": token}) == 403
     assert _upload(door, session, good) == 400, "the session is over: with the right cookie only that is wrong"
-    page.context.close()
+    for each in (nobody, page):
+        each.context.close()
     assert door.server.held()["uploaded"] == 0
+
+
+def came_back(door, query: str, cookies: dict[str, str]) -> tuple[int, str]:
+    """Come back from the provider with these words: the status, and all cookies that are set."""
+    connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=30)
+    cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    connection.request("GET", f"/oauth2callback?{query}", headers={"Cookie": cookie} if cookie else {})
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, " ".join(answer.headers.get_all("Set-Cookie") or [])
+
+
+def test_neither_a_code_used_again_nor_a_forged_state_signs_anyone_in(browser, door):
+    page = visitor(browser, door)
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("button[value=jane]").wait_for()
+    asked, before = urlsplit(page.url), cookies_of(page)
+    page.context.close()
+    provider = http.client.HTTPConnection(
+        asked.netloc, timeout=30
+    )  # by hand, so that the browser does not use the code
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    provider.request("POST", f"{asked.path}?{asked.query}", "who=jane", form)
+    query = urlsplit(provider.getresponse().headers["Location"]).query
+    provider.close()
+    state = re.search(r"state=([^&]+)", query)
+    assert state is not None
+
+    def signs_in(query: str, cookies: dict[str, str]) -> bool:
+        return bool(re.search(r"_streamlit_user=[^\";]", came_back(door, query, cookies)[1]))  # not an emptied one
+
+    assert not signs_in(query, {}), "another browser"
+    assert not signs_in(query.replace(state[1], "forged"), before)
+    assert signs_in(query, before), "else the attempts would prove nothing"
+    assert not signs_in(query, before), "used again"
 
 
 def _upload(door, session: str, cookies: dict[str, str]) -> int:

@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ptx_app.audit import Event, Log
+
 if TYPE_CHECKING:
     from ptx_app.hospital.dicomweb import Instance, Pacs, Study, Worklist
 
@@ -38,11 +40,12 @@ def has_filters(arguments: argparse.Namespace) -> bool:
     return any(each is not None for each in given)
 
 
-def worklist_of(pacs: "Pacs", arguments: argparse.Namespace) -> "Worklist":
-    """The studies that fit. Says so if there are more. Raises as `Filters` and `Pacs.worklist`."""
+def worklist_of(pacs: "Pacs", arguments: argparse.Namespace, log: Log) -> "Worklist":
+    """The studies that fit. Says so if there are more. Raises as `Filters`, `Log.tell` and `Pacs.worklist`."""
     from ptx_app.hospital.dicomweb import Filters
 
     filters = Filters(arguments.since, arguments.until, arguments.accession, arguments.patient_id)
+    log.tell(Event.ARCHIVE_SEARCHED)
     worklist = pacs.worklist(filters, arguments.limit or _MOST_STUDIES)
     if worklist.cut:
         sys.stderr.write("There are more studies. Narrow the search, or raise --limit.\n")

@@ -22,6 +22,7 @@ from ptx_app.output.results_table import earlier_rows, open_table, stem_of
 from ptx_app.output.table import PARQUET, TABLE, Row, cell
 from ptx_app.pipeline import Detector
 from ptx_app.results import DICOM, ENDINGS, Result, ResultMaker, Wanted, row_of
+from ptx_app.settings import read_settings
 
 if TYPE_CHECKING:
     from ptx_app.hospital.dicomweb import Instance
@@ -116,11 +117,17 @@ def _films(arguments: argparse.Namespace) -> _Films:
     from ptx_app.hospital.dicomweb import Pacs
     from ptx_app.hospital.pacs_settings import read_pacs_settings
 
-    pacs = Pacs(read_pacs_settings(os.environ))
-    instances = dict(films_of(pacs, tqdm(worklist_of(pacs, arguments).studies, unit="study")))
+    pacs, log = Pacs(read_pacs_settings(os.environ)), read_settings(os.environ).log_of("ptx predict")
+    instances = dict(films_of(pacs, tqdm(worklist_of(pacs, arguments, log).studies, unit="study")))
     if not instances:
         raise SettingsError("NO_FILMS", "No film in the archive fits the search. Widen it.")
-    return _Films(sorted(instances), lambda file: pacs.bytes_of(instances[file]), instances)
+
+    def opened(file: Path) -> bytes:
+        data = pacs.bytes_of(instances[file])
+        log.opened(data, "archive")
+        return data
+
+    return _Films(sorted(instances), opened, instances)
 
 
 def _is_met(wanted: Wanted, row: Row, output: Path) -> bool:

@@ -22,6 +22,7 @@ from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.output.results_table import open_table
 from ptx_app.output.table import TABLE
 from ptx_app.results import ResultMaker
+from ptx_app.settings import read_settings
 
 if TYPE_CHECKING:
     from ptx_app.hospital.dicom_tls import Certificates
@@ -115,6 +116,7 @@ def _watch(arguments: argparse.Namespace) -> None:
     pacs = _pacs() if arguments.dicomweb or arguments.store_to == _ARCHIVE else None
     certificates = _certificates(arguments)
     send_to = _sending_to(arguments.store_to, title, pacs, certificates)
+    log = read_settings(os.environ).log_of("ptx watch")
     with ExitStack() as stack:
         stop = stack.enter_context(_told_to_stop())
         detector, wanted = detector_and_wanted(arguments, record=True)
@@ -132,21 +134,7 @@ def _watch(arguments: argparse.Namespace) -> None:
         if arguments.metrics_port is not None:
             port = stack.enter_context(served(arguments.metrics_port, metrics, health))
             _LOG.info("Metrics are at http://127.0.0.1:%d/metrics, health is at /health.", port)
-        if send_to:
-            stack.enter_context(sending(Sender(output, ledger, send_to, metrics, health)))
-        if arguments.dicomweb and pacs:
-            from ptx_app.hospital.dicomweb_inbox import ArchiveSource, asking
-
-            days, seconds = arguments.dicomweb_days, arguments.dicomweb_seconds
-            received = Instances(folder, ledger)
-            stack.enter_context(asking(ArchiveSource(pacs, received, space, metrics, health, days, seconds)))
-            _LOG.info("Asking the archive for new films.")
-        if arguments.port is not None:
-            tls = certificates.for_callers() if certificates else None
-            listening = Listening(arguments.host, arguments.port, title, callers, tls=tls)
-            port = stack.enter_context(receiving(listening, folder, space, ledger, metrics))
-            _LOG.info("Receiving films as %s on port %d%s.", title, port, " by TLS" if tls else "")
-        Inbox(
+        inbox = Inbox(
             folder=folder,
             output=output,
             maker=ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted),
@@ -156,7 +144,24 @@ def _watch(arguments: argparse.Namespace) -> None:
             options=Options(arguments.delete_read, send_to is not None, arguments.jobs, arguments.settle),
             metrics=metrics,
             health=health,
-        ).run(stop)
+            log=log,
+        )
+        if send_to:
+            stack.enter_context(sending(Sender(output, ledger, send_to, metrics, health, log, arguments.store_to)))
+        if arguments.dicomweb and pacs:
+            from ptx_app.hospital.dicomweb_inbox import ArchiveSource, asking
+
+            days, seconds = arguments.dicomweb_days, arguments.dicomweb_seconds
+            received = Instances(folder, ledger)
+            archive = ArchiveSource(pacs, received, space, metrics, health, inbox.give_up_unseen, days, seconds)
+            stack.enter_context(asking(archive))
+            _LOG.info("Asking the archive for new films.")
+        if arguments.port is not None:
+            tls = certificates.for_callers() if certificates else None
+            listening = Listening(arguments.host, arguments.port, title, callers, tls=tls)
+            port = stack.enter_context(receiving(listening, folder, space, ledger, metrics))
+            _LOG.info("Receiving films as %s on port %d%s.", title, port, " by TLS" if tls else "")
+        inbox.run(stop)
 
 
 def _pacs() -> "Pacs":

@@ -254,6 +254,7 @@ class Pacs:
         if self.settings.body_part:
             asked = {**asked, "BodyPartExamined": self.settings.body_part}
         fields = ["StudyDate", "StudyTime", "AccessionNumber", "NumberOfSeriesRelatedInstances", *more]
+        fields += ["BodyPartExamined"] if self.settings.body_part else []
         fields += ["PatientID"] if self.settings.patient_id and not more else []
         found: list[Mapping[str, Any]] = []
         cut = False
@@ -261,8 +262,8 @@ class Pacs:
             answer = client.search_for_series(
                 limit=_MOST_SERIES + 1, fields=fields, search_filters={**asked, "Modality": modality}
             )
-            rows = [row for row in answer if _text(row, _MODALITY) == modality]
-            cut = cut or len(rows) > _MOST_SERIES
+            cut = cut or len(answer) > _MOST_SERIES
+            rows = [row for row in answer if _text(row, _MODALITY) == modality and _fits(row, asked)]
             found += rows[:_MOST_SERIES]
         return found, cut
 
@@ -490,6 +491,21 @@ def _text(row: Mapping[str, Any], tag: str) -> str:
 def _patient(row: Mapping[str, Any]) -> tuple[str, str]:
     """The patient's ID and its issuer."""
     return _text(row, _PATIENT_ID), _text(row, _ISSUER)
+
+
+def _fits(row: Mapping[str, Any], asked: Mapping[str, str]) -> bool:
+    """Whether a row states nothing other than what was asked for. Only the archive knows what a row leaves out."""
+    first, _, last = asked.get("StudyDate", "-").partition("-")
+    day = _text(row, _DATE)
+    if _day(day) and not first <= day <= (last or day):
+        return False
+    for name, tag in (("PatientID", _PATIENT_ID), ("AccessionNumber", _ACCESSION), ("BodyPartExamined", _BODY_PART)):
+        said, wanted = _text(row, tag), asked.get(name, "").strip()
+        if name != "PatientID":  # as many archives search; patients' IDs may differ in nothing else
+            said, wanted = said.casefold(), wanted.casefold()
+        if said and wanted and said != wanted:
+            return False
+    return True
 
 
 def _number(row: Mapping[str, Any], tag: str) -> int | None:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -48,6 +48,7 @@ class ArchiveSource:
         instances: what was received before, and the folder.
         space: whether there is enough of it on the disks.
         metrics, health: see there.
+        give_up: notes, by its name in the table, that a film could not be fetched, as `Inbox.give_up_unseen`.
         days: how many days before today to ask for.
         poll_seconds: how often to ask.
 
@@ -59,10 +60,10 @@ class ArchiveSource:
     space: Space
     metrics: Metrics
     health: Health
+    give_up: Callable[[str, PtxError], None]
     days: int = 1
     poll_seconds: float = 60.0
     _complete: dict[str, int] = field(default_factory=dict)
-    _failures: dict[str, int] = field(default_factory=dict)
 
     def run(self, stop: threading.Event) -> None:
         """Ask until told to stop. The pauses grow while the archive cannot be asked."""
@@ -126,7 +127,7 @@ class ArchiveSource:
         return True
 
     def _is_done(self, film: Instance) -> bool:
-        return self._failures.get(film.uid, 0) >= _MOST_TRIES or self.instances.has(film.uid)
+        return self.instances.has(film.uid) or self.instances.given_up(film.uid)
 
     def _take(self, film: Instance, late: list[PtxError]) -> None:
         try:
@@ -137,9 +138,11 @@ class ArchiveSource:
                 return
             if error.code not in _OF_A_FILM:
                 raise
-            tries = self._failures[film.uid] = self._failures.get(film.uid, 0) + 1
+            key, tries = self.instances.fail(film.uid)
             self.metrics.received.labels("failed").inc()
-            _LOG.error("A film of the archive could not be fetched, try %d of %d: %s", tries, _MOST_TRIES, error.code)
+            _LOG.error("film %s: fetching, try %d of %d: %s", key, tries, _MOST_TRIES, error.code)
+            if tries >= _MOST_TRIES:
+                self.give_up(key, error)
             return
         self.instances.add(film.uid, data)
         self.metrics.received.labels("stored").inc()

@@ -1,7 +1,8 @@
 """Unattended reading: takes each film that arrives in a folder once, writes its results, and remembers it.
 
-One thread finds films, writes results and keeps the ledger; the others only read and compute. A film's results are
-written before its row is noted in the ledger, and all that follows the note is made up for if a kill came between.
+One thread finds films, writes results and keeps the ledger; the others only read and compute, or note films that never
+came. A film's results are written before its row is noted in the ledger, and all that follows the note is made up for
+if a kill came between.
 """
 
 import hashlib
@@ -13,7 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptx_app.errors import FilmError, SettingsError
+from ptx_app.audit import Log
+from ptx_app.errors import FilmError, PtxError, SettingsError
 from ptx_app.film.files import bytes_of, is_named_a_film
 from ptx_app.hospital.inbox_files import SET_ASIDE, Arrival, Arrivals, Space, write_atomically
 from ptx_app.hospital.inbox_ledger import Ledger
@@ -28,12 +30,14 @@ _LOST_ON_IT = ("READER_LOST", "TOO_SLOW", "UNEXPECTED")
 _NOT_ITS_FAULT = ("READER_NOT_STARTED",)
 _PAUSE_SECONDS = 30.0  # after a failure that is not a film's
 _WAIT_SECONDS = 0.5
-_KEY_DIGITS = 32
+
+KEY_DIGITS = 32
+"""Hexadecimal digits of a film's name."""
 
 
 def key_of(data: bytes) -> str:
     """The name of a film in table, files and log: the first 32 digits of the SHA-256 of its file."""
-    return hashlib.sha256(data).hexdigest()[:_KEY_DIGITS]
+    return hashlib.sha256(data).hexdigest()[:KEY_DIGITS]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Inbox:
         add_row: adds a row to the table.
         space: whether there is enough of it on the disks.
         options, metrics, health: see there.
+        log: the audit trail, told of each film before it is read.
     """
 
     folder: Path
@@ -78,6 +83,8 @@ class Inbox:
     options: Options
     metrics: Metrics
     health: Health
+    log: Log = field(default_factory=Log)
+    _table: threading.Lock = field(default_factory=threading.Lock)
     _busy: dict[Future[Result], tuple[Arrival, str]] = field(default_factory=dict)
     _unreadable: set[bytes] = field(default_factory=set)
     _dealt_with: set[bytes] = field(default_factory=set)
@@ -88,6 +95,7 @@ class Inbox:
         Raises:
             SettingsError: OUTPUT_UNWRITABLE if a row could not be added to the table. The ledger has it: the next start
                 writes the table again.
+            AuditError: as `Log.tell`. The film is read after the next start.
         """
         self._dealt_with.update(self.ledger.dealt_with())
         arrivals = Arrivals(self.folder, self.options.settle_seconds)
@@ -152,7 +160,7 @@ class Inbox:
         if status := self.ledger.status(key):
             self._put_away(arrival, key, status)
             return
-        attempts = self.ledger.begin(key)
+        attempts = self.ledger.begin(key, self.log.opened(data, "inbox"))
         if attempts.interruptions >= _MOST_INTERRUPTIONS or attempts.tries >= _MOST_TRIES:
             error = FilmError("INTERRUPTED", "Reading this film was interrupted too often. Export the film again.")
             self._give_up(arrival, key, Result.of_error(error, named_a_film=True))
@@ -197,24 +205,37 @@ class Inbox:
         self.metrics.set_aside.inc()
         self._finish(arrival, key, result)
 
+    def give_up_unseen(self, key: str, error: PtxError) -> None:
+        """Note that a film failed that never came into the folder. Any thread may call this.
+
+        `key`: what to call it. Raises SettingsError as `run`, if the table cannot be written.
+        """
+        self.metrics.set_aside.inc()
+        self._note(key, Result.of_error(error, named_a_film=True))
+
     def _finish(self, arrival: Arrival, key: str, result: Result) -> None:
+        self._put_away(arrival, key, self._note(key, result))
+
+    def _note(self, key: str, result: Result) -> str:
+        """Note a film's row in ledger, table, figures and log. Returns its status."""
         row = row_of(key, key, result, self.maker.wanted.setting)
         send = self.options.send and DICOM["seg"] in result.outputs
-        self.ledger.finish(key, row, send=send)
-        try:
-            self.add_row(row)
-        except OSError as error:
-            raise SettingsError(
-                "OUTPUT_UNWRITABLE",
-                "The table of results cannot be written. Free some disk space and start again; nothing is lost.",
-            ) from error
+        with self._table:
+            self.ledger.finish(key, row, send=send)
+            try:
+                self.add_row(row)
+            except OSError as error:
+                raise SettingsError(
+                    "OUTPUT_UNWRITABLE",
+                    "The table of results cannot be written. Free some disk space and start again; nothing is lost.",
+                ) from error
         status = str(row["status"])
-        self._put_away(arrival, key, status)
         self.metrics.films.labels(status).inc()
         self.metrics.flagged.inc(int(str(row.get("flagged", 0))))
         self.metrics.seconds.observe(result.seconds)
         found = f"flagged={row['flagged']} score={row['score']}" if status == "ok" else row["error_code"]
         _LOG.info("film %s: %s %s in %.2f s", key, status, found, result.seconds)
+        return status
 
     def _put_away(self, arrival: Arrival, key: str, status: str) -> None:
         """Delete a file that is done, or set it aside if it failed; or leave it and remember that it is done."""

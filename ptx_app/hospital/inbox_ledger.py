@@ -1,8 +1,9 @@
 """The inbox's memory: which films were read, with what result, and what is still to be sent. Survives any kill.
 
-A film is known by the SHA-256 of its bytes, an instance that was received by that of its UID, and a file by that of its
-path, size and time. So the database holds nothing of a header and no file name. A film's row is its result: once it is
-committed the film is done, and everything else (table, deletion, sending) can be made up for after a kill.
+A film is known by the SHA-256 of its bytes, an instance that was or could not be received by that of its UID, and a
+file by that of its path, size and time. So the database holds nothing of a header and no file name. A film's row is its
+result: once it is committed the film is done, and everything else (table, deletion, sending) can be made up for after a
+kill.
 """
 
 import json
@@ -18,8 +19,8 @@ from typing import Any
 from ptx_app.errors import SettingsError
 from ptx_app.output.table import Row
 
-_VERSION = 1
-_SCHEMA = """
+_STEPS = (
+    """
 CREATE TABLE films (
     key TEXT PRIMARY KEY,
     begun INTEGER NOT NULL DEFAULT 0,       -- 1 while it is in work
@@ -31,7 +32,10 @@ CREATE TABLE films (
 CREATE TABLE sending (key TEXT PRIMARY KEY, refusals INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE files (mark BLOB PRIMARY KEY);
 CREATE TABLE received (uid_hash TEXT PRIMARY KEY, key TEXT NOT NULL);
-"""
+""",
+    "ALTER TABLE films ADD COLUMN audit_name TEXT;",
+)
+"""What makes each version of the database from the one before."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class Ledger:
     """
 
     def __init__(self, file: Path) -> None:
-        """Open the database, or make it.
+        """Open the database, or make it. One of an earlier version is brought up to this one.
 
         Raises:
-            SettingsError: LEDGER_UNUSABLE if it is damaged, of another version, or cannot be opened.
+            SettingsError: LEDGER_UNUSABLE if it is damaged, of a later version, or cannot be opened.
         """
         self._lock = threading.Lock()
         try:
@@ -61,14 +65,15 @@ class Ledger:
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")  # what is committed also survives a power cut
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-            elif version != _VERSION:
-                raise sqlite3.DatabaseError("another version")
+            if version > len(_STEPS):
+                raise sqlite3.DatabaseError("a later version")
+            if version < len(_STEPS):
+                steps = "".join(_STEPS[version:])
+                self._database.executescript(f"BEGIN; {steps} PRAGMA user_version = {len(_STEPS)}; COMMIT;")
         except sqlite3.Error as error:
             raise SettingsError(
                 "LEDGER_UNUSABLE",
-                "The inbox's database is damaged, cannot be opened, or was written by another version. Choose another "
+                "The inbox's database is damaged, cannot be opened, or was written by a later version. Choose another "
                 "output folder, or move inbox.sqlite away to read all films again.",
             ) from error
 
@@ -93,14 +98,24 @@ class Ledger:
         found = self._run("SELECT json_extract(result, '$.status') FROM films WHERE key = ? AND place IS NOT NULL", key)
         return found[0][0] if found else None
 
-    def begin(self, key: str) -> Attempts:
-        """Note that a film is in work. If it already was, the process was killed meanwhile: that is counted."""
+    def begin(self, key: str, audit_name: str | None = None) -> Attempts:
+        """Note that a film is in work. If it already was, the process was killed meanwhile: that is counted.
+
+        `audit_name`: its name in the audit trail; None without one.
+        """
         ((tries, interruptions),) = self._run(
-            "INSERT INTO films (key, begun) VALUES (?, 1) ON CONFLICT (key) DO UPDATE "
-            "SET interruptions = interruptions + begun, begun = 1 RETURNING tries, interruptions",
+            "INSERT INTO films (key, begun, audit_name) VALUES (?, 1, ?) ON CONFLICT (key) DO UPDATE "
+            "SET interruptions = interruptions + begun, begun = 1, "
+            "audit_name = IFNULL(excluded.audit_name, audit_name) RETURNING tries, interruptions",
             key,
+            audit_name,
         )
         return Attempts(tries, interruptions)
+
+    def audit_name(self, key: str) -> str | None:
+        """A film's name in the audit trail, or None if there was none when it was begun."""
+        found = self._run("SELECT audit_name FROM films WHERE key = ?", key)
+        return found[0][0] if found else None
 
     def release(self, key: str) -> None:
         """Note that a film is no longer in work, through no fault of its own."""

@@ -4,10 +4,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptx_app.errors import SettingsError
+from ptx_app.audit import Event, Log
+from ptx_app.errors import AuditError, SettingsError
 from ptx_app.hospital.inbox_ledger import Ledger
 from ptx_app.hospital.inbox_metrics import Health, Metrics
 from ptx_app.hospital.storage_scu import RefusedError, UnreachableError
@@ -23,13 +24,23 @@ _POLL_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 300.0
 
 @dataclass(frozen=True)
 class Sender:
-    """Sends what the ledger has noted. `send` sends files, as `storage_scu.send` does for one peer."""
+    """Sends what the ledger has noted.
+
+    Attributes:
+        output: where the files are.
+        ledger, metrics, health: see there.
+        send: sends files, as `storage_scu.send` does for one peer.
+        log: the audit trail, told of each film before it is sent, and then how that ended.
+        to: what the trail calls the other application.
+    """
 
     output: Path
     ledger: Ledger
     send: Callable[[Sequence[Path]], None]
     metrics: Metrics
     health: Health
+    log: Log = field(default_factory=Log)
+    to: str = ""
 
     def run(self, stop: threading.Event) -> None:
         """Send until told to stop. The pauses grow while the other application cannot be reached."""
@@ -37,7 +48,7 @@ class Sender:
         while not stop.wait(pause):
             try:
                 well = self._round(stop)
-            except SettingsError as error:  # of the ledger; the inbox itself ends because of it
+            except (SettingsError, AuditError) as error:  # of ledger or trail; the inbox itself ends because of it
                 _LOG.error("%s", error.message)
                 well = False
             pause = _POLL_SECONDS if well else min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -51,7 +62,9 @@ class Sender:
             if stop.is_set():
                 return True
             try:
-                self.send(self._files(key))
+                self._send(key)
+            except AuditError:
+                raise
             except UnreachableError as error:
                 self.metrics.sent.labels("unreachable").inc()
                 if error.code != _FAILS:
@@ -75,6 +88,20 @@ class Sender:
             self._tell(failed)
         self.metrics.unsent.set(len(self.ledger.unsent(_MOST_REFUSALS)))
         return not refused and failed is None
+
+    def _send(self, key: str) -> None:
+        """Send a film's objects. Raises AuditError, before anything is sent, and as `send`."""
+        told = {"film": self.ledger.audit_name(key), "to": self.to}
+        self.log.tell(Event.STORING_BEGUN, **told)
+        code = "UNEXPECTED"
+        try:
+            self.send(self._files(key))
+            code = "OK"
+        except (UnreachableError, RefusedError) as error:
+            code = error.code
+            raise
+        finally:
+            self.log.tell_after(Event.STORING_ENDED, **told, code=code)
 
     def _tell(self, now: UnreachableError | None) -> None:
         """Note why nothing can be sent now, or that something can."""

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptx_app.hospital.inbox import key_of
+from ptx_app.hospital.inbox import KEY_DIGITS, key_of
 from ptx_app.hospital.inbox_files import write_atomically
 from ptx_app.hospital.inbox_ledger import Ledger
 
@@ -25,6 +25,16 @@ class Instances:
         """Write the instance's file. Once this returns it survives a power cut. Raises OSError."""
         write_atomically(self._file(uid), data)
         self.ledger.receive(_hash(uid), key_of(data))
+
+    def given_up(self, uid: str) -> bool:
+        """Whether the instance has a row that says that it could not be received."""
+        return self.ledger.status(_hash(uid)[:KEY_DIGITS]) is not None
+
+    def fail(self, uid: str) -> tuple[str, int]:
+        """Note that the instance could not be received. Returns its name in the table, and how often it could not."""
+        key = _hash(uid)[:KEY_DIGITS]
+        self.ledger.begin(key)
+        return key, self.ledger.fail(key)
 
     def _file(self, uid: str) -> Path:
         return self.folder / f"{_hash(uid)}.dcm"

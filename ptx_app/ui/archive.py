@@ -9,7 +9,7 @@ from secrets import token_hex
 
 import streamlit as st
 
-from ptx_app.audit import Event
+from ptx_app.audit import Event, Log
 from ptx_app.errors import PtxError
 from ptx_app.hospital.dicomweb import STORED, Filters, Instance, Pacs, Stored, Study, Worklist
 from ptx_app.hospital.dicomweb_http import error_of
@@ -75,10 +75,10 @@ def forget_search() -> None:
     st.session_state.pop(FOUND_IN_ARCHIVE, None)
 
 
-def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, tell: Callable[[], None]) -> None:
+def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, log: Log) -> None:
     """Offer to store the results of a film from the archive in its study, and show what the archive said of them.
 
-    `tell` tells the audit trail, before anything is stored.
+    `log` is told before anything is stored, and then what the archive said.
     """
     archived = case.archived
     assert archived is not None  # noqa: S101  (only such films have results to store)
@@ -88,6 +88,7 @@ def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, te
     if case.overruled:
         st.html('<p class="small">Results of a film that the film check rejected cannot be stored in the archive.</p>')
         return
+    thresholds = {"score_threshold": setting.thresholds.score, "mask_threshold": setting.thresholds.mask_threshold}
     with st.popover("Store in the archive", icon=":material/cloud_upload:"):
         said, tries = st.container(), archived.tries
         # The click says which try it asks for and of what, so the second of two stores no second set. It is kept until
@@ -99,8 +100,11 @@ def offer_storing(case: Case, film: Film, finding: Finding, setting: Setting, te
             with st.spinner("Storing"), archived.storing:
                 if archived.asked == (archived.tries + 1, setting):
                     archived.tries += 1
-                    tell()
+                    log.tell(Event.STORING_BEGUN, film=case.audit_name, **thresholds)
                     archived.answers, archived.error = _stored(pacs, archived.instance, film, finding, setting)
+                    codes = {kind: said.code for kind, said in archived.answers.items()}
+                    failed = archived.error and archived.error.code
+                    log.tell_after(Event.STORING_ENDED, film=case.audit_name, objects=codes or None, code=failed)
         if archived.tries > tries:
             st.rerun()  # so that the button asks for the next try
         with said:

@@ -377,9 +377,7 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
         from ptx_app.ui.archive import offer_priors, offer_storing
         from ptx_app.ui.course import offer_course
 
-        stored = {"score_threshold": thresholds.score, "mask_threshold": thresholds.mask_threshold}
-        tell_of_storing = partial(visit.log.tell, Event.RESULTS_STORED, film=case.audit_name, **stored)
-        offer_storing(case, film, finding, setting, tell_of_storing)
+        offer_storing(case, film, finding, setting, visit.log)
         with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
             offer_priors(visit, case)
             offer_course(visit, case, thresholds)

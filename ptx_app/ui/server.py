@@ -11,7 +11,7 @@ from starlette.formparsers import MultiPartParser
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit import cli_util, config
+from streamlit import cli_util, config, net_util
 from streamlit.web.server import server_util
 
 from ptx_app.process import begin
@@ -41,6 +41,8 @@ def prepare_process() -> None:
     # Streamlit bounds an upload's size; this alone is what would bring it to the disk.
     MultiPartParser.spool_max_size = sys.maxsize
     limit_free_heap()
+    # Otherwise Streamlit asks a stranger for this computer's external address before it refuses another site.
+    net_util.get_external_ip = lambda: None
 
 
 class SecurityHeaders:

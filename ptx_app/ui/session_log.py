@@ -1,27 +1,19 @@
-"""What one visit tells the audit trail. The page has one such object; without a trail it does nothing.
+"""What one visit tells the audit trail. The page has one such object; without a trail it does nothing."""
 
-Each method is called before what it tells of is done. It raises AuditError if the trail cannot be written, and then it
-is not done.
-"""
-
-import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from ptx_app.audit import Event, Trail
-from ptx_app.errors import AuditError
+from ptx_app.audit import Event, Log, Trail
 from ptx_app.inference.decide import Thresholds, grade
 
 if TYPE_CHECKING:
     from ptx_app.ui.visit import Case
 
-_LOG = logging.getLogger(__name__)
 
-
-class SessionLog:
-    """The audit trail as one visit writes to it."""
+class SessionLog(Log):
+    """The audit trail as one visit writes to it. Its methods are called before what they tell of is done, as `tell`."""
 
     def __init__(self, trail: Trail | None = None, who: str | None = None) -> None:
         """A log of one visit.
@@ -30,9 +22,8 @@ class SessionLog:
             trail: None if the operator keeps none.
             who: the person, as the sign-in knows them; None without sign-in.
         """
-        self._trail, self._who = trail, who
         # Not Streamlit's own number of the session: with that one, its films can be had.
-        self._session = secrets.token_hex(8)
+        super().__init__(trail, who=who, session=secrets.token_hex(8))
         self._open = False
         self._setting: Mapping[str, object] | None = None
         self._shown: tuple[object, ...] = ()
@@ -41,17 +32,8 @@ class SessionLog:
 
     def tell(self, event: Event, **facts: object) -> None:
         """Write a line. Raises AuditError as `Trail.record`."""
-        if self._trail is not None:
-            self._trail.record(event, who=self._who, session=self._session, **facts)
-            self._open = True
-
-    def opened(self, content: bytes, how: str) -> str | None:
-        """Tell that a film was opened, and return its name in the trail. `how`: dropped, zip, archive or example."""
-        if self._trail is None:
-            return None
-        film = self._trail.film(content)
-        self.tell(Event.FILM_OPENED, film=film, how=how)
-        return film
+        super().tell(event, **facts)
+        self._open = True
 
     def listed(
         self, cases: Iterable["Case"], thresholds: Thresholds | None, hidden: Callable[["Case"], bool] = lambda _: False
@@ -98,10 +80,7 @@ class SessionLog:
 
     def _last(self, event: Event, why: str) -> None:
         if self._open:
-            try:
-                self.tell(event, why=why)
-            except AuditError as error:
-                _LOG.error("“%s” is missing in the audit trail: %s", event, error.code)
+            self.tell_after(event, why=why)
 
 
 _all: WeakSet[SessionLog] = WeakSet()

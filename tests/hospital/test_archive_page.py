@@ -115,11 +115,14 @@ def test_from_search_to_results_in_the_study(orthanc, app, tab, audit_folder):
     told = [line.record for line in trail.lines()]
     opened = [record for record in told if record["event"] == "film opened"]
     assert [record["how"] for record in opened] == ["archive", "archive"]
-    (stored_line,) = [record for record in told if record["event"] == "results stored"]
-    assert stored_line["film"] in {record["film"] for record in opened}
+    (begun,) = [record for record in told if record["event"] == "storing begun"]
+    (ended,) = [record for record in told if record["event"] == "storing ended"]
+    assert begun["film"] == ended["film"] in {record["film"] for record in opened}
+    assert ended["objects"] == dict.fromkeys(("seg", "sc", "gsps", "sr"), "OK")
     events = [record["event"] for record in told]
     assert events.count("archive searched") == 2
-    assert events.index("archive searched") < events.index("film opened") < events.index("results stored")
+    assert events.index("archive searched") < events.index("film opened") < events.index("storing begun")
+    assert events.index("storing begun") < events.index("storing ended")
 
 
 @ORTHANC
@@ -150,6 +153,7 @@ def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, 
     pictures = figures.locator("img")
     assert all(pictures.nth(place).evaluate("picture => picture.naturalWidth") > 100 for place in range(3))
     assert "score" in figures.nth(0).inner_text()
+    assert compared.get_by_text("→").first.inner_text().count("→") == 2  # the course over three films
     assert MARK.decode() not in page.content()
     assert [each for each in contrasts(page) if each[0] < 4.5] == []
     page.keyboard.press("Escape")
@@ -165,7 +169,7 @@ def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, 
 
 @ORTHANC
 @needs_browser
-def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, tab):
+def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, tab, audit_folder):
     orthanc.put(film())
     page = open_again(tab, app.address)
     search(page, "A*")
@@ -188,6 +192,11 @@ def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, tab):
     page.get_by_text("PACS_GONE").wait_for()
     assert orthanc.objects(STUDY) == []
     assert "Traceback" not in app.said
+    *_, ended = (
+        line.record for line in Trail(audit_folder, AUDIT_KEY).lines() if line.record["event"] == "storing ended"
+    )
+    assert ended["code"] == "PACS_GONE"
+    assert "objects" not in ended
 
 
 @needs_browser

@@ -21,7 +21,8 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 
-from ptx_app.errors import SettingsError
+from ptx_app.audit import Log, Trail
+from ptx_app.errors import AuditError, SettingsError
 from ptx_app.film import read_film
 from ptx_app.film.dicom.stored_pixels import TRANSFER_SYNTAXES
 from ptx_app.hospital.application import Peer, ae_title
@@ -329,6 +330,39 @@ def test_a_film_on_whose_results_the_archive_fails_keeps_no_others_back_and_is_k
             ledger.finish(key, {"file": key, "status": "ok"}, send=True)
         with sending(Sender(tmp_path, ledger, fails_on_the_first, Metrics(), Health())):
             until(lambda: ledger.unsent(1) == ["a"], 30)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(None, "OK"), (RefusedError("PEER_REFUSED", "Said."), "PEER_REFUSED"), (FileNotFoundError(), "UNEXPECTED")],
+)
+def test_the_audit_trail_has_what_is_sent_where_and_how_that_ended(tmp_path, error, code):
+    def sends(_files):
+        assert [line.record["event"] for line in trail.lines()] == ["storing begun"]
+        if error:
+            raise error
+
+    trail = Trail(tmp_path / "trail", "a key that only the operator of this test has")
+    with Ledger(tmp_path / "l") as ledger:
+        ledger.begin("a", "name")
+        ledger.finish("a", {"file": "a", "status": "ok"}, send=True)
+        sender = Sender(tmp_path, ledger, sends, Metrics(), Health(), Log(trail), "PACS@10.0.0.5:104")
+        assert sender._round(threading.Event()) == (error is None)
+    begun, ended = (line.record for line in trail.lines())
+    assert {(each["film"], each["to"]) for each in (begun, ended)} == {("name", "PACS@10.0.0.5:104")}
+    assert (ended["event"], ended["code"]) == ("storing ended", code)
+
+
+def test_nothing_is_sent_that_the_audit_trail_cannot_record(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    sent: list[object] = []
+    log = Log(Trail(tmp_path / "file" / "trail", "a key that only the operator of this test has"))
+    with Ledger(tmp_path / "l") as ledger:
+        ledger.begin("a")
+        ledger.finish("a", {"file": "a", "status": "ok"}, send=True)
+        with pytest.raises(AuditError):
+            Sender(tmp_path, ledger, sent.append, Metrics(), Health(), log)._round(threading.Event())
+        assert (sent, ledger.unsent(1)) == ([], ["a"])
 
 
 def test_the_sender_stops_while_the_other_application_cannot_be_reached(tmp_path):

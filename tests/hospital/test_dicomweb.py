@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import logging
 import ssl
 import threading
@@ -16,6 +17,8 @@ from typing import Any
 import highdicom
 import pydicom
 import pytest
+import requests
+from pydicom.datadict import tag_for_keyword
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from ptx_app.errors import PtxError, SettingsError
@@ -434,6 +437,18 @@ def test_who_watches_the_progress_can_end_it(server):
         of_fake(server).fetch(THERE, enough)
 
 
+def test_an_archive_that_takes_no_connection_in_time_cannot_be_reached(monkeypatch):
+    def connect(*_: object, **__: object) -> None:
+        raise requests.ConnectTimeout
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", connect)
+    for call in (
+        lambda: pacs("http://127.0.0.1:9").worklist(Filters()),
+        lambda: pacs("http://127.0.0.1:9").fetch(THERE),
+    ):
+        assert code(call) == "PACS_UNREACHABLE"
+
+
 def test_no_archive_at_all():
     with running_server() as fake:
         gone = fake.url
@@ -468,6 +483,50 @@ def test_a_worklist_is_one_or_the_reason_is_one_sentence(server, body, kind, exp
         assert of_fake(server).worklist(Filters()) == dicomweb.Worklist((), cut=False)
     else:
         assert code(of_fake(server).worklist, Filters()) == expected
+
+
+def row(number: int, **stated: str) -> dict[str, Any]:
+    """A series of an answer: of study 1.2.NUMBER, and what it states of itself."""
+    said = {"Modality": "CR", "StudyInstanceUID": f"1.2.{number}", "SeriesInstanceUID": f"1.2.{number}.1"} | stated
+    return {f"{tag_for_keyword(name):08X}": {"vr": "LO", "Value": [each]} for name, each in said.items()}
+
+
+@pytest.mark.parametrize(
+    ("filters", "own", "others"),
+    [
+        ({}, [{"BodyPartExamined": "CHEST"}, {"BodyPartExamined": "chest "}, {}], [{"BodyPartExamined": "KNEE"}]),
+        ({"accession_number": "A1"}, [{"AccessionNumber": " a1"}, {}], [{"AccessionNumber": "A12"}]),
+        ({"patient_id": "p1 "}, [{"PatientID": "p1"}, {}], [{"PatientID": "P1"}, {"PatientID": "p2"}]),
+        (
+            {"since": date(2026, 2, 1), "until": date(2026, 2, 28)},
+            [{"StudyDate": "20260201"}, {"StudyDate": "20260228"}, {"StudyDate": "unknown"}, {}],
+            [{"StudyDate": "20260131"}, {"StudyDate": "20260301"}],
+        ),
+        ({"since": date(2026, 2, 1)}, [{"StudyDate": "20260201"}], [{"StudyDate": "20260131"}]),
+        ({"until": date(2026, 2, 28)}, [{"StudyDate": "20200101"}], [{"StudyDate": "20260301"}]),
+    ],
+)
+def test_what_states_to_be_other_than_asked_for_is_not_in_the_worklist(server, filters, own, others):
+    rows = [row(number, **stated) for number, stated in enumerate([*own, *others])]
+    server.answers["/series"] = sent(json.dumps(rows).encode(), JSON)
+    found = of_fake(server, patient_id=True).worklist(Filters(**filters)).studies
+    assert {study.uid for study in found} == {f"1.2.{number}" for number in range(len(own))}
+
+
+def test_of_any_body_part_every_row_counts_and_an_answer_with_others_only_may_be_cut(server, monkeypatch):
+    rows = [row(number, BodyPartExamined=part) for number, part in enumerate(["CHEST", "KNEE"])]
+    server.answers["/series"] = sent(json.dumps(rows).encode(), JSON)
+    assert len(of_fake(server, body_part="").worklist(Filters()).studies) == 2
+    assert not of_fake(server).worklist(Filters()).cut
+    monkeypatch.setattr(dicomweb, "_MOST_SERIES", 1)
+    assert of_fake(server).worklist(Filters()).cut
+
+
+def test_priors_of_another_body_part_are_left_out(server):
+    rows = [row(number, PatientID="p", BodyPartExamined=part) for number, part in enumerate(["CHEST", "KNEE", "CHEST"])]
+    server.answers["/series"] = sent(json.dumps(rows).encode(), JSON)
+    server.answers["/studies"] = sent(json.dumps(rows[:1]).encode(), JSON)
+    assert [study.uid for study in of_fake(server).priors("1.2.0")] == ["1.2.2"]
 
 
 def test_no_more_is_asked_for_than_is_opened(server):

@@ -1,12 +1,15 @@
 """ptx watch with an archive as source and as target: a real Orthanc, and an archive that misbehaves."""
 
+import hashlib
 import os
 import signal
 import threading
+from dataclasses import replace
 from datetime import date
 
 import pytest
 
+from ptx_app.errors import PtxError
 from ptx_app.hospital.dicomweb import Instance, Pacs, Series, Study, Worklist
 from ptx_app.hospital.dicomweb_http import error_of
 from ptx_app.hospital.dicomweb_inbox import ArchiveSource, store_files
@@ -90,12 +93,25 @@ class Fake:
         return self.films_of[film.uid] + film.uid.encode()
 
 
+def source_of(pacs: Fake, instances: Instances) -> ArchiveSource:
+    """A source whose inbox only notes what could not be fetched."""
+
+    def give_up(key: str, error: PtxError) -> None:
+        instances.ledger.finish(key, {"file": key, "status": "failed", "error_code": error.code}, send=False)
+
+    return ArchiveSource(pacs, instances, Space((instances.folder,), 0), Metrics(), Health(), give_up)
+
+
 @pytest.fixture
 def source(tmp_path):
     (tmp_path / "in").mkdir()
     with Ledger(tmp_path / "ledger") as ledger:
         instances = Instances(tmp_path / "in", ledger)
-        yield ArchiveSource(Fake("1", "2", "3"), instances, Space((tmp_path,), 0), Metrics(), Health())
+        yield source_of(Fake("1", "2", "3"), instances)
+
+
+def name_of(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:32]
 
 
 def rounds(source: ArchiveSource, number: int) -> list[str | None]:
@@ -119,6 +135,25 @@ def test_a_film_that_cannot_be_fetched_is_tried_three_times_and_keeps_no_other_b
     assert rounds(source, 5) == [None] * 5
     assert files(source) == 2
     assert (source.pacs.asked.count("1"), source.pacs.asked.count("2"), source.pacs.asked.count("3")) == (3, 2, 1)
+    (row,) = source.instances.ledger.rows()
+    assert row == {"file": name_of("1"), "status": "failed", "error_code": "PACS_NOT_DICOM"}
+
+
+def test_tries_to_fetch_a_film_are_counted_over_restarts(source):
+    source.pacs.errors = {"1": ["PACS_NOT_DICOM"] * 9}
+    for tries in (1, 2, 3, 3):  # the last start does not try it again
+        rounds(source_of(source.pacs, source.instances), 1)
+        assert source.pacs.asked.count("1") == tries
+    assert [row["file"] for row in source.instances.ledger.rows()] == [name_of("1")]
+
+
+def test_a_kill_before_the_row_of_a_film_that_was_not_fetched_costs_one_more_try(source):
+    for _ in range(3):
+        source.instances.fail("1")
+    source.pacs.errors = {"1": ["PACS_GONE"]}
+    rounds(source, 2)
+    assert source.pacs.asked.count("1") == 1
+    assert [row["error_code"] for row in source.instances.ledger.rows()] == ["PACS_GONE"]
 
 
 @pytest.mark.parametrize("code", ["PACS_FAILED", "PACS_TIMEOUT"])
@@ -142,9 +177,7 @@ def test_an_archive_that_cannot_be_reached_is_asked_again(source):
 
 
 def test_nothing_is_fetched_while_the_disk_is_full(source):
-    full = ArchiveSource(
-        source.pacs, source.instances, Space((source.instances.folder,), 1 << 60), source.metrics, source.health
-    )
+    full = replace(source, space=Space((source.instances.folder,), 1 << 60))
     assert rounds(full, 1) == [None]
     assert files(source) == 0
     assert rounds(source, 1) == [None]

@@ -7,15 +7,17 @@ import stat
 import threading
 import urllib.error
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ptx_app.errors import FilmError, SettingsError
+from ptx_app.audit import Log, Trail
+from ptx_app.errors import AuditError, FilmError, SettingsError
 from ptx_app.hospital import inbox as inbox_module
 from ptx_app.hospital.inbox import Inbox, Options, key_of
 from ptx_app.hospital.inbox_files import Arrivals, Space, delete_parts, write_atomically
-from ptx_app.hospital.inbox_ledger import Ledger
+from ptx_app.hospital.inbox_ledger import _STEPS, Ledger
 from ptx_app.hospital.inbox_metrics import Health, Metrics, served
 from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import load_manifest
@@ -58,13 +60,14 @@ class Place:
         self.output.mkdir()
         self.maker, self.rows, self.metrics, self.health = ByHand(), [], Metrics(), Health()
         self.ledger = Ledger(self.output / "inbox.sqlite")
-        self.least_free = 0
+        self.least_free, self.log = 0, Log()
 
     def inbox(self, **options) -> Inbox:
         return Inbox(
             self.folder, self.output, self.maker, self.ledger, self.rows.append,
             Space((self.folder, self.output), self.least_free),
             Options(**{"settle_seconds": 0.0, "poll_seconds": 0.01, **options}), self.metrics, self.health,
+            self.log,
         )  # fmt: skip
 
     def run(self, done, **options) -> None:
@@ -266,6 +269,15 @@ def test_delete_read_deletes_what_was_read_and_sets_aside_what_failed(place):
     assert len(place.maker.made) == 4
 
 
+def test_a_film_that_never_came_has_a_row_in_table_and_ledger(place):
+    place.ledger.begin("key")
+    place.inbox().give_up_unseen("key", FilmError("PACS_GONE", "Said."))
+    (row,) = place.rows
+    assert (row["file"], row["status"], row["error_code"]) == ("key", "failed", "PACS_GONE")
+    assert [each["file"] for each in place.ledger.rows()] == ["key"]
+    assert place.value("ptx_inbox_films_total", status="failed") == place.value("ptx_inbox_set_aside_total") == 1
+
+
 def test_a_row_that_a_kill_kept_from_the_table_is_in_the_ledger(place):
     def killed(row):
         raise OSError("no table")
@@ -285,6 +297,37 @@ def test_an_inbox_folder_that_vanishes_is_waited_for(place):
     place.put("a.dcm", b"A")
     place.run(lambda: len(place.rows) == 1)
     assert place.health.problems() == []
+
+
+def test_each_film_is_told_to_the_audit_trail_before_it_is_read(place, tmp_path):
+    trail = Trail(tmp_path / "trail", "a key that only the operator of this test has")
+    place.log = Log(trail, by="ptx watch")
+    place.put("a.dcm", b"A")
+    place.run(lambda: len(place.rows) == 1)
+    (line,) = trail.lines()
+    told = (line.record["event"], line.record["film"], line.record["how"], line.record["by"])
+    assert told == ("film opened", trail.film(b"A"), "inbox", "ptx watch")
+    assert place.ledger.audit_name(key_of(b"A")) == trail.film(b"A")
+
+    (tmp_path / "trail" / "head.json").unlink()
+    place.put("b.dcm", b"B")
+    with pytest.raises(AuditError):
+        place.inbox().run(threading.Event())
+    assert place.maker.made == [b"A"]
+    assert place.ledger.status(key_of(b"B")) is None
+
+
+def test_a_ledger_of_the_first_version_is_taken_over(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "l")) as old:
+        old.executescript(f"{_STEPS[0]} PRAGMA user_version = 1;")
+        old.execute('INSERT INTO films (key, place, result) VALUES (\'a\', 1, \'{"file": "a", "status": "ok"}\')')
+        old.execute("INSERT INTO sending (key) VALUES ('a')")
+        old.commit()
+    for _ in range(2):
+        with Ledger(tmp_path / "l") as ledger:
+            assert (ledger.unsent(3), ledger.status("a"), ledger.audit_name("a")) == (["a"], "ok", None)
+            assert ledger.begin("b", "name").tries == 0
+            assert ledger.audit_name("b") == "name"
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but long enough to be one" * 40, None])

@@ -1,6 +1,9 @@
-"""Films that an archive mixes up, or corrects while they are open: none is taken for another patient's."""
+"""What the page makes of an archive's answers. Films that it mixes up, or corrects while they are open, are never taken
+for another patient's.
+"""
 
 import io
+import re
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +55,37 @@ def test_films_that_the_archive_has_given_to_another_patient_are_not_compared_an
     first, second, third = (case.archived for case in visit.cases)
     assert second.patient == third.patient
     assert first.patient != second.patient
+
+
+@pytest.mark.parametrize(
+    ("pieces", "texts"),
+    [
+        ([(1 << 20, 2 << 20), (2 << 20, 2 << 20)], ["receiving, 50 %", "receiving, 100 %"]),
+        ([(2 << 20, None)], ["receiving, 2 MB"]),
+    ],
+)
+def test_a_film_that_comes_tells_how_far_it_is(pieces, texts):
+    class Archive:
+        def fetch(self, _film: Instance, progress: Any) -> bytes:
+            for piece in pieces:
+                progress(*piece)
+            return b"film"
+
+    said: list[str] = []
+    assert archive._fetch(Archive(), Instance("1", "2", "3"), said.append) == b"film"
+    assert said == ["asking the archive", *texts, ""]
+
+
+def test_each_objects_answer_is_listed_and_what_was_refused_looks_so():
+    answers = {kind: Stored("OK", "Stored.") for kind in ("seg", "sc", "gsps", "sr")}
+    answers["sc"] = Stored("PACS_REFUSED", "The archive refused it: <reason> 0110.")
+    listed = archive._answers(answers)
+    assert re.findall(r'<li class="(.*?)">(.*?)</li>', listed) == [
+        ("stored", "Segmentation: Stored."),
+        ("refused", "Secondary capture: The archive refused it: &lt;reason&gt; 0110."),
+        ("stored", "Presentation state: Stored."),
+        ("stored", "Structured report: Stored."),
+    ]
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -10,7 +10,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from ptx_app.__main__ import main
-from ptx_app.errors import FilmError
+from ptx_app.audit import Trail
+from ptx_app.cluster import FilmWorker
+from ptx_app.errors import FilmError, SettingsError
 from ptx_app.hospital.dicomweb import Instance, Pacs
 from ptx_app.hospital.dicomweb_http import PacsError, error_of
 from ptx_app.hospital.pacs_settings import PacsSettings
@@ -137,6 +139,26 @@ def test_what_is_wrong_with_one_film_is_told_from_what_is_wrong_with_all(monkeyp
     with pytest.raises(kind) as raised:
         pacs.bytes_of(GONE)
     assert raised.value.code == code
+
+
+def test_a_worker_tells_its_own_audit_trail_of_each_film_that_it_fetches(tmp_path, monkeypatch):
+    key = "a key that only the operator of this test has"
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("PTX_PACS_ADDRESS", "http://127.0.0.1:9")
+    monkeypatch.setenv("PTX_AUDIT_KEY", key)
+    monkeypatch.setattr(Pacs, "fetch", lambda *_: b"film")
+    worker, trail = FilmWorker(None, archive=True), Trail(tmp_path / "trail", key)
+    for folder, untold in (("trail", False), ("file/trail", True)):
+        monkeypatch.setenv("PTX_AUDIT_FOLDER", str(tmp_path / folder))
+        worker._pacs = worker._opened()
+        if untold:
+            with pytest.raises(SettingsError, match="On worker") as raised:
+                worker._fetched(GONE)
+            assert raised.value.code == "AUDIT_UNWRITABLE"
+        else:
+            assert worker._fetched(GONE) == b"film"
+    (line,) = trail.lines()
+    assert (line.record["event"], line.record["film"]) == ("film opened", trail.film(b"film"))
 
 
 @ORTHANC

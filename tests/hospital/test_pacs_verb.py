@@ -6,6 +6,8 @@ import os
 import pytest
 
 from ptx_app.__main__ import main
+from ptx_app.audit import Trail
+from ptx_app.hospital.dicomweb import Pacs, Stored
 from tests.hospital.test_dicomweb import PATIENT, STUDY, film, uid_of
 from tests.support.marked_films import MARK
 from tests.support.orthanc import ORTHANC, PASSWORD, USER, dumped
@@ -83,6 +85,46 @@ def test_films_that_fit_are_fetched_once_for_predict(set_up, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("3 files: 3 analysed")
     assert main(["pacs", "fetch", "--accession", "nothing", "--output", str(films)]) == 0
     assert capsys.readouterr().out == "No film.\n"
+
+
+@ORTHANC
+def test_the_audit_trail_has_what_is_searched_downloaded_read_and_stored(set_up, monkeypatch, tmp_path, capsys):
+    key, mine = "a key that only the operator of this test has", film()
+    trail = Trail(tmp_path / "trail", key)
+    for name, value in {"AUDIT_FOLDER": str(tmp_path / "trail"), "AUDIT_KEY": key, "PACS_STORE": "yes"}.items():
+        monkeypatch.setenv(f"PTX_{name}", value)
+    set_up.put(mine)
+    answers = iter(["OK", "WARNING", "PACS_FULL", "OK"])
+    monkeypatch.setattr(Pacs, "store", lambda *_: Stored(next(answers), "Said."))
+    output = ["--output", str(tmp_path / "films")]
+    assert main(["pacs", "fetch", *output]) == 0
+    assert main(["predict", "--dicomweb", "--output", str(tmp_path / "a")]) == 0
+    assert main(["pacs", "read", STUDY, "--output", str(tmp_path / "b"), "--store"]) == 1
+    assert trail.verify().faults == ()
+    lines = [line.record for line in trail.lines()]
+    assert [(line["by"], line["event"]) for line in lines] == [
+        ("ptx pacs fetch", "archive searched"),
+        ("ptx pacs fetch", "file downloaded"),
+        ("ptx predict", "archive searched"),
+        ("ptx predict", "film opened"),
+        ("ptx pacs read", "film opened"),
+        ("ptx pacs read", "storing begun"),
+        ("ptx pacs read", "storing ended"),
+    ]
+    assert {line["film"] for line in lines if line["event"] != "archive searched"} == {trail.film(mine)}
+    assert lines[-1]["objects"] == {"seg": "OK", "sc": "WARNING", "gsps": "PACS_FULL", "sr": "OK"}
+
+    # What cannot be recorded is not done.
+    (tmp_path / "trail" / "head.json").unlink()
+    (written,) = (tmp_path / "films").iterdir()
+    written.unlink()
+    capsys.readouterr()
+    for words in (["fetch", *output], ["list"], ["read", STUDY, "--output", str(tmp_path / "c")]):
+        assert main(["pacs", *words]) == 1
+        said = capsys.readouterr()
+        assert "AUDIT_BROKEN: " in said.err
+        assert said.out == ""
+    assert list((tmp_path / "films").iterdir()) == []
 
 
 @ORTHANC
