@@ -153,6 +153,13 @@ def test_two_sides_are_measured_apart():
     assert left.hemithorax_share == pytest.approx((10 * 60 + 25) / (30 * 60))
 
 
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_distances_are_at_the_detector_unless_the_header_knows_better(calibrated):
+    spacing = PixelSpacing(2.0, 2.0, believable=True, calibrated=calibrated)
+    (found,) = measure(finding_of((80, 20, 90, 80)), LUNGS, spacing)
+    assert found.at_detector != calibrated
+
+
 @pytest.mark.parametrize("spacing", [None, PixelSpacing(2.0, 2.0, believable=False)])
 def test_nothing_in_mm_where_the_spacing_cannot_be_believed(spacing):
     (found,) = measure(finding_of((80, 20, 90, 80)), LUNGS, spacing)

@@ -1,5 +1,7 @@
 """What the page says about a verdict: grades, counts with intervals, the worth of a flag, and the report's text."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -108,5 +110,6 @@ def test_sizes_are_said_as_far_as_they_are_known():
         "Left, apical and lateral: 4.0 % of the film's area, 20.0 % of the hemithorax's area, apical 21 mm, "
         "lateral 10 mm. Collins estimate 27 % of the volume, if the film is erect PA."
     )
+    assert "apical 21 mm, lateral 10 mm at the detector. " in messages.size(replace(whole, at_detector=True))
     no_spacing = SideMeasure(Side.RIGHT, 0.04, 0.2, (Place.BASAL,))
     assert messages.size(no_spacing) == "Right, basal: 4.0 % of the film's area, 20.0 % of the hemithorax's area."

@@ -130,7 +130,8 @@ def test_result_says_what_was_decided_with_what():
     assert record["grade"] == "flagged"
     assert record["sizes"] == [
         {"side": "patient-right", "film_share": 0.0123, "hemithorax_share": 0.2, "places": ["apical"],
-         "apical_mm": None, "lateral_mm": 10.25, "collins_percent": None},
+         "apical_mm": None, "lateral_mm": 10.25, "collins_percent": None, "at_detector": False},
     ]  # fmt: skip
+    assert record["regions"][0]["place"] == "apical"
     assert record["regions"][0]["area_share"] == pytest.approx(record["area_share"])
     assert "not a medical device" in record["notice"].lower()

@@ -41,7 +41,7 @@ class SideMeasure:
             1995;165:1127): 4.2 + 4.7 × (apical + at the middle of the lung's upper half + at that of its lower half, in
             cm). For erect PA films of one-sided pneumothoraces, so None on AP films and if there are regions on both
             sides. The last three are None without a pair of lungs, or where the header's spacing cannot be believed.
-            They are at the detector, where all is a little larger than in the patient, as a ruler's are.
+        at_detector: whether the distances hold at the detector, where the chest is larger, and not in the patient.
     """
 
     side: Side
@@ -52,6 +52,7 @@ class SideMeasure:
     apical_mm: float | None = None
     lateral_mm: float | None = None
     collins_percent: float | None = None
+    at_detector: bool = False
 
 
 def measure(
@@ -124,7 +125,13 @@ class _Hemithorax:
         first, last = _extent(self.lung) if self.lung.any() else (top, bottom)
         halves = [self._across(first + (last - first) * quarter // 4) * spacing.column_mm for quarter in (1, 3)]
         collins = min(100.0, 4.2 + 4.7 * (apical + sum(halves)) / 10)
-        return replace(found, apical_mm=apical, lateral_mm=lateral, collins_percent=round(collins, 1))
+        return replace(
+            found,
+            apical_mm=apical,
+            lateral_mm=lateral,
+            collins_percent=round(collins, 1),
+            at_detector=not spacing.calibrated,
+        )
 
     def _apical(self, top: int, bottom: int) -> float:
         """The air above the lung in px, in the columns of the apex: elsewhere a thin rim is cut at a slant."""

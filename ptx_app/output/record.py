@@ -47,6 +47,7 @@ def finding_json(
         reading: the reader's answer, if there is one.
     """
     height, width = finding.mask.shape
+    places = {size.side: iter(size.region_places) for size in sizes}
     record: dict[str, Any] = {
         "notice": NOTICE,
         "made_by": f"ptx_app {__version__}",
@@ -74,7 +75,12 @@ def finding_json(
         "side": side_code(finding),
         "area_share": round(finding.share, 6),
         "regions": [
-            {"side": str(region.side), "area_share": round(region.share, 6), "box": list(region.box)}
+            {
+                "side": str(region.side),
+                "place": str(next(places.get(region.side, iter(())), "")),
+                "area_share": round(region.share, 6),
+                "box": list(region.box),
+            }
             for region in finding.regions
         ],
         "sizes": [asdict(size, dict_factory=_rounded) for size in sizes],
@@ -85,4 +91,7 @@ def finding_json(
 
 
 def _rounded(facts: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in facts}
+    # The regions have their places themselves.
+    return {
+        name: round(value, 4) if isinstance(value, float) else value for name, value in facts if name != "region_places"
+    }

@@ -58,6 +58,8 @@ def size(found: SideMeasure) -> str:
         parts.append(f"apical {found.apical_mm:.0f} mm")
     if found.lateral_mm:
         parts.append(f"lateral {found.lateral_mm:.0f} mm")
+    if found.at_detector and (found.apical_mm or found.lateral_mm):
+        parts[-1] += " at the detector"
     estimate = ""
     if found.collins_percent is not None:
         estimate = f" Collins estimate {found.collins_percent:.0f} % of the volume, if the film is erect PA."
