@@ -35,7 +35,7 @@ from ptx_app.hospital.inbox_sender import Sender, sending
 from ptx_app.hospital.storage_scp import Listening, receiving
 from ptx_app.hospital.storage_scu import RefusedError, UnreachableError, send
 from tests.support.certificates import OPENSSL, make_certificates
-from tests.support.dicom_wire import DCMTK, dataset_of, store
+from tests.support.dicom_wire import DCMTK, ECHOSCU, STORESCU, dataset_of, store
 from tests.support.films import CR_STORAGE, dicom_of
 from tests.support.marked_films import marked_dicom, markers_in
 from tests.support.serving import until
@@ -184,9 +184,9 @@ def test_dcmtk_can_echo_and_store(place, tmp_path):
         return subprocess.run([tool, "-aec", "PTX", *words], capture_output=True, timeout=60).returncode
 
     with place.at("ECHOSCU", "STORESCU") as port:
-        assert dcmtk("echoscu", "127.0.0.1", str(port)) == 0
-        assert dcmtk("storescu", "127.0.0.1", str(port), str(tmp_path / "film.dcm")) == 0
-        assert dcmtk("echoscu", "-aet", "STRANGER", "127.0.0.1", str(port)) != 0
+        assert dcmtk(ECHOSCU, "127.0.0.1", str(port)) == 0
+        assert dcmtk(STORESCU, "127.0.0.1", str(port), str(tmp_path / "film.dcm")) == 0
+        assert dcmtk(ECHOSCU, "-aet", "STRANGER", "127.0.0.1", str(port)) != 0
     (file,) = place.files()
     assert np.array_equal(read_film(file.read_bytes()).pixels, read_film(FILM).pixels)
 
@@ -459,7 +459,7 @@ def test_dcmtk_sends_a_film_by_tls(place, certificates, tmp_path):
     with place.at(tls=certificates["receiver"].for_callers()) as port:
         by_tls = ["+tls", own.key, own.own, "+cf", own.authorities]
         subprocess.run(
-            ["storescu", *by_tls, "-aec", "PTX", "127.0.0.1", str(port), file],
+            [STORESCU, *by_tls, "-aec", "PTX", "127.0.0.1", str(port), file],
             check=True,
             capture_output=True,
             timeout=60,

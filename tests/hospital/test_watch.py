@@ -33,7 +33,7 @@ from ptx_app.output.setting import Setting
 from ptx_app.output.table import RESULT_COLUMNS
 from ptx_app.pipeline import Detector
 from ptx_app.results import ResultMaker, Wanted
-from tests.support.dicom_wire import DCMTK, store
+from tests.support.dicom_wire import DCMTK, STORESCU, store
 from tests.support.films import broken_dicom, ct_slice
 from tests.support.marked_films import FILE_MARK, marked_dicom, markers_in
 from tests.support.serving import until
@@ -188,7 +188,7 @@ def test_dcmtk_sends_a_film_and_a_full_disk_refuses_it(folders, tmp_path):
     options = ["--port", "0", "--metrics-port", "0"]
 
     def sent(port: int) -> int:
-        words = ["storescu", "-v", "-aec", "PTX", "127.0.0.1", str(port), str(tmp_path / "film.dcm")]
+        words = [STORESCU, "-v", "-aec", "PTX", "127.0.0.1", str(port), str(tmp_path / "film.dcm")]
         return subprocess.run(words, capture_output=True, timeout=PATIENCE).returncode
 
     with watching(folder, output, *options, "--min-free", str(1 << 40)) as watch:

@@ -1,14 +1,22 @@
 """Sends films by C-STORE as a modality does."""
 
 import io
+import os
 import shutil
 import ssl
+import sys
+from pathlib import Path
 
 import pydicom
 import pytest
 from pynetdicom import AE
 
-DCMTK = pytest.mark.skipif(not (shutil.which("storescu") and shutil.which("echoscu")), reason="dcmtk is not installed")
+# pynetdicom puts programs of the same names beside Python, which take other options.
+_ELSEWHERE = os.pathsep.join(
+    each for each in os.environ["PATH"].split(os.pathsep) if each and Path(each) != Path(sys.executable).parent
+)
+STORESCU, ECHOSCU = (shutil.which(name, path=_ELSEWHERE) for name in ("storescu", "echoscu"))
+DCMTK = pytest.mark.skipif(not (STORESCU and ECHOSCU), reason="dcmtk is not installed")
 
 
 def dataset_of(film: bytes) -> pydicom.FileDataset:
