@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ptx_app.errors import NotAFilmError, PtxError
 from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Finding
-from ptx_app.inference.measure import measure
+from ptx_app.inference.measure import SideMeasure, measure
 from ptx_app.output.dicom.objects import KINDS, dicom_objects
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
@@ -100,18 +100,22 @@ class ResultMaker:
             finding = self.detector.decide(
                 required_prediction(examination), examination.radiograph.shape, self.wanted.setting.thresholds
             )
-            outputs = self._outputs(data, examination, finding)
+            film = examination.radiograph
+            sizes = measure(finding, examination.lungs, film.spacing, film.field, film.view)
+            outputs = self._outputs(data, examination, finding, sizes)
         except Exception as error:  # anything but a PtxError is a bug here or in a decoder
             known = error if isinstance(error, PtxError) else unexpected(error)
             return Result.of_error(known, named_a_film=named_a_film, seconds=time.perf_counter() - started)
-        return Result({"status": "ok"} | facts(finding), outputs, time.perf_counter() - started)
+        return Result({"status": "ok"} | facts(finding, sizes), outputs, time.perf_counter() - started)
 
-    def _outputs(self, data: bytes, examination: Examination, finding: Finding) -> dict[str, bytes]:
-        wanted = self.wanted
+    def _outputs(
+        self, data: bytes, examination: Examination, finding: Finding, sizes: Sequence[SideMeasure]
+    ) -> dict[str, bytes]:
+        wanted, comment = self.wanted, self.wanted.setting.line()
         radiograph = replace(examination.radiograph, rejections=examination.rejections)
         outputs = {
-            MASK_ENDING: encoded(mask_picture(finding)),
-            OVERLAY: encoded(overlay_picture(grey_picture(radiograph.pixels), finding)),
+            MASK_ENDING: encoded(mask_picture(finding), comment=comment),
+            OVERLAY: encoded(overlay_picture(grey_picture(radiograph.pixels), finding), comment=comment),
         }
         if wanted.probability:
             outputs[PROBABILITY] = _half_precision(required_prediction(examination).over_small(radiograph.shape))
@@ -121,7 +125,7 @@ class ResultMaker:
                 wanted.setting,
                 view=radiograph.view,
                 source_format=radiograph.source_format,
-                sizes=measure(finding, examination.lungs, radiograph.spacing, radiograph.field, radiograph.view),
+                sizes=sizes,
                 warnings=radiograph.warnings,
                 overruled=examination.rejections,
             ).encode()

@@ -113,7 +113,9 @@ def test_a_film_that_costs_workers_has_failed_and_is_tried_again_by_resume(clust
     def dies(plugin: str, data: bytes, named_a_film: bool) -> Result:
         if data == poison:
             os._exit(1)
-        return Result({"status": "ok", "flagged": 0}, {"_mask.png": b"", "_overlay.png": b"", "_result.json": b""})
+        return Result(
+            {"status": "ok", "flagged": 0}, {"_mask.png": b"", "_overlay.png": b"", "_result.json": b'{"film": {}}'}
+        )
 
     dies.__module__ = "__main__"  # so that it travels by value
     monkeypatch.setattr(cluster_module, "_make", dies)

@@ -93,6 +93,11 @@ def test_the_result_as_json_agrees_with_the_table(done):
         assert (record["score"], record["flagged"]) == (float(row["score"]), row["flagged"] == "1")
         assert (record["side"], record["operating_point"]) == (row["side"], row["operating_point"])
         assert (record["film"]["width"], record["film"]["height"]) == (1841, 1955)
+        assert record["film"]["file"] == row["file"]
+        for side in ("right", "left"):
+            shares = [each["hemithorax_share"] for each in record["sizes"] if each["side"] == f"patient-{side}"] or [0]
+            written = row[f"{side}_hemithorax_share"]
+            assert (float(written) if written else None) == pytest.approx(shares[0], abs=1e-4)
 
 
 def test_every_row_says_with_what_it_was_made(done):

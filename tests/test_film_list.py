@@ -10,6 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from ptx_app.errors import FilmError
 from ptx_app.film.radiograph import FilmNote, Radiograph
@@ -31,7 +32,13 @@ THRESHOLDS = Thresholds(0.5, 0.5, 0.0)
 PATIENT_RIGHT, PATIENT_LEFT = (5, 5, 20, 20), (44, 5, 59, 20)
 
 
-def film(score: float = 0.9, *boxes: tuple[int, int, int, int], analysed: bool = True, lungs: bool = False) -> Film:
+def film(
+    score: float = 0.9,
+    *boxes: tuple[int, int, int, int],
+    analysed: bool = True,
+    lungs: bool = False,
+    frontal: bool = True,
+) -> Film:
     probability = np.zeros((64, 64), np.float32)
     for left, top, right, bottom in boxes:
         probability[top:bottom, left:right] = 0.9
@@ -41,7 +48,7 @@ def film(score: float = 0.9, *boxes: tuple[int, int, int, int], analysed: bool =
         masks[0, 5:45, 5:25] = masks[1, 5:45, 39:59] = True
         pair = Lungs(*masks)
     rejections = () if analysed else (FilmNote("WRONG_MODALITY", "This is a CT."),)
-    prediction = Prediction(score, probability, 0.0) if analysed else None
+    prediction = Prediction(score, probability, 0.0, frontal=frontal) if analysed else None
     return Film.of(Examination(Radiograph(np.full((128, 128), 0.5, np.float32)), rejections, prediction, pair))
 
 
@@ -215,7 +222,8 @@ def test_an_overruled_film_says_so():
     [
         (film(0.9, PATIENT_RIGHT), "Right, 5 % of film"),
         (film(0.9, PATIENT_RIGHT, lungs=True), "Right, 28 % of hemithorax"),
-        (film(0.9, PATIENT_RIGHT, PATIENT_LEFT), "Both, 11 % of film"),
+        (film(0.9, PATIENT_RIGHT, PATIENT_LEFT), "R 5 %, L 5 % of film"),
+        (film(0.9, PATIENT_RIGHT, (44, 5, 49, 20), lungs=True), "R 28 %, L 9 % of hemithorax"),
         (film(0.9, (5, 5, 8, 8)), "Right, < 1 % of film"),
         (film(0.9), "no outline"),
         (film(0.1, PATIENT_RIGHT), ""),
@@ -284,7 +292,35 @@ def test_one_download_has_a_row_for_each_film_that_is_done_and_its_files(visit):
     mask = cv2.imdecode(np.frombuffer(files["001_mask.png"], np.uint8), cv2.IMREAD_UNCHANGED)
     assert mask.shape == (128, 128)
     assert float(rows[0]["area_share"]) == pytest.approx((mask > 0).mean(), abs=1e-5)
-    assert json.loads(files["001_result.json"])["side"] == rows[0]["side"] == "patient-right"
+    record = json.loads(files["001_result.json"])
+    assert record["side"] == rows[0]["side"] == "patient-right"
+    assert record["film"]["file"] == rows[0]["file"]
+
+
+def test_the_pictures_in_the_download_say_with_what_they_were_made(visit):
+    files, rows = results(visit, named=True)
+    line = Setting.of(ENTRY, ENTRY.operating_point(), THRESHOLDS, "made").line()
+    stem = rows[0]["mask"].removesuffix("_mask.png")
+    with Image.open(io.BytesIO(files[f"{stem}_mask.png"])) as mask:
+        assert mask.text["Comment"] == line
+    with Image.open(io.BytesIO(files[f"{stem}_overlay.jpg"])) as overlay:
+        assert overlay.info["comment"].decode() == line
+
+
+@pytest.mark.parametrize(
+    ("what", "right", "left"),
+    [
+        (film(0.9, PATIENT_RIGHT, lungs=True), "0.281250", "0.000000"),
+        (film(0.9, PATIENT_RIGHT, (44, 5, 49, 20), lungs=True), "0.281250", "0.093750"),
+        (film(0.9, PATIENT_LEFT), "0.000000", ""),
+        (film(0.9, lungs=True), "0.000000", "0.000000"),
+        (film(0.1, PATIENT_RIGHT, lungs=True), "0.000000", "0.000000"),
+        (film(0.9, PATIENT_RIGHT, PATIENT_LEFT, frontal=False), "", ""),
+    ],
+)
+def test_the_table_has_the_share_of_each_hemithorax_and_nothing_where_it_is_not_known(what, right, left):
+    _, rows = results(Visit([done(1, what)]), named=True)
+    assert (rows[0]["right_hemithorax_share"], rows[0]["left_hemithorax_share"]) == (right, left)
 
 
 def test_names_of_files_are_in_it_only_if_asked_for(visit):
@@ -292,4 +328,5 @@ def test_names_of_files_are_in_it_only_if_asked_for(visit):
     assert not any(word in name.encode() + content for name, content in files.items() for word in (b"Ann", b"Smith"))
     files, rows = results(visit, named=True)
     assert "001_Ann_Smith.dcm_mask.png" in files
+    assert json.loads(files["001_Ann_Smith.dcm_result.json"])["film"]["file"] == "folder/Ann Smith.dcm"
     assert [row["file"] for row in rows] == ["folder/Ann Smith.dcm", "./=b.dcm", "c.dcm"]

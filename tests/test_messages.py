@@ -1,5 +1,6 @@
 """What the page says about a verdict: grades, counts with intervals, the worth of a flag, and the report's text."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from ptx_app.model.manifest import OperatingPoint, load_manifest
 from ptx_app.output.feedback import Reading
 from ptx_app.output.setting import Setting
 from ptx_app.ui import messages
+from ptx_app.ui.about_texts import limits
 
 POINT = OperatingPoint(
     name="balanced",
@@ -66,9 +68,25 @@ def test_verdicts(score, words):
 
 
 def test_a_flag_without_a_region_sends_nobody_hunting_for_one():
-    said = messages.where(found(0.9, outlined=False))
+    finding = found(0.9, outlined=False)
+    said = messages.where(finding)
     assert said.startswith("No region can be outlined")
-    assert "lower" not in said.lower()
+    outlines = limits(load_manifest().entry()).partition("<h3>What the outline means</h3>")[2]
+    for text in (said, messages.hint(finding), outlines):
+        assert text
+        assert not {"lower", "raise", "watch"} & set(re.findall(r"[a-z]+", text.lower()))
+
+
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        (found(0.9), "An area on a film is not a volume."),
+        (found(0.9, outlined=False), "Heat map (H) and Why (Y) show what the score may come from."),
+        (found(0.1), ""),
+    ],
+)
+def test_a_size_is_said_to_be_no_volume_only_where_there_is_one(finding, said):
+    assert messages.hint(finding) == said
 
 
 def test_rates_are_counts_with_intervals():

@@ -1,5 +1,6 @@
 """Pictures and results made from findings."""
 
+import io
 import json
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Side, Thresholds, decide
@@ -69,6 +71,32 @@ def test_overlay_leaves_the_film_alone_away_from_the_finding():
     assert np.array_equal(picture[:40, :40], np.dstack([grey[:40, :40]] * 3))
     assert (picture == pictures.FINDING_COLOUR).all(axis=2).any()
     assert np.array_equal(pictures.overlay_picture(grey, finding(score=0.0)), np.dstack([grey] * 3))
+
+
+def test_a_dark_line_sets_the_contour_off_from_a_white_film_and_nothing_else_is_darker():
+    found = finding((20, 20, 40, 40), shape=(1200, 1000))
+    width = pictures.line_width(found.mask.shape)
+    picture = pictures.overlay_picture(np.full(found.mask.shape, 250, np.uint8), found)
+    away = cv2.distanceTransform((~found.mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    assert width == 3
+    assert (picture[found.mask] == 250).all()
+    assert (picture[(away > 0) & (away <= width - 1)] == pictures.FINDING_COLOUR).all()
+    assert (picture[(away > width + 1) & (away <= 2 * width - 1)] == 50).all()
+    assert (picture[away > 2 * width + 2] == 250).all()
+
+
+@pytest.mark.parametrize("kind", [".png", ".jpg"])
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
+def test_a_comment_is_in_the_file_and_changes_no_pixel(kind, shape):
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    plain, commented = (pictures.encoded(picture, kind, comment) for comment in ("", "score_threshold=0.5; µ and 肺"))
+    with Image.open(io.BytesIO(commented)) as image:
+        image.load()
+        said = image.text["Comment"] if kind == ".png" else image.info["comment"].decode("latin-1")
+        assert np.array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(plain))))
+    assert said == "score_threshold=0.5; µ and ?"
+    read = [cv2.imdecode(np.frombuffer(made, np.uint8), cv2.IMREAD_UNCHANGED) for made in (plain, commented)]
+    assert np.array_equal(*read)
 
 
 def test_fill_is_as_opaque_as_asked():

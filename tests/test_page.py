@@ -256,6 +256,11 @@ def test_nothing_heavy_or_of_training_is_imported_for_the_page():
     assert done.stdout.strip() == ""
 
 
+def test_an_area_is_said_to_be_no_volume_once(example):
+    assert words_of(example).count("of the film's area") == 1
+    assert words_of(example).count("An area on a film is not a volume.") == 1
+
+
 def test_one_film_is_removed_and_its_neighbour_is_shown(example):
     for number in range(2):
         drop(example, (f"{number}.dcm", broken_dicom()))

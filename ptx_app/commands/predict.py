@@ -18,10 +18,11 @@ from ptx_app.commands.film_arguments import add_film_arguments, detector_and_wan
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.files import bytes_of, is_named_a_film, require_apart, stems, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
+from ptx_app.output.record import with_file
 from ptx_app.output.results_table import earlier_rows, open_table, stem_of
 from ptx_app.output.table import PARQUET, TABLE, Row, cell
 from ptx_app.pipeline import Detector
-from ptx_app.results import DICOM, ENDINGS, Result, ResultMaker, Wanted, row_of
+from ptx_app.results import DICOM, ENDINGS, RECORD, Result, ResultMaker, Wanted, row_of
 from ptx_app.settings import read_settings
 
 if TYPE_CHECKING:
@@ -230,9 +231,10 @@ def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: Results) -> l
     rows: list[Row] = []
     with open_table(output / TABLE, plan.kept) as add:
         for file, stem, result in tqdm(results, total=len(plan.to_do), unit="film"):
-            for ending, content in result.outputs.items():
-                (output / f"{stem}{ending}").write_bytes(content)
             row = row_of(str(file), stem, result, wanted.setting)
+            for ending, content in result.outputs.items():
+                named = with_file(content.decode(), str(row["file"])).encode() if ending == RECORD else content
+                (output / f"{stem}{ending}").write_bytes(named)
             add(row)
             rows.append(row)
     return rows

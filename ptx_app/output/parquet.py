@@ -12,6 +12,8 @@ _TYPES = {
     "score": pa.float64(),
     "flagged": pa.bool_(),
     "area_share": pa.float64(),
+    "right_hemithorax_share": pa.float64(),
+    "left_hemithorax_share": pa.float64(),
     "regions": pa.int32(),
     "seconds": pa.float64(),
     "score_threshold": pa.float64(),

@@ -90,6 +90,15 @@ def finding_json(
     return json.dumps(record, indent=2) + "\n"
 
 
+def with_file(record: str, file: str) -> str:
+    """The JSON text of `finding_json` with the name that the film's row in results.csv has.
+
+    The name is added last because what makes the results never sees it.
+    """
+    known = json.loads(record)
+    return json.dumps(known | {"film": {"file": file} | known["film"]}, indent=2) + "\n"
+
+
 def _rounded(facts: list[tuple[str, Any]]) -> dict[str, Any]:
     # The regions have their places themselves.
     return {

@@ -42,8 +42,8 @@ misses fewer and flags more by mistake, “specific” the other way round.</p>
 “{escape(point.name)}” these are scores from {lowest:.2f} to {highest:.2f}. Trust neither verdict there.</p>
 <h3>What the outline means</h3>
 <p>It shows where the model sees the pneumothorax, not its exact edge: it often covers only a part. Only flagged films
-are outlined. A flagged film without an outline means that the model is not sure where. Raise or lower the mask
-threshold and watch: what stays is what the model is surest of.</p>
+are outlined. A flagged film without an outline means that the model is not sure where. On a film with an outline, a
+higher mask threshold leaves what the model is surest of.</p>
 <p>The share of the film and of the hemithorax are areas, not volumes. The lungs are outlined by a second network, which
 is rough where a lung has collapsed.</p>
 <p class="small">Model: {escape(weights.name)}. {escape(weights.provenance)} {escape(weights.terms)}</p>
@@ -88,7 +88,7 @@ def privacy(
     names = (
         "“Download all films” numbers the films and leaves their names out."
         if public
-        else "“Download all films” puts it into the table and the files’ names."
+        else "“Download all films” puts it into the table, the results (JSON) and the files’ names."
     )
     trail = (
         "<p>The operator keeps an audit trail: who opened which film when, what was shown, changed and downloaded. It "

@@ -12,7 +12,7 @@ from ptx_app.inference.decide import decide
 from ptx_app.inference.measure import measure
 from ptx_app.output.feedback import Answer
 from ptx_app.output.pictures import encoded, mask_picture, overlay_picture, shrunk
-from ptx_app.output.record import finding_json
+from ptx_app.output.record import finding_json, with_file
 from ptx_app.output.setting import Setting
 from ptx_app.output.table import LINE_END, MASK_ENDING, RESULT_COLUMNS, TABLE, cell, facts, reading_facts
 from ptx_app.ui.visit import Case
@@ -36,15 +36,17 @@ def all_results(cases: Sequence[Case], setting: Setting, *, named: bool) -> byte
     writer.writeheader()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:  # pictures do not get smaller
         for case in [case for case in cases if case.done]:
-            row, files = _results(case, setting, _stem(case, named))
+            file = cell(case.name) if named else f"film {case.number}"
+            row, files = _results(case, setting, file, _stem(case, named))
             for name, content in files.items():
                 archive.writestr(name, content)
-            writer.writerow({"file": cell(case.name) if named else f"film {case.number}"} | row | setting.facts())
+            writer.writerow({"file": file} | row | setting.facts())
         archive.writestr(TABLE, table.getvalue())
     return target.getvalue()
 
 
-def _results(case: Case, setting: Setting, stem: str) -> tuple[dict[str, object], dict[str, bytes]]:
+def _results(case: Case, setting: Setting, file: str, stem: str) -> tuple[dict[str, object], dict[str, bytes]]:
+    """A film's columns of the table, and its files: `file` names the film, `stem` its files."""
     film = case.film
     if film is None:
         return {"status": "failed", "error_code": case.error.code if case.error else ""}, {}
@@ -52,25 +54,26 @@ def _results(case: Case, setting: Setting, stem: str) -> tuple[dict[str, object]
         return {"status": "rejected", "error_code": film.rejections[0].code}, {}
     finding = decide(film.prediction, film.shape, setting.thresholds)
     overlay = shrunk(overlay_picture(film.greys.grey_picture(), finding), _OVERLAY_PX)
+    sizes = measure(finding, film.lungs, film.spacing, film.field, film.view)
     record = finding_json(
         finding,
         setting,
         view=film.view,
         source_format=film.source_format,
-        sizes=measure(finding, film.lungs, film.spacing, film.field, film.view),
+        sizes=sizes,
         warnings=film.warnings,
         overruled=film.rejections if case.overruled else (),
         reading=case.reading,
     )
-    mask = f"{stem}{MASK_ENDING}"
+    mask, comment = f"{stem}{MASK_ENDING}", setting.line()
     files = {
-        f"{stem}_overlay.jpg": encoded(overlay, ".jpg"),
-        mask: encoded(mask_picture(finding)),
-        f"{stem}_result.json": record.encode(),
+        f"{stem}_overlay.jpg": encoded(overlay, ".jpg", comment),
+        mask: encoded(mask_picture(finding), comment=comment),
+        f"{stem}_result.json": with_file(record, file).encode(),
     }
     if case.reading and case.reading.mask and case.reading.answer is Answer.CONTOUR:
         files[f"{stem}_reading.png"] = encoded(case.reading.mask.mask().astype(np.uint8) * np.uint8(255))
-    return {"status": "ok", "mask": mask} | facts(finding) | reading_facts(case.reading), files
+    return {"status": "ok", "mask": mask} | facts(finding, sizes) | reading_facts(case.reading), files
 
 
 def _stem(case: Case, named: bool) -> str:

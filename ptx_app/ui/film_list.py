@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from ptx_app.inference.decide import Finding, Grade, Thresholds, decide, grade
+from ptx_app.inference.decide import Grade, Side, Thresholds, decide, grade
 from ptx_app.inference.measure import measure
 from ptx_app.ui import messages
 from ptx_app.ui.component import component
@@ -117,15 +117,14 @@ def _brief(film: Film, thresholds: Thresholds) -> str:
     if not finding.regions:
         return "no outline"
     sizes = measure(finding, film.lungs, None, film.field and film.field.scaled(*factors))
-    shares = [each.hemithorax_share for each in sizes if each.hemithorax_share is not None]
-    size = f"{_about(max(shares))} of hemithorax" if shares else f"{_about(finding.share)} of film"
-    return f"{_sides(finding)}, {size}"
-
-
-def _sides(finding: Finding) -> str:
-    if len(finding.sides) > 1:
-        return "Both"
-    return messages.SIDE_NAMES[finding.sides[0]]
+    if not sizes:
+        return f"{messages.SIDE_NAMES[Side.UNKNOWN]}, {_about(finding.share)} of film"
+    of_hemithorax = [each.hemithorax_share for each in sizes if each.hemithorax_share is not None]
+    known = len(of_hemithorax) == len(sizes)
+    parts = [_about(share) for share in (of_hemithorax if known else [each.film_share for each in sizes])]
+    names = [messages.SIDE_NAMES[each.side] for each in sizes]
+    both = ", ".join(f"{name[0]} {part}" for name, part in zip(names, parts, strict=True))
+    return f"{both if len(sizes) > 1 else f'{names[0]}, {parts[0]}'} of {'hemithorax' if known else 'film'}"
 
 
 def _about(share: float) -> str:

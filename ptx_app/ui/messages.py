@@ -42,10 +42,17 @@ def where(finding: Finding) -> str:
         just = "just " if finding.grade is Grade.BORDERLINE else ""
         return f"The score is {just}below the threshold. Nothing is outlined."
     if not finding.regions:
-        return "No region can be outlined: the model is not sure where it is. The heat map shows where it looked."
+        return "No region can be outlined: the model is not sure where it is."
     sides = " and ".join(SIDE_WORDS[side] for side in finding.sides)
     area = f", {share(finding.share)} of the film's area" if Side.UNKNOWN in finding.sides else ""
     return f"{sides[0].upper()}{sides[1:]}{area}."
+
+
+def hint(finding: Finding) -> str:
+    """How to take what is said below the verdict, on the page only; "" if nothing needs it."""
+    if finding.regions:
+        return "An area on a film is not a volume."
+    return "Heat map (H) and Why (Y) show what the score may come from." if finding.flagged else ""
 
 
 def size(found: SideMeasure) -> str:

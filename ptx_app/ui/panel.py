@@ -40,7 +40,8 @@ def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: Operatin
     said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
     kind = finding.grade.name.lower() + ("" if finding.flagged else " below")
-    measured = "".join(f'<p class="small">{messages.size(each)}</p>' for each in sizes)
+    said_below = [*map(messages.size, sizes), messages.hint(finding)]
+    measured = "".join(f'<p class="small">{each}</p>' for each in said_below if each)
     sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>{measured}"
     st.html(
         f'<div class="verdict {kind}" role="status">{sentence}</div>'
@@ -175,10 +176,10 @@ def offer_files(
     """
 
     def overlay() -> bytes:
-        return encoded(overlay_picture(film.greys.grey_picture(), finding))
+        return encoded(overlay_picture(film.greys.grey_picture(), finding), comment=setting.line())
 
     def mask() -> bytes:
-        return encoded(mask_picture(finding))
+        return encoded(mask_picture(finding), comment=setting.line())
 
     def result() -> bytes:
         overruled = film.rejections if case.overruled else ()
