@@ -202,11 +202,12 @@ def test_the_trail_says_when_the_result_was_seen(page, tmp_path, monkeypatch):
 def test_in_a_browser_the_film_stays_as_it_was_and_the_result_comes_by_key(tab, address):
     page = open_again(tab, address)
     page.get_by_text("Read first").click()
-    drop_in_browser(page, ("a.dcm", dicom_of(simulated_film())), ("b.dcm", real_dicom()))
-    all_read(page, 2)
+    film = simulated_film()
+    drop_in_browser(page, ("a.dcm", dicom_of(film)), ("b.dcm", real_dicom()), ("c.dcm", dicom_of(0.9 * film)))
+    all_read(page, 3)
     page.get_by_role("heading", name="Your reading first").wait_for()
     page.locator(".stage[data-film]").wait_for()
-    assert page.locator(".counts").inner_text() == "2 films · 2 hidden"
+    assert page.locator(".counts").inner_text() == "3 films · 3 hidden"
     for name in ("Overlay PNG", "DICOM", "Download all films"):
         assert page.get_by_role("button", name=name, exact=True).is_disabled()
     assert not page.locator("[data-act=heat]").is_visible()
@@ -226,6 +227,11 @@ def test_in_a_browser_the_film_stays_as_it_was_and_the_result_comes_by_key(tab, 
     page.locator("body").press("j")
     page.get_by_role("heading", name="Your reading first").wait_for()
     page.locator("body").press("s")
+    until(lambda: "1 hidden" in page.locator(".counts").inner_text(), 30)
+    page.locator("body").press("j")
+    page.get_by_role("heading", name="Your reading first").wait_for()
+    page.locator("body").press("n")
+    page.get_by_text("You said no pneumothorax").wait_for()
     until(lambda: "hidden" not in page.locator(".counts").inner_text(), 30)
     assert page.get_by_role("button", name="Download all films").is_enabled()
     assert "not seen" not in (films_of(page).nth(1).get_attribute("aria-label") or "")

@@ -57,9 +57,37 @@ def test_every_screen_has_one_main_heading_and_no_sideways_scrolling(tab, addres
         assert page.evaluate(_TOO_WIDE) == [], screen
         assert page.get_by_role("note").get_by_text("Not a medical device").is_visible(), screen
         page.get_by_role("navigation", name="About this page").wait_for()
+        assert page.get_by_role("main").count() == 1, screen
+        assert page.get_by_role("main").get_by_role("heading", level=1).count() == 1, screen
         if screen == "verdict":
             for name in ("Film viewer", "List of films", "Verdict, settings and downloads", "Tour of the viewer"):
                 assert page.get_by_role("region", name=name).count() == 1, name
+
+
+_SMALLEST_TEXT = """() => {
+  const found = [];
+  const walk = (root) => {
+    for (const each of root.querySelectorAll("*")) {
+      if (each.shadowRoot) walk(each.shadowRoot);
+      const own = [...each.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
+      const box = each.getBoundingClientRect();
+      if (own && box.width > 1 && each.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
+        found.push([parseFloat(getComputedStyle(each).fontSize), each.textContent.trim().slice(0, 40)]);
+    }
+  };
+  walk(document.body);
+  return found.sort((a, b) => a[0] - b[0])[0];
+}"""
+
+
+def test_on_4k_the_film_fills_most_of_the_window_and_all_text_is_large(tab, address):
+    page = open_again(tab, address, 3840, 2160)
+    for screen in screens(page):
+        smallest, text = page.evaluate(_SMALLEST_TEXT)
+        assert smallest > 0.77 * 26, (screen, text)
+        if screen != "empty":
+            box = page.locator(".stage, .nofilm").first.bounding_box()
+            assert box["width"] * box["height"] > 0.5 * 3840 * 2160, screen
 
 
 def test_all_text_can_be_read(page):

@@ -155,6 +155,20 @@ def test_the_trail_says_that_it_was_brought_back_or_it_is_not(page, tmp_path, mo
     assert offered(page), "it can be tried again"
 
 
+def apart(over, *others) -> bool:
+    """Whether something on the page lies over none of the others."""
+    left, top, right, bottom = edges(over)
+    return all(
+        right <= its_left or its_right <= left or bottom <= its_top or its_bottom <= top
+        for its_left, its_top, its_right, its_bottom in map(edges, others)
+    )
+
+
+def edges(element) -> tuple[float, float, float, float]:
+    box = element.bounding_box()
+    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+
+
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 def test_in_a_browser_it_is_offered_moves_nothing_and_goes_by_itself(tab, address):
     page = open_again(tab, address)
@@ -168,6 +182,9 @@ def test_in_a_browser_it_is_offered_moves_nothing_and_goes_by_itself(tab, addres
     page.get_by_text("Film 1 is removed.").wait_for()
     until(lambda: films_of(page).count() == 1, 10)
     assert page.locator(".stage").bounding_box() == was
+    for size in ((3840, 2160), (820, 1180), (1280, 800)):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        until(lambda: apart(page.locator(".st-key-undo"), page.locator(".list"), page.locator(".stage")), 10)
     page.get_by_role("button", name="Undo", exact=True).click()
     until(lambda: films_of(page).count() == 2, 10)
     page.get_by_text("Film 1 is removed.").wait_for(state="hidden")

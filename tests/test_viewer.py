@@ -275,6 +275,36 @@ def test_middle_button_shift_and_the_pan_tool_move_the_film(page, films):
 
 
 @needs_browser
+def test_arrows_with_shift_move_and_with_alt_window_and_neither_leaves_the_film(page, films):
+    opened(page, films["measured"], films["bare"])
+    where, film = page.url, page.locator(".stage").get_attribute("data-film")
+    press(page, "a")
+    page.mouse.move(*middle(page))
+    settled(page)
+    score = page.get_by_role("slider", name="Score threshold")
+    score.focus()
+    before = score.get_attribute("aria-valuenow")
+    start = under(page)
+    for key, (right, down) in (("Right", (20, 0)), ("Down", (20, 20)), ("Left", (0, 20)), ("Up", (0, 0))):
+        press(page, f"Shift+Arrow{key}")
+        assert np.subtract(start[:2], under(page)[:2]) == pytest.approx((right, down), abs=1), key
+    assert window(page) == (2200, 3000)
+    step = 20 / 600 * (np.ptp(read_film(films["measured"]).modality.levels))
+    for key, (centre, width) in (("Right", (0, 1)), ("Down", (1, 1)), ("Left", (1, 0)), ("Up", (0, 0))):
+        press(page, f"Alt+Arrow{key}")
+        assert window(page) == pytest.approx((2200 + centre * step, 3000 + width * step), abs=2), key
+    press(page, "?")
+    press(page, "Shift+ArrowRight")
+    press(page, "Escape")
+    page.mouse.move(2, 2)
+    page.mouse.move(*middle(page))
+    settled(page)
+    assert under(page)[:2] == pytest.approx(start[:2], abs=1), "it moved behind the list of keys"
+    assert (score.get_attribute("aria-valuenow"), page.url) == (before, where)
+    assert page.locator(".stage").get_attribute("data-film") == film
+
+
+@needs_browser
 def test_fingers_window_pinch_and_move(browser, address, films):
     context = browser.new_context(viewport={"width": 820, "height": 1180}, has_touch=True)
     page = context.new_page()
@@ -300,6 +330,18 @@ def test_fingers_window_pinch_and_move(browser, address, films):
         touch("touchMove", (x - 40 - 15 * step, y), (x + 40 + 15 * step, y))
     touch("touchEnd")
     assert zoom(page) > 1.2 * fitted
+    page.get_by_role("button", name="1:1").tap()
+    settled(page)
+    assert zoom(page) == 100
+    greys = shown(page)
+    touch("touchStart", (x - 40, y), (x + 40, y))
+    for step in range(1, 6):
+        touch("touchMove", (x - 40 + 6 * step, y + 4 * step), (x + 40 + 6 * step, y + 4 * step))
+    touch("touchEnd")
+    assert zoom(page) == pytest.approx(100, abs=2)
+    (right, down), sure = cv2.phaseCorrelate(greys.astype(float), shown(page).astype(float))
+    assert (right, down) == pytest.approx((30, 20), abs=8)
+    assert sure > 0.3
     context.close()
 
 
@@ -352,6 +394,58 @@ def test_the_overlay_goes_and_comes_and_can_be_looked_under(page, films):
     assert page.locator(".scale").is_visible()
     assert page.locator(".scale").inner_text().split() == ["1", "0.5", "0"]
     assert not np.array_equal(canvas(page, "overlay"), paler)
+
+
+@needs_browser
+def test_the_other_keys_and_buttons_do_what_they_say(page, films):
+    opened(page, films["measured"])
+    fitted = zoom(page)
+    press(page, "=")
+    assert zoom(page) == pytest.approx(1.25 * fitted, abs=1)
+    page.get_by_role("button", name="Fit").click()
+    settled(page)
+    assert zoom(page) == fitted
+    page.get_by_role("button", name="1:1").click()
+    settled(page)
+    assert zoom(page) == 100
+    press(page, "r")
+    drag(page, 60, 0)
+    ruler = page.locator(".film svg text")
+    until(lambda: ruler.count() > 0, 10)
+    press(page, "Backspace")
+    until(lambda: ruler.count() == 0, 10)
+    threshold = page.locator("[data-set=threshold] + output")
+    was = float(threshold.inner_text())
+    press(page, ",")
+    assert float(threshold.inner_text()) == pytest.approx(was - 0.01)
+    press(page, ".")
+    assert float(threshold.inner_text()) == pytest.approx(was)
+
+
+@needs_browser
+def test_opacity_follows_its_slider_and_key_and_look_under_is_held(page, films):
+    opened(page, films["measured"])
+    contour = canvas(page, "overlay")[..., 3]
+    press(page, "c")
+    slider, written = page.locator("[data-set=opacity]"), page.locator("[data-set=opacity] + output")
+
+    def opacity() -> float:
+        filled = canvas(page, "overlay")[..., 3]
+        return float(np.median(filled[(filled > 0) & (contour == 0)])) / 255
+
+    assert opacity() == pytest.approx(0.45, abs=0.01)
+    press(page, "]")
+    assert (opacity(), written.inner_text()) == (pytest.approx(0.5, abs=0.01), "50 %")
+    slider.fill("20")
+    settled(page)
+    assert (opacity(), written.inner_text()) == (pytest.approx(0.2, abs=0.01), "20 %")
+    page.get_by_role("button", name="Look under").hover()
+    page.mouse.down()
+    settled(page)
+    assert not canvas(page, "overlay").any()
+    page.mouse.up()
+    settled(page)
+    assert opacity() == pytest.approx(0.2, abs=0.01)
 
 
 _RUNS = """async ([path, threshold, kept]) => {

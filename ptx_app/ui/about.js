@@ -16,12 +16,13 @@ export default function ({ data, parentElement }) {
   const tour = links.querySelector("[data-tour]");
   tour.hidden = !data.tour;
   tour.onclick = () => globalThis.dispatchEvent(new Event("ptx-tour"));
-  // Streamlit's containers have no role; this one is the part of the page that a reader looks for beside the film.
+  // Streamlit's containers have no role; the panel is the part of the page that a reader looks for beside the film.
   const host = parentElement.getRootNode().host ?? parentElement;
   const panel = host.closest(".st-key-panel");
   panel?.setAttribute("role", "region");
   panel?.setAttribute("aria-label", "Verdict, settings and downloads");
   links.classList.toggle("centred", !panel);
+  host.closest("[data-testid=stMain]")?.setAttribute("role", "main");
 }
 
 function inside(dialog, { clientX, clientY }) {

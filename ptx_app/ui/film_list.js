@@ -88,7 +88,8 @@ export default function ({ data, parentElement, setStateValue }) {
   // Before anything else hears the key: the film changes wherever the focus is, also on a slider.
   window.addEventListener("keydown", (event) => {
     const step = steps[event.key.toLowerCase()];
-    if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+    // With Shift or Alt the arrows are the viewer's.
+    if (!step || event.ctrlKey || event.metaKey || event.altKey || (event.shiftKey && event.key.startsWith("Arrow"))) return;
     const typing = "input:not([type=range], [type=checkbox], [type=radio]), textarea, select, dialog";
     if (event.composedPath().some((node) => node.matches?.(typing))) return;
     event.preventDefault();

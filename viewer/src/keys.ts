@@ -2,10 +2,12 @@
 
 export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["Drag, or W then drag", "Window: right widens, down darkens"],
+  ["Alt ← → ↑ ↓", "Window, as a drag in that direction"],
   ["1 2 3 4 5", "Header’s window, full range, lung, bone, inverse"],
   ["I", "Swap black and white"],
   ["Wheel, pinch, + −, right drag", "Zoom at the pointer"],
   ["Middle or Shift drag, P, two fingers", "Move the film"],
+  ["Shift ← → ↑ ↓", "Move the film in that direction"],
   ["F, double-click", "Whole film"],
   ["A", "1:1: one pixel of the film on one pixel of the screen"],
   ["M", "Magnifier: press and drag"],
@@ -34,6 +36,11 @@ export const ACTS: Readonly<Record<string, string>> = {
   c: "fill", h: "heat", y: "why", "[": "fainter", "]": "stronger", ",": "lower", ".": "higher", "+": "larger", "=": "larger",
   "-": "smaller", "?": "keys", delete: "remove", backspace: "remove", 1: "preset-1", 2: "preset-2", 3: "preset-3",
   4: "preset-4", 5: "preset-5",
+};
+
+/** Where an arrow points, in steps to the right and down. With Shift it moves the film, with Alt it windows. */
+export const ARROWS: Readonly<Record<string, readonly [right: number, down: number]>> = {
+  arrowleft: [-1, 0], arrowright: [1, 0], arrowup: [0, -1], arrowdown: [0, 1],
 };
 
 /** Whether the focus is where letters are typed. */

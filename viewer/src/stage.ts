@@ -202,8 +202,10 @@ export class Stage {
     return table;
   }
 
-  private dragWindow(x: number, y: number): void {
-    const { range, inverted } = this.film!;
+  /** Change the window as a drag of (x, y) CSS px does: right widens, down darkens. */
+  dragWindow(x: number, y: number): void {
+    if (!this.film) return;
+    const { range, inverted } = this.film;
     const [lowest, highest] = range, span = highest - lowest || 1;
     const [lower, upper] = this.window;
     const width = Math.min(Math.max(upper - lower + x * span * PER_PX, span / 1000), WIDEST * span);
@@ -237,6 +239,16 @@ export class Stage {
     this.viewport.render();
   }
 
+  /** Move the film by (x, y) CSS px. */
+  moveBy(x: number, y: number): void {
+    if (!this.film) return;
+    const { focalPoint, position } = this.viewport.getCamera();
+    const [from, to] = [this.viewport.canvasToWorld([x, y]), this.viewport.canvasToWorld([0, 0])];
+    const moved = (point: Types.Point3): Types.Point3 => point.map((value, axis) => value + to[axis]! - from[axis]!) as Types.Point3;
+    this.viewport.setCamera({ focalPoint: moved(focalPoint!), position: moved(position!) });
+    this.viewport.render();
+  }
+
   private fittedZoom(): number {
     const { width, height } = this.film!;
     return Math.min(this.element.clientWidth / width, this.element.clientHeight / height) * devicePixelRatio;
@@ -253,11 +265,8 @@ export class Stage {
     if (!this.film) return;
     this.zoomBy(1 / this.zoom);
     // Onto whole pixels of the screen, else each would mix two of the film.
-    const off = this.toCanvas(0, 0).map((at) => at * devicePixelRatio - Math.round(at * devicePixelRatio));
-    const { focalPoint, position } = this.viewport.getCamera();
-    const moved = (point: Types.Point3): Types.Point3 => [point[0] + off[0]!, point[1] + off[1]!, point[2]];
-    this.viewport.setCamera({ focalPoint: moved(focalPoint!), position: moved(position!) });
-    this.viewport.render();
+    const [x, y] = this.toCanvas(0, 0).map((at) => Math.round(at * devicePixelRatio) / devicePixelRatio - at);
+    this.moveBy(x!, y!);
   }
 
   resized(): void {

@@ -3,7 +3,7 @@
 import css from "./viewer.css";
 import html from "./viewer.html";
 import { Brush } from "./brush";
-import { ACTS, DRAWING_ACTS, KEYS, typing } from "./keys";
+import { ACTS, ARROWS, DRAWING_ACTS, KEYS, typing } from "./keys";
 import { Mask } from "./mask";
 import { inferno, Overlay } from "./overlay";
 import { type Film, filmOf, headerOf } from "./payload";
@@ -31,6 +31,9 @@ export interface Said {
   /** Names a wish of the page that the reader may draw now; each is granted once. */
   draw: string;
 }
+
+/** How far a drag must go, in CSS px, to do what an arrow does with Shift or Alt. */
+const ARROW_PX = 20;
 
 type Report = (name: "mask_threshold" | "contour", value: unknown) => void;
 
@@ -454,6 +457,8 @@ export class Viewer {
     }, { signal });
 
     document.addEventListener("keydown", (event) => this.onKey(event), { signal });
+    // Before anything else hears it, so that no slider with the focus moves, too.
+    window.addEventListener("keydown", (event) => this.onArrow(event), { signal, capture: true });
     document.addEventListener("keyup", (event) => {
       if (event.key.toLowerCase() === "u") this.look(false);
     }, { signal });
@@ -461,6 +466,18 @@ export class Viewer {
     window.addEventListener("ptx-film", () => this.arrived(), { signal });
     this.one("[data-tour]").addEventListener("click", () => window.dispatchEvent(new Event("ptx-tour")), { signal });
     window.addEventListener("ptx-leave", () => this.blank(), { signal });
+  }
+
+  /** Move or window the film by an arrow with Shift or Alt. */
+  private onArrow(event: KeyboardEvent): void {
+    const arrow = ARROWS[event.key.toLowerCase()];
+    if (!arrow || event.shiftKey === event.altKey || event.ctrlKey || event.metaKey || typing(event)) return;
+    if (event.composedPath().some((node) => node instanceof HTMLDialogElement)) return;
+    event.preventDefault(); // Alt and an arrow would leave the page
+    event.stopImmediatePropagation();
+    const [right, down] = [arrow[0] * ARROW_PX, arrow[1] * ARROW_PX];
+    if (event.shiftKey) this.stage.moveBy(right, down);
+    else this.stage.dragWindow(right, down);
   }
 
   private onKey(event: KeyboardEvent): void {
