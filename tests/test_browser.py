@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import signal
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from pydicom import dcmread
 
 from tests.support.films import broken_dicom, dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, films_of, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, films_of, open_page, running_server, until
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
@@ -201,6 +202,43 @@ def test_the_list_is_ordered_and_filtered_and_keys_follow_its_order(page):
     until(lambda: sorted(titles()) == ["first.dcm", "second.dcm"], 10)
     shown.select_option("borderline")
     page.get_by_text("No film matches").wait_for()
+
+
+def test_every_key_counts_however_quick_it_follows(page):
+    drop(page, *((f"film-{number}.dcm", sized(number)) for number in range(6)))
+    all_read(page, 6)
+    for _ in range(2):
+        for _ in range(5):
+            page.locator("body").press("j")
+        page.get_by_text("6 · film-5.dcm").wait_for()
+        for _ in range(5):
+            page.locator("body").press("k")
+        page.get_by_text("1 · film-0.dcm").wait_for()
+
+
+def test_until_the_next_film_is_here_no_verdict_can_be_read_or_answered(browser):
+    with running_server() as server:
+        page = open_page(browser, server.address)
+        drop(page, ("first.dcm", sized(1)), ("second.dcm", sized(2)))
+        all_read(page, 2)
+        verdict = page.locator(".verdict")
+        verdict.wait_for()
+        seen = "each => getComputedStyle(each.closest('.st-key-case > *')).opacity"
+        assert verdict.evaluate(seen) == "1"
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            page.locator("body").press("j")
+            page.locator("body").press("g")
+            assert verdict.evaluate(seen) == "0"
+            assert page.locator("button[aria-current=true][data-id]").get_attribute("title") == "second.dcm"
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        page.get_by_text("2 · second.dcm").wait_for()
+        until(lambda: verdict.evaluate(seen) == "1", 30)
+        page.locator("body").press("g")
+        films_of(page).nth(1).locator(".answer", has_text="✓").wait_for()
+        assert films_of(page).nth(0).locator(".answer").text_content() == ""
+        page.context.close()
 
 
 def test_names_can_be_read_in_the_list_and_films_that_the_reader_disagrees_with_are_found(page):

@@ -82,7 +82,7 @@ def test_a_flag_without_a_region_sends_nobody_hunting_for_one():
     [
         (found(0.9), "An area on a film is not a volume."),
         (found(0.9, outlined=False), "Heat map (H) and Why (Y) show what the score may come from."),
-        (found(0.1), ""),
+        (found(0.1), "Small pneumothoraces are missed most often."),
     ],
 )
 def test_a_size_is_said_to_be_no_volume_only_where_there_is_one(finding, said):
@@ -111,7 +111,7 @@ def test_the_report_has_technique_finding_measurement_and_limits():
     lines = messages.report(finding, measure(finding, None, None), setting, View.PA).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["Technique", "Finding", "Measurement", "Limits"]
     assert "PA chest film" in lines[0]
-    assert lines[2] == "Measurement: score 0.90. Left: 4.0 % of the film's area."
+    assert lines[2] == "Measurement: score 0.900. Left: 4.0 % of the film's area."
     assert "not a volume" in lines[3]
     answered = Reading.disagree(finding, setting)
     noted = messages.report(finding, (), setting, View.AP, [FilmNote("AP", "An AP film.")], answered).splitlines()
@@ -119,7 +119,7 @@ def test_the_report_has_technique_finding_measurement_and_limits():
     assert "An AP film." in noted[4]
     unknown = messages.report(found(0.1), (), setting, View.UNKNOWN).splitlines()
     assert unknown[0].startswith("Technique: Chest film,")
-    assert unknown[2] == "Measurement: score 0.10."
+    assert unknown[2] == "Measurement: score 0.100."
 
 
 def test_sizes_are_said_as_far_as_they_are_known():

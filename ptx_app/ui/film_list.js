@@ -2,9 +2,11 @@
 // it does without telling the former one. `ids` are the films in the order of the list.
 // Until the server has heard of the reader's latest pick, what it sends is older, and the pick stands. It is sent again if
 // it was lost: Streamlit starts a run while the last is at work, and one can overwrite what the other was told.
-const reader = (globalThis.ptxList ??= {
-  order: "arrival", filter: "all", ids: [], listening: null, waiting: 0, pick: { visit: "", serial: 0, id: "", sent: 0 },
-});
+// Streamlit takes the list away for a moment before it mounts it again. A key that is pressed meanwhile counts: `step`
+// is then still the former list's, and the new one sends the pick. `gone` is when the list went; 0 while it is there.
+const reader = (globalThis.ptxList ??= listening({
+  order: "arrival", filter: "all", ids: [], step: () => {}, gone: 0, waiting: 0, pick: { visit: "", serial: 0, id: "", sent: 0 },
+}));
 const SHOWN = {
   all: () => true,
   flagged: ({ mark, below }) => mark === "flagged" || (mark === "borderline" && !below),
@@ -14,6 +16,9 @@ const SHOWN = {
   disagree: ({ differs }) => differs,
 };
 const LOST_MS = 5000;
+const GAP_MS = 2000; // a list that is away for longer does not come back: all films were cleared
+const STEPS = { arrowright: 1, j: 1, arrowleft: -1, k: -1 };
+const OF_THE_PANEL = ["g", "d", "x", "n", "s"]; // its buttons' keys
 const TAIL = 9; // letters at a name's end that are always readable, such as 0012.dcm
 const ANSWERS = { agree: ["✓", "you agree"], disagree: ["✗", "you disagree"], contour: ["✎", "your contour"] };
 export default function ({ data, parentElement, setStateValue }) {
@@ -65,39 +70,56 @@ export default function ({ data, parentElement, setStateValue }) {
     chosen = id;
     // The film on the screen goes at once, so that it never stands beside the next one's verdict.
     globalThis.dispatchEvent(new Event("ptx-leave"));
-    reader.pick = { visit: data.visit, serial: Math.max(reader.pick.serial, data.picks) + 1, id, sent: 1 };
+    reader.pick = { visit: data.visit, serial: Math.max(reader.pick.serial, data.picks) + 1, id, sent: 0 };
+    document.documentElement.toggleAttribute("data-leaving", true);
+    if (!reader.gone) send();
+  }
+
+  function send() {
+    reader.pick = { ...reader.pick, sent: reader.pick.sent + 1 };
     setStateValue("pick", reader.pick);
-    sendAgainIfLost();
-  }
-
-  function sendAgainIfLost() {
     clearTimeout(reader.waiting);
-    if (data.picks >= reader.pick.serial) return;
-    reader.waiting = setTimeout(() => {
-      if (listening.signal.aborted) return;
-      reader.pick = { ...reader.pick, sent: reader.pick.sent + 1 };
-      setStateValue("pick", reader.pick);
-      sendAgainIfLost();
-    }, LOST_MS);
+    reader.waiting = setTimeout(send, LOST_MS);
   }
 
-  const steps = { arrowright: 1, j: 1, arrowleft: -1, k: -1 };
-  reader.listening?.abort();
-  const listening = (reader.listening = new AbortController());
-  sendAgainIfLost();
-  // Before anything else hears the key: the film changes wherever the focus is, also on a slider.
+  reader.gone = 0;
+  reader.step = (step) => {
+    const next = reader.ids[reader.ids.indexOf(chosen) + step];
+    if (next !== undefined) pick(next);
+  };
+  clearTimeout(reader.waiting);
+  // Until the panel shows the film that was picked, page.css hides it.
+  document.documentElement.toggleAttribute("data-leaving", Boolean(picked));
+  if (picked) {
+    if (reader.pick.sent) reader.waiting = setTimeout(send, LOST_MS);
+    else send();
+  }
+  const mine = (reader.mounted = {});
+  return () => {
+    if (reader.mounted !== mine) return;
+    clearTimeout(reader.waiting);
+    reader.gone = performance.now();
+    reader.waiting = setTimeout(() => document.documentElement.toggleAttribute("data-leaving", false), GAP_MS);
+  };
+}
+
+// Before anything else hears the key: the film changes wherever the focus is, also on a slider. For good, so that no key
+// is lost while the list is mounted again.
+function listening(reader) {
   window.addEventListener("keydown", (event) => {
-    const step = steps[event.key.toLowerCase()];
+    const key = event.key.toLowerCase(), step = STEPS[key];
+    const leaving = document.documentElement.hasAttribute("data-leaving") && OF_THE_PANEL.includes(key);
     // With Shift or Alt the arrows are the viewer's.
-    if (!step || event.ctrlKey || event.metaKey || event.altKey || (event.shiftKey && event.key.startsWith("Arrow"))) return;
+    if (!(step || leaving) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.shiftKey && event.key.startsWith("Arrow")) return;
+    if (reader.gone && performance.now() - reader.gone > GAP_MS) return;
     const typing = "input:not([type=range], [type=checkbox], [type=radio]), textarea, select, dialog";
     if (event.composedPath().some((node) => node.matches?.(typing))) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    const next = reader.ids[reader.ids.indexOf(chosen) + step];
-    if (next !== undefined) pick(next);
-  }, { signal: listening.signal, capture: true });
-  return () => listening.abort();
+    if (step) reader.step(step);
+  }, { capture: true });
+  return reader;
 }
 
 function counts(films) {

@@ -16,6 +16,7 @@ from ptx_app.output.setting import Setting
 NOT_MEASURED_ON_SUCH = (
     "The model was trained on frontal chest films only. No figures were measured on pictures like this."
 )
+MISSED = "Small pneumothoraces are missed most often."
 NO_HEADER = (
     "DICOM downloads of this film are de-identified: it was opened without “Keep the patient’s header”, or its header "
     "is incomplete."
@@ -49,10 +50,12 @@ def where(finding: Finding) -> str:
 
 
 def hint(finding: Finding) -> str:
-    """How to take what is said below the verdict, on the page only; "" if nothing needs it."""
+    """How to take what is said below the verdict, on the page only."""
+    if not finding.flagged:
+        return MISSED
     if finding.regions:
         return "An area on a film is not a volume."
-    return "Heat map (H) and Why (Y) show what the score may come from." if finding.flagged else ""
+    return "Heat map (H) and Why (Y) show what the score may come from."
 
 
 def size(found: SideMeasure) -> str:
@@ -123,9 +126,9 @@ def report(
         f"Technique: {named}, analysed by {setting.weights.name} at the operating point {setting.operating_point} "
         f"(score threshold {setting.thresholds.score:.3g}, mask threshold {setting.thresholds.mask_threshold:.2g}).",
         f"Finding: {verdict(finding)}. {where(finding)}",
-        " ".join([f"Measurement: score {finding.score:.2f}.", *map(size, sizes)]),
+        " ".join([f"Measurement: score {finding.score:.3f}.", *map(size, sizes)]),
         *([f"Reader: {_reader(answered)}"] if answered else []),
-        "Limits: an area on a film is not a volume. Small pneumothoraces are missed most often. "
+        f"Limits: an area on a film is not a volume. {MISSED} "
         + "".join(f"{warning.message} " for warning in warnings)
         + "Research and teaching only; not a medical device.",
     ]

@@ -204,7 +204,7 @@ def _show_reading(visit: Visit, who: Person | None) -> None:
         # What is drawn now: a film that is done a moment later is found by the list.
         drawn, case = _on_screen(visit), visit.current
         # In containers, so that what follows keeps its place, and an open text stays open.
-        with st.container():
+        with st.container(key="case"):
             if case is not None:
                 _show_case(stage, visit, case)
         with st.container():

@@ -45,9 +45,9 @@ def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: Operatin
     sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>{measured}"
     st.html(
         f'<div class="verdict {kind}" role="status">{sentence}</div>'
-        f'<div class="score" role="img" aria-label="Score {finding.score:.2f}, threshold {threshold / 100:.2f}">'
+        f'<div class="score" role="img" aria-label="Score {finding.score:.3f}, threshold {threshold / 100:.3f}">'
         f'<div class="bar"><i class="{kind}" style="width:{score:.1f}%"></i><b style="left:{threshold:.1f}%"></b></div>'
-        f"<span>Score {finding.score:.2f} <small>threshold {threshold / 100:.2f}</small></span></div>"
+        f"<span>Score {finding.score:.3f} <small>threshold {threshold / 100:.3f}</small></span></div>"
         f'<p class="small">{escape(said)}</p>'
         + (f'<p class="small known">Example: {escape(case.known)}</p>' if case.known else "")
     )
