@@ -112,6 +112,7 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         0.0,
         1.0,
         step=0.001,
+        format="%.3f",
         key="score_threshold",
         persist_state="session",
         help="A film is flagged if its score is at least this.",
