@@ -229,6 +229,7 @@ def test_until_the_next_film_is_here_no_verdict_can_be_read_or_answered(browser)
             page.locator("body").press("j")
             page.locator("body").press("g")
             assert set(page.evaluate(parts)) == {"0"}
+            assert page.locator(".st-key-case .verdict").is_hidden()  # screen readers do not find it either
             assert page.locator("button[aria-current=true][data-id]").get_attribute("title") == "second.dcm"
         finally:
             server.process.send_signal(signal.SIGCONT)

@@ -18,7 +18,7 @@ const SHOWN = {
 const LOST_MS = 5000;
 const GAP_MS = 2000; // a list that is away for longer does not come back: all films were cleared
 const STEPS = { arrowright: 1, j: 1, arrowleft: -1, k: -1 };
-const OF_THE_PANEL = ["g", "d", "x", "n", "s"]; // its buttons' keys
+const OF_THE_PANEL = ["g", "d", "x", "n", "s"]; // the keys of its buttons, as in reading.py
 const TAIL = 9; // letters at a name's end that are always readable, such as 0012.dcm
 const ANSWERS = { agree: ["✓", "you agree"], disagree: ["✗", "you disagree"], contour: ["✎", "your contour"] };
 export default function ({ data, parentElement, setStateValue }) {
