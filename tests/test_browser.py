@@ -191,7 +191,7 @@ def test_the_list_is_ordered_and_filtered_and_keys_follow_its_order(page):
     until(lambda: titles()[2] == "broken.dcm", 10)
     by_score = titles()
     films.first.click()
-    page.get_by_text(by_score[0]).wait_for()
+    page.get_by_text(f"· {by_score[0]}").wait_for()
     for title in by_score[1:]:
         page.locator("body").press("j")
         page.get_by_text(f"· {title}").wait_for()

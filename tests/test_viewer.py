@@ -43,6 +43,7 @@ def films() -> dict[str, bytes]:
     return {
         "measured": dicom_of(levels, **twelve, ImagerPixelSpacing=[0.75, 0.75]),
         "bare": dicom_of(levels, **twelve),
+        "doubtful": dicom_of(levels, **twelve, ImagerPixelSpacing=[0.01, 0.01]),
         "sigmoid": dicom_of(levels, **twelve, VOILUTFunction="SIGMOID"),
     }
 
@@ -142,7 +143,7 @@ def test_presets_and_invert_are_on_the_keys(page, films):
     modality = read_film(films["measured"]).modality
     press(page, "a")
     assert window(page) == (2200, 3000)
-    assert lit_preset(page) == ["Header1"]
+    assert lit_preset(page) == ["Default1"]
     press(page, "2")
     assert lit_preset(page) == ["Full2"]
     centre, width = window(page)
@@ -499,7 +500,12 @@ def test_the_threshold_redraws_in_the_browser_and_the_mask_is_the_servers(page, 
 
 @needs_browser
 @pytest.mark.parametrize(
-    ("name", "expected"), [("measured", "75.0 mm at the detector"), ("bare", "100 px (mm not known)")]
+    ("name", "expected"),
+    [
+        ("measured", "75.0 mm at the detector"),
+        ("bare", "100 px no pixel spacing in the file"),
+        ("doubtful", "100 px pixel spacing not plausible"),
+    ],
 )
 def test_the_ruler_is_in_mm_only_where_spacing_can_be_believed(page, films, name, expected):
     opened(page, films[name])
@@ -508,7 +514,7 @@ def test_the_ruler_is_in_mm_only_where_spacing_can_be_believed(page, films, name
     drag(page, 100, 0)
     label = page.locator(".film svg text")
     until(lambda: label.count() > 0, 10)
-    assert label.first.text_content() == expected
+    assert " ".join(label.first.locator("tspan").all_text_contents()) == expected
     press(page, "Delete")
     until(lambda: label.count() == 0, 10)
     assert window(page) == (2200, 3000)
@@ -688,6 +694,21 @@ def test_nothing_lies_over_the_side_marks(tab, address, films, size):
               return top === mark && apart;
             }"""
         )
+
+
+@needs_browser
+def test_a_layer_is_off_with_the_overlay_and_brings_it_back(page, films):
+    opened(page, films["measured"])
+    lit = page.locator("[data-toggle][aria-pressed=true]")
+    press(page, "h")
+    with_heat = canvas(page, "overlay")
+    assert lit.all_inner_texts() == ["Overlay", "Heat map"]
+    press(page, "o")
+    assert lit.all_inner_texts() == []
+    assert not canvas(page, "overlay").any()
+    press(page, "h")
+    assert lit.all_inner_texts() == ["Overlay", "Heat map"]
+    assert np.array_equal(canvas(page, "overlay"), with_heat)
 
 
 @needs_browser

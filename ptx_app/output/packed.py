@@ -104,7 +104,7 @@ def message(
     Args:
         key: identifies this message in the browser.
         greys: of the film.
-        spacing: passed on if it can be believed.
+        spacing: passed on if it can be believed; else only whether there is one.
         prediction: its probabilities are passed on as they are, in float32, and its activation in 8 bits; None if the
             film was not analysed.
         maps: those of the prediction, if they are packed already.
@@ -121,6 +121,7 @@ def message(
         "height": height,
         "spacing": believed and [believed.row_mm, believed.column_mm],
         "calibrated": bool(believed and believed.calibrated),
+        "doubtful": spacing is not None and believed is None,
         "field": [seen.top, seen.left, seen.bottom, seen.right],
         "side": 0 if prediction is None else prediction.probability.shape[0],
         "parts": [len(part) for part in parts],

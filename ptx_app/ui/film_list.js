@@ -5,7 +5,7 @@
 // Streamlit takes the list away for a moment before it mounts it again. A key that is pressed meanwhile counts: `step`
 // is then still the former list's, and the new one sends the pick. `gone` is when the list went; 0 while it is there.
 const reader = (globalThis.ptxList ??= listening({
-  order: "arrival", filter: "all", ids: [], step: () => {}, gone: 0, waiting: 0, pick: { visit: "", serial: 0, id: "", sent: 0 },
+  order: "arrival", filter: "all", ids: [], answers: [], step: () => {}, gone: 0, waiting: 0, pick: { visit: "", serial: 0, id: "", sent: 0 },
 }));
 const SHOWN = {
   all: () => true,
@@ -18,13 +18,13 @@ const SHOWN = {
 const LOST_MS = 5000;
 const GAP_MS = 2000; // a list that is away for longer does not come back: all films were cleared
 const STEPS = { arrowright: 1, j: 1, arrowleft: -1, k: -1 };
-const OF_THE_PANEL = ["g", "d", "x", "n", "s"]; // the keys of its buttons, as in reading.py
 const TAIL = 9; // letters at a name's end that are always readable, such as 0012.dcm
 const ANSWERS = { agree: ["✓", "you agree"], disagree: ["✗", "you disagree"], contour: ["✎", "your contour"] };
 export default function ({ data, parentElement, setStateValue }) {
   const one = (selector) => parentElement.querySelector(selector);
   const section = one(".films"), list = one(".list");
   const films = data.films;
+  reader.answers = data.answers; // the keys of the panel's buttons
   if (reader.pick.visit !== data.visit) reader.pick = { visit: data.visit, serial: data.picks, id: "", sent: 0 };
   const picked = data.picks < reader.pick.serial && films.find(({ id }) => id === reader.pick.id);
   let chosen = (picked || films.find((film) => film.chosen))?.id;
@@ -66,7 +66,10 @@ export default function ({ data, parentElement, setStateValue }) {
   function pick(id) {
     if (id === chosen) return;
     // Mark it at once: a second key press may come before the server has answered the first.
-    for (const each of list.children) each.setAttribute("aria-current", each.dataset.id === id);
+    for (const each of list.children) {
+      each.setAttribute("aria-current", each.dataset.id === id);
+      if (each.dataset.id === id) each.scrollIntoView({ block: "nearest" });
+    }
     chosen = id;
     // The film on the screen goes at once, so that it never stands beside the next one's verdict.
     globalThis.dispatchEvent(new Event("ptx-leave"));
@@ -108,7 +111,7 @@ export default function ({ data, parentElement, setStateValue }) {
 function listening(reader) {
   window.addEventListener("keydown", (event) => {
     const key = event.key.toLowerCase(), step = STEPS[key];
-    const leaving = document.documentElement.hasAttribute("data-leaving") && OF_THE_PANEL.includes(key);
+    const leaving = document.documentElement.hasAttribute("data-leaving") && reader.answers.includes(key);
     // With Shift or Alt the arrows are the viewer's.
     if (!(step || leaving) || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.shiftKey && event.key.startsWith("Arrow")) return;

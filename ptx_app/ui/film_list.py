@@ -8,6 +8,7 @@ from ptx_app.inference.measure import measure
 from ptx_app.ui import messages
 from ptx_app.ui.component import component
 from ptx_app.ui.read_first import hidden, shown_name
+from ptx_app.ui.reading import KEYS
 from ptx_app.ui.visit import Case, Film, Visit
 
 _mount = component("film_list")
@@ -70,7 +71,13 @@ def film_list(visit: Visit, thresholds: Thresholds | None) -> None:
 
     entries = [entry(case, thresholds, chosen=case is visit.current) for case in visit.cases]
     note = messages.again(visit.again)
-    data = {"films": [asdict(each) for each in entries], "visit": visit.name, "picks": visit.picks, "note": note}
+    data = {
+        "films": [asdict(each) for each in entries],
+        "visit": visit.name,
+        "picks": visit.picks,
+        "note": note,
+        "answers": [key.lower() for key in KEYS.values()],
+    }
     _mount(key="films", data=data, on_pick_change=picked)
 
 

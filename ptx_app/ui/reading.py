@@ -15,6 +15,9 @@ from ptx_app.ui.downloads import Offer
 from ptx_app.ui.engine import engine, settings
 from ptx_app.ui.visit import Case, Film, Visit
 
+KEYS = {"agree": "G", "disagree": "D", "pneumothorax": "X", "none": "N", "show": "S"}
+"""The keys of the buttons that answer or reveal a result. Until a picked film is there they do nothing."""
+
 MOST_MASK_BYTES = 50 << 20
 """Bytes of packed masks in one visit. A contour has some kilobytes; noise of the size of a film has megabytes."""
 
@@ -24,9 +27,9 @@ def show_reading(visit: Visit, case: Case, finding: Finding) -> None:
     number = case.number
     st.html('<h3 class="part">Your reading</h3>')
     with st.container(horizontal=True, gap="small", key="reading"):
-        _button(visit, case, Answer.AGREE, "G", "The verdict is right, and so is the contour")
+        _button(visit, case, Answer.AGREE, KEYS["agree"], "The verdict is right, and so is the contour")
         missed = "There is no pneumothorax" if finding.flagged else "There is a pneumothorax"
-        _button(visit, case, Answer.DISAGREE, "D", missed)
+        _button(visit, case, Answer.DISAGREE, KEYS["disagree"], missed)
         st.button(
             "Adjust contour",
             key=f"draw-{number}",
@@ -51,7 +54,10 @@ def show_reading_first(visit: Visit, case: Case) -> None:
         "follows your answer.</p></div>"
     )
     with st.container(horizontal=True, gap="small", key="reading"):
-        for label, positive, shortcut in (("Pneumothorax", True, "X"), ("No pneumothorax", False, "N")):
+        for label, positive, shortcut in (
+            ("Pneumothorax", True, KEYS["pneumothorax"]),
+            ("No pneumothorax", False, KEYS["none"]),
+        ):
             st.button(
                 label,
                 key=f"first-{'yes' if positive else 'no'}-{number}",
@@ -62,7 +68,7 @@ def show_reading_first(visit: Visit, case: Case) -> None:
         "Show the result",
         key=f"reveal-{number}",
         on_click=partial(_reveal, visit, number),
-        shortcut="S",
+        shortcut=KEYS["show"],
         help="Without a reading of your own",
         type="tertiary",
     )

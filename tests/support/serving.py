@@ -176,7 +176,9 @@ def films_of(page: Any) -> Any:
 def all_read(page: Any, count: int, seconds: float = 180) -> Any:
     """Wait until the list holds so many films and all are read; returns them."""
     films = films_of(page)
-    until(lambda: films.count() == count and page.locator(".list .waiting").count() == 0, seconds)
+    # The list goes for a moment while Streamlit mounts it again, so films that wait cannot be counted by their absence.
+    read = page.locator(".list > button:not(.waiting)")
+    until(lambda: films.count() == count == read.count(), seconds)
     return films
 
 

@@ -3,7 +3,7 @@
 export const KEYS: readonly (readonly [keys: string, does: string])[] = [
   ["Drag, or W then drag", "Window: right widens, down darkens"],
   ["Alt ← → ↑ ↓", "Window, as a drag in that direction"],
-  ["1 2 3 4 5", "Header’s window, full range, lung, bone, inverse"],
+  ["1 2 3 4 5", "The film’s own window, full range, lung, bone, inverse"],
   ["I", "Swap black and white"],
   ["Wheel, pinch, + −, right drag", "Zoom at the pointer"],
   ["Middle or Shift drag, P, two fingers", "Move the film"],

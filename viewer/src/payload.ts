@@ -22,6 +22,8 @@ export interface Header {
   spacing: [number, number] | null;
   /** Whether the spacing is calibrated to the patient; else it is the detector's. */
   calibrated: boolean;
+  /** Whether the header states a spacing that cannot be believed. */
+  doubtful: boolean;
   /** Part of the picture that the network saw, in px: top, left, bottom, right. */
   field: [number, number, number, number];
   /** Side of the square of probabilities; 0 if the film was not analysed. */

@@ -59,9 +59,9 @@ function valueAt({ levels, width, height, outside, slope, intercept, inverted }:
 }
 
 export const PRESETS: Preset[] = [
-  { name: "Header", hint: "The header's own window, as the network sees the film", of: () => ({ greys: "header", inverse: false }) },
+  { name: "Default", hint: "The film's own window, as the network sees it", of: () => ({ greys: "header", inverse: false }) },
   { name: "Full", hint: "From the lowest to the highest value on the film", of: (film) => ({ greys: film.range, inverse: false }) },
   { name: "Lung", hint: "Fitted to the lungs of this film", of: (film) => ({ greys: lung(film), inverse: false }) },
-  { name: "Bone", hint: "The bright 60 % of the header's window", of: (film) => ({ greys: bright(film), inverse: false }) },
-  { name: "Inverse", hint: "The header's own window, black and white swapped", of: () => ({ greys: "header", inverse: true }) },
+  { name: "Bone", hint: "The bright 60 % of the film's own window", of: (film) => ({ greys: bright(film), inverse: false }) },
+  { name: "Inverse", hint: "The film's own window, black and white swapped", of: () => ({ greys: "header", inverse: true }) },
 ];

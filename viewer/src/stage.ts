@@ -79,6 +79,10 @@ function begin(): void {
   initCore({ rendering: { webGlContextCount: 1 } } as never);
   initTools();
   for (const tool of [...Object.values(TOOLS), ZoomTool]) addTool(tool);
+  // A ruler's label can be read also where it lies on a contour or on bone.
+  annotation.config.style.setToolGroupToolStyles(GROUP, {
+    [LengthTool.toolName]: { textBoxBackground: "rgba(0, 0, 0, 0.75)", textBoxBorderRadius: "3", textBoxMargin: "6" },
+  });
   imageLoader.registerImageLoader(SCHEME, (id) => ({ promise: Promise.resolve(imageOf(id)) }) as never);
   metaData.addProvider((type: string, id: string) => {
     const film = loading.get(id);
@@ -303,10 +307,13 @@ export class Stage {
   }
 
   private lengthOf(data: RulerData): string[] {
-    const { spacing, calibrated } = this.film!;
+    const { spacing, calibrated, doubtful } = this.film!;
     const [a, b] = data.handles.points as [Types.Point3, Types.Point3];
     const [across, down] = [b[0] - a[0], b[1] - a[1]];
-    if (!spacing) return [`${Math.hypot(across, down).toFixed(0)} px (mm not known)`];
+    if (!spacing) {
+      const why = doubtful ? "pixel spacing not plausible" : "no pixel spacing in the file";
+      return [`${Math.hypot(across, down).toFixed(0)} px`, why];
+    }
     const length = Math.hypot(across * spacing[1], down * spacing[0]);
     return [`${length.toFixed(1)} mm${calibrated ? "" : " at the detector"}`];
   }

@@ -304,9 +304,7 @@ export class Viewer {
     if (name === "smaller") this.zoom(0.8);
     if (name === "remove") this.stage.removeRulers();
     if (name === "overlay") reader.overlay = !reader.overlay;
-    if (name === "fill") reader.fill = !reader.fill;
-    if (name === "heat") [reader.heat, reader.why] = [!reader.heat, false];
-    if (name === "why") [reader.heat, reader.why] = [false, !reader.why];
+    if (name === "fill" || name === "heat" || name === "why") this.toggle(name);
     if (this.brush.mask) {
       if (name === "done" || name === "cancel") return void this.endDrawing(name === "done");
       if (name === "undo") this.brush.undo();
@@ -325,6 +323,14 @@ export class Viewer {
     }
     this.press();
     this.drawOver();
+  }
+
+  /** Layers of the overlay are off while the overlay is; to switch one on switches on the overlay, too. */
+  private toggle(layer: "fill" | "heat" | "why"): void {
+    const on = !(reader.overlay && reader[layer]);
+    if (on) reader.overlay = true;
+    if (layer !== "fill") [reader.heat, reader.why] = [false, false];
+    reader[layer] = on;
   }
 
   private zoom(factor: number): void {
@@ -363,7 +369,8 @@ export class Viewer {
 
   /** Show on the toolbar what is set. */
   private press(): void {
-    const pressed: Record<string, boolean> = { overlay: reader.overlay, fill: reader.fill, heat: reader.heat, why: reader.why };
+    const { overlay, fill, heat, why } = reader;
+    const pressed: Record<string, boolean> = { overlay, fill: overlay && fill, heat: overlay && heat, why: overlay && why };
     for (const button of this.root.querySelectorAll<HTMLElement>("[data-toggle]"))
       button.setAttribute("aria-pressed", String(pressed[button.dataset["act"]!]));
     for (const button of this.root.querySelectorAll<HTMLElement>("[data-mode]"))
