@@ -133,6 +133,11 @@ def test_too_few_greys_to_be_stretched_are_refused(twelve_bits):
     assert rejections_of(read_film(png(twelve_bits // 1024 + 60, np.uint8))) == {"TOO_FEW_GREYS"}
 
 
+def test_greys_that_no_pixel_has_do_not_count(twelve_bits):
+    seven_spread_out = twelve_bits // 600 * 100 + 1000
+    assert rejections_of(read_film(dicom(seven_spread_out))) == {"TOO_FEW_GREYS"}
+
+
 def test_padding_does_not_count_as_greys(twelve_bits):
     flat = twelve_bits // 16
     flat[:60] = 4095
@@ -250,7 +255,7 @@ def test_a_high_bit_that_the_pixels_belie_is_not_followed(twelve_bits):
     assert differ(left_aligned, dicom(twelve_bits)) == 0
 
 
-@pytest.mark.parametrize(("stored", "high"), [(0, 11), (17, 16), (12, 5), (12, 16)])
+@pytest.mark.parametrize(("stored", "high"), [(0, 11), (17, 16), (12, 5), (12, 10), (12, 16)])
 def test_bits_that_contradict_themselves_give_a_warning(twelve_bits, stored, high):
     film = read_film(dicom(twelve_bits, BitsStored=stored, HighBit=high))
     assert "BITS_CONTRADICTORY" in warnings_of(film)
@@ -258,6 +263,11 @@ def test_bits_that_contradict_themselves_give_a_warning(twelve_bits, stored, hig
 
 
 # --- unusual words in the header
+
+
+@pytest.mark.parametrize(("said", "warned"), [("YES", True), ("NO", False), ("YES?", False), (None, False)])
+def test_only_yes_says_that_text_is_burned_in(twelve_bits, said, warned):
+    assert ("BURNED_IN_ANNOTATION" in warnings_of(read_film(dicom(twelve_bits, BurnedInAnnotation=said)))) == warned
 
 
 @pytest.mark.parametrize("modality", ["DR", "CR", "DX", "RG"])

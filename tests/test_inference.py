@@ -137,6 +137,12 @@ def test_a_sure_mask_raises_the_score_by_its_weight():
     assert score == pytest.approx(1 / (1 + np.exp(-1 - np.log(4) / 2)))
 
 
+def test_of_a_small_map_the_surest_pixel_alone_counts():
+    probability = np.zeros((20, 20), np.float32)
+    probability[3, 4] = 0.8
+    assert mask_evidence(probability) == pytest.approx(np.log(4), abs=1e-5)
+
+
 @given(arrays(np.float32, (20, 20), elements=st.floats(0, 1, width=32)))
 def test_the_masks_evidence_is_finite_and_the_same_for_the_mirrored_film(probability):
     assert abs(mask_evidence(probability)) < 9.3

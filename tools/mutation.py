@@ -60,6 +60,7 @@ _EVALUATION = (
     "tests/training/test_training_measures.py",
     "tests/training/test_training_evaluation.py",
 )
+_KNOWN_FILMS = ("tests/training/test_training_prepare.py", "tests/training/test_training_runs.py")
 
 # If several patterns match a module, the last one counts. Modules without tests are skipped.
 PLAN = (
@@ -78,7 +79,7 @@ PLAN = (
     Part("film", "ptx_app/film/examples.py", ()),  # two files and what is known of them
     Part("film", "ptx_app/film/sandbox/*.py", ()),  # its tests check time limits and fail on a busy machine
     Part("evaluation", "ptx_app/evaluation/*.py", _EVALUATION),
-    Part("evaluation", "ptx_app/evaluation/known_films.py", (*_EVALUATION, "tests/training/test_training_runs.py")),
+    Part("evaluation", "ptx_app/evaluation/known_films.py", (*_EVALUATION, *_KNOWN_FILMS)),
     Part("evaluation", "ptx_app/evaluation/plots.py", ()),  # this and the next two draw pictures and take times
     Part("evaluation", "ptx_app/evaluation/cost.py", ()),
     Part("evaluation", "ptx_app/evaluation/speed.py", ()),
