@@ -150,7 +150,7 @@ def test_the_browser_keeps_what_the_privacy_text_says_and_no_more(page):
 
 
 @needs_browser
-def test_the_tour_comes_once_and_again_on_request(tab, address):
+def test_the_tour_comes_once_goes_on_when_a_step_was_tried_and_comes_again_on_request(tab, address):
     page = open_again(tab, address)
     tour = page.get_by_role("region", name="Tour of the viewer")
     assert tour.count() == 0, "there is no film yet"
@@ -181,7 +181,25 @@ def test_the_tour_comes_once_and_again_on_request(tab, address):
     assert tour.count() == 0
     page.get_by_role("button", name="Tour of the keys").click()
     assert step.inner_text().startswith("1 of 5")
-    page.keyboard.press("Escape")
+    box = stage.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -100)  # not what this step is about
+    page.keyboard.press("f")
+    assert step.inner_text().startswith("1 of 5")
+    page.mouse.down()
+    page.mouse.move(x + 20, y)
+    page.mouse.up()
+    until(lambda: step.inner_text().startswith("2 of 5"), 10)
+    page.mouse.wheel(0, -100)
+    until(lambda: step.inner_text().startswith("3 of 5"), 10)
+    page.keyboard.press("u")
+    until(lambda: step.inner_text().startswith("4 of 5"), 10)
+    page.keyboard.press("j")
+    until(lambda: step.inner_text().startswith("5 of 5"), 10)
+    page.keyboard.press("j")
+    assert step.inner_text().startswith("5 of 5")
+    page.get_by_role("button", name="Close", exact=True).press("Escape")
     until(lambda: tour.count() == 0, 10)
 
     page.keyboard.press("?")

@@ -33,6 +33,9 @@ _BATCH = 20
 _SETTINGS = ("Sensitive", "Balanced")
 _LARGE = (3000, 2500)  # rows and columns of a large film
 _DRAG_SECONDS = 4
+_TIME_THE_DROP = """() => addEventListener(
+  "drop", () => { globalThis.ptxDropped = performance.now(); }, { capture: true, once: true })"""
+_QUIET_MS = 500  # after a click, until the server is taken to have said all
 # From the moment at which the film has arrived in the browser to that at which it is drawn, in seconds.
 _TIME_THE_FILM = """stage => {
   let arrived;
@@ -65,16 +68,57 @@ def until_usable(browser: Any, begun: float, server: Server) -> tuple[Any, float
     return page, time.monotonic() - begun
 
 
-def reaction(page: Any) -> float:
-    """Seconds from a click on an operating point until the score's threshold has moved."""
+def from_drop(page: Any, number: int) -> float:
+    """Seconds from the drop of a film until it is on the screen with its verdict."""
+    page.evaluate(_TIME_THE_DROP)
+    drop(page, (f"{number}.dcm", film(number)))
+    shown(page, number)
+    return float(page.evaluate("(performance.now() - globalThis.ptxDropped) / 1000"))
+
+
+class Traffic:
+    """What goes over a page's connection to the server: when the first message went out, and what has come since."""
+
+    def __init__(self, page: Any) -> None:
+        self.begin()
+        page.on("websocket", self._listen)
+
+    def begin(self) -> None:
+        """Forget what was."""
+        self._sent, self._last, self.bytes = 0.0, 0.0, 0
+
+    @property
+    def seconds(self) -> float:
+        """From the first message to the server until its last answer."""
+        return self._last - self._sent
+
+    def _listen(self, connection: Any) -> None:
+        connection.on("framesent", self._out)
+        connection.on("framereceived", self._in)
+
+    def _out(self, _: object) -> None:
+        self._sent = self._sent or time.monotonic()
+
+    def _in(self, message: "str | bytes") -> None:
+        self._last, self.bytes = time.monotonic(), self.bytes + len(message)
+
+
+def reaction(page: Any, traffic: Traffic) -> tuple[float, float, int]:
+    """After a click on an operating point: seconds until the score's threshold has moved, and the server's share: its
+    seconds, and the bytes that it sends.
+    """
     threshold = page.locator(".score b")
-    seconds = []
+    seconds, server, sent = [], [], []
     for name in _SETTINGS * _REPEATS:
+        traffic.begin()
         was, begun = threshold.get_attribute("style"), time.monotonic()
         page.get_by_text(name, exact=True).click()
         page.wait_for_function("was => document.querySelector('.score b')?.getAttribute('style') !== was", arg=was)
         seconds.append(time.monotonic() - begun)
-    return statistics.median(seconds)
+        page.wait_for_timeout(_QUIET_MS)
+        server.append(traffic.seconds)
+        sent.append(traffic.bytes)
+    return statistics.median(seconds), statistics.median(server), round(statistics.median(sent))
 
 
 def viewer(page: Any) -> dict[str, str]:
@@ -129,14 +173,15 @@ def measure(films: int) -> dict[str, str]:
         drop(page, ("0.dcm", film(0)))
         shown(page, 0)
         first, with_one = time.monotonic() - begun, memory.now()
+        traffic = Traffic(page)
+        page.reload()  # so that its connection is heard
+        page.get_by_text("No film at hand?").wait_for()
+        from_drop(page, 0)
         warm = []
         for number in range(1, _REPEATS + 1):
             clear(page)
-            data, dropped = film(number), time.monotonic()
-            drop(page, (f"{number}.dcm", data))
-            shown(page, number)
-            warm.append(time.monotonic() - dropped)
-        settings = reaction(page)
+            warm.append(from_drop(page, number))
+        settings, server_settings, sent = reaction(page, traffic)
         drawing = viewer(page)
         batches = []
         for start in range(0, films, _BATCH):
@@ -151,6 +196,7 @@ def measure(films: int) -> dict[str, str]:
         "first verdict after the server's start": f"{first:.1f} s",
         "drop to verdict and film on the screen, warm": f"{statistics.median(warm):.2f} s",
         "click on an operating point to new verdict": f"{settings:.2f} s",
+        "the server's share of it": f"{server_settings:.3f} s, {sent / 1000:.0f} kB",
         **drawing,
         f"films a minute, {_BATCH} dropped at once": f"{statistics.median(batches):.0f}" if batches else "–",
         "memory of the server with one film (readers)": f"{with_one['server']} MiB ({with_one['readers']} MiB)",

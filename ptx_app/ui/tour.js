@@ -11,6 +11,11 @@ const STEPS = [
   [["?", "lists all keys: magnifier, ruler, heat map and more."],
     ["?", "at the end of the toolbar lists everything else: magnifier, ruler, heat map and more."]],
 ];
+// What shows that the reader has tried a step: the next one follows. A finger's drag is one for the first step, too.
+const TRIED = [
+  { gesture: "pointerup", keys: ["1", "2", "3", "4", "5"] }, { gesture: "wheel", keys: ["f"] }, { keys: ["u", "o"] },
+  { keys: ["j", "k", "arrowleft", "arrowright"] }, { keys: [] },
+];
 const REMEMBERED = "ptx-tour-closed";
 const reader = (globalThis.ptxTour ??= { at: 0, closed: remembered(), listening: null });
 
@@ -52,8 +57,19 @@ export default function ({ parentElement }) {
     event.stopPropagation();
     close();
   };
+  function tried(event) {
+    const { gesture, keys } = TRIED[reader.at], nodes = event.composedPath();
+    const done = event.type === "keyup"
+      ? keys.includes(event.key.toLowerCase()) && !nodes[0].matches?.("input:not([type=range]), textarea, select")
+      : event.type === gesture && nodes.some((node) => node.matches?.(".stage"));
+    if (done && !reader.closed) go(1);
+  }
+
   reader.listening?.abort();
   const listening = (reader.listening = new AbortController());
+  // The list of films keeps some keys' "keydown" to itself.
+  for (const type of ["keyup", "pointerup", "wheel"])
+    window.addEventListener(type, tried, { signal: listening.signal, capture: true, passive: true });
   window.addEventListener("ptx-tour", () => {
     Object.assign(reader, { at: 0, closed: false });
     draw();
