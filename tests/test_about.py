@@ -5,7 +5,7 @@ import re
 import cv2
 import pytest
 
-from ptx_app.inference.decide import Grade, border, grade
+from ptx_app.inference.decide import border
 from ptx_app.model.manifest import Weights, load_manifest
 from ptx_app.ui.about_texts import limits, privacy
 from tests.support.films import dicom_of, simulated_film
@@ -67,15 +67,6 @@ def test_weights_that_were_not_measured_say_so(weights):
 
 def test_text_of_a_manifest_is_no_html(weights):
     assert "<script>" not in limits(weights.model_copy(update={"provenance": "<script>x()</script>"}))
-
-
-@pytest.mark.parametrize("threshold", [0.05, 0.3132, 0.5, 0.95])
-def test_the_borderline_scores_that_are_named_are_those_that_get_this_verdict(threshold):
-    lowest, highest = border(threshold)
-    assert grade(lowest - 1e-6, threshold) is Grade.CLEAR
-    assert grade(lowest + 1e-6, threshold) is Grade.BORDERLINE
-    assert grade(highest - 1e-6, threshold) is Grade.BORDERLINE
-    assert grade(highest + 1e-6, threshold) is Grade.FLAGGED
 
 
 def test_the_named_borderline_scores_are_of_the_default_operating_point(weights):

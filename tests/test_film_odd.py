@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 
 from ptx_app.errors import FilmError
 from ptx_app.film import read_film
@@ -407,7 +407,25 @@ def test_a_sign_that_differs_is_followed_as_the_header_has_it(twelve_bits, signe
     assert np.abs(film.pixels - twelve_bits / 4095).max() < LEVEL
 
 
+@pytest.mark.parametrize(("beyond", "code"), [(0, None), (2, "PIXELS_BROKEN")])
+def test_run_lengths_of_more_than_twice_the_picture_are_damage(twelve_bits, beyond, code):
+    run_lengths = pydicom.dcmread(io.BytesIO(dicom(twelve_bits)))
+    run_lengths.compress(uid.RLELossless, generate_instance_uid=False)
+    stream = next(generate_frames(run_lengths.PixelData, number_of_frames=1))
+    longest = stream.ljust(2 * 2 * twelve_bits.size + 64, b"\0")
+    film = packed(dicom(twelve_bits), longest + bytes(beyond), uid.RLELossless)
+    if code is None:
+        assert differ(film, dicom(twelve_bits)) == 0
+    else:
+        assert code_of(film) == code
+
+
 # --- empty elements and unknown syntaxes
+
+
+def test_without_a_number_of_bits_all_that_are_allocated_count(twelve_bits):
+    sixteen = dicom(twelve_bits << 4 | 1, 16)
+    assert differ(emptied(sixteen, "BitsStored"), sixteen) == 0
 
 
 @pytest.mark.parametrize("keyword", ["SamplesPerPixel", "PixelRepresentation", "NumberOfFrames", "HighBit"])

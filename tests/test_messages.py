@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptx_app.film.radiograph import FilmNote, View
-from ptx_app.inference.decide import Grade, Side, Thresholds, decide, grade
+from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.measure import Place, SideMeasure, measure
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import OperatingPoint, load_manifest
@@ -36,22 +36,6 @@ def found(score: float, outlined: bool = True):
     if outlined:
         probability[20:40, 70:90] = 0.9
     return decide(Prediction(score, probability, 0.0), (100, 100), Thresholds.of(POINT))
-
-
-@pytest.mark.parametrize(
-    ("score", "threshold", "expected"),
-    [
-        (0.61, 0.5, Grade.FLAGGED),
-        (0.59, 0.5, Grade.BORDERLINE),
-        (0.41, 0.5, Grade.BORDERLINE),
-        (0.39, 0.5, Grade.CLEAR),
-        (0.0924, 0.0919, Grade.BORDERLINE),
-        (0.0, 0.0919, Grade.CLEAR),
-        (1.0, 1.0, Grade.BORDERLINE),
-    ],
-)
-def test_grades_by_distance_from_the_threshold(score, threshold, expected):
-    assert grade(score, threshold) is expected
 
 
 @pytest.mark.parametrize(

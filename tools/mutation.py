@@ -158,8 +158,19 @@ def _mutants(part: Part, module: str, code: str) -> Iterator[tuple[tuple[object,
             continue
         starts = (start for node in nodes for start, _ in operator().mutation_positions(node))
         for occurrence, start in enumerate(starts):
-            if not any(begin <= start < end for begin, end in annotations):
+            if not any(begin <= start < end for begin, end in annotations) and _applies(name, occurrence, code):
                 yield (start, family), Mutant(part, module, start[0], name, occurrence)
+
+
+def _applies(name: str, occurrence: int, code: str) -> bool:
+    """Whether the mutant can be made: cosmic-ray fails at exceptions with a dotted name, such as `struct.error`."""
+    if not name.endswith("ExceptionReplacer"):
+        return True
+    try:
+        mutate_code(code, get_operator(name)(), occurrence)
+    except AttributeError:
+        return False
+    return True
 
 
 def _annotations(code: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:

@@ -1,10 +1,10 @@
-"""From probabilities to a finding: what counts as one region, its side, and the order of regions."""
+"""From probabilities to a finding: its grade, what counts as one region, its side, and the order of regions."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ptx_app.inference.decide import Finding, Side, Thresholds, binary_mask, decide
+from ptx_app.inference.decide import Finding, Grade, Side, Thresholds, binary_mask, border, decide, grade
 from ptx_app.inference.predict import Prediction
 
 AIR = Thresholds(score=0.5, mask_threshold=0.5, smallest_region=0.0)
@@ -22,6 +22,36 @@ def marked(*boxes: tuple[int, int, int, int], side: int = 100) -> NDArray[np.flo
     for left, top, right, bottom in boxes:
         probability[top:bottom, left:right] = 1
     return probability
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "expected"),
+    [
+        (0.61, 0.5, Grade.FLAGGED),
+        (0.59, 0.5, Grade.BORDERLINE),
+        (0.41, 0.5, Grade.BORDERLINE),
+        (0.39, 0.5, Grade.CLEAR),
+        (0.0924, 0.0919, Grade.BORDERLINE),
+        (0.0, 0.0919, Grade.CLEAR),
+        (1.0, 1.0, Grade.BORDERLINE),
+    ],
+)
+def test_grades_by_distance_from_the_threshold(score, threshold, expected):
+    assert grade(score, threshold) is expected
+
+
+def test_the_borderline_odds_are_within_one_and_a_half_times_the_thresholds():
+    assert border(0.5) == pytest.approx((0.4, 0.6))  # odds of 1: from 2 to 3, to 3 to 2
+    assert border(0.2) == pytest.approx((1 / 7, 3 / 11))  # odds of 1 to 4: from 1 to 6, to 3 to 8
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3132, 0.5, 0.95])
+def test_the_borderline_scores_that_are_named_are_those_that_get_this_verdict(threshold):
+    lowest, highest = border(threshold)
+    assert grade(lowest - 1e-6, threshold) is Grade.CLEAR
+    assert grade(lowest + 1e-6, threshold) is Grade.BORDERLINE
+    assert grade(highest - 1e-6, threshold) is Grade.BORDERLINE
+    assert grade(highest + 1e-6, threshold) is Grade.FLAGGED
 
 
 BULK_AT_THE_RIGHT = marked(
