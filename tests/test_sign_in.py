@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,27 +28,38 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
 KEY = "a key that only the operator of this test has"
 SECRET = "a cookie secret that only this test's server has"
+_CLIENT_SECRET = "the app's secret"
 _IDLE_SECONDS = 12
 
 
+_OURS = (sys.executable, "-m", "tests.support.oidc_provider")
+_CERTIFIED = ROOT / "tests" / "support" / "certified_provider"
+
+
 @contextmanager
-def guarded(folder, idle_minutes: float = 15) -> Iterator[SimpleNamespace]:
-    """A server with a sign-in and an audit trail, and its provider."""
+def guarded(
+    folder, idle_minutes: float = 15, provider: tuple[str, ...] = _OURS, more: str = "", **settings: str
+) -> Iterator[SimpleNamespace]:
+    """A server with a sign-in and an audit trail, and its provider, which is started by that command.
+
+    `more` is added to the section `auth`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     secrets = folder / "secrets.toml"
     secrets.write_text(
         f'[auth]\nredirect_uri = "http://127.0.0.1:{{port}}/oauth2callback"\ncookie_secret = "{SECRET}"\n'
-        'client_id = "app"\nclient_secret = "the app\'s secret"\n'
-        f'server_metadata_url = "http://127.0.0.1:{port}/.well-known/openid-configuration"\n'
+        f'client_id = "app"\nclient_secret = "{_CLIENT_SECRET}"\n'
+        f'server_metadata_url = "http://127.0.0.1:{port}/.well-known/openid-configuration"\n{more}\n'
     )
     environment = {
         "PTX_AUDIT_FOLDER": str(folder / "trail"), "PTX_AUDIT_KEY": KEY, "PTX_IDLE_MINUTES": str(idle_minutes),
+        **settings,
     }  # fmt: skip
     with running_server(options=[f"--secrets.files={secrets}"], environment=environment) as server:
         redirect = f"{server.address}/oauth2callback"
-        words = [sys.executable, "-m", "tests.support.oidc_provider", str(port), "app", "the app's secret", redirect]
+        words = [*provider, str(port), "app", _CLIENT_SECRET, redirect]
         with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             try:
                 until(lambda: _listens(port), 60)
@@ -133,6 +145,43 @@ def test_a_reader_signs_in_reads_and_signs_out(browser, door):
     # The page closes at once; the browser then goes to the address that takes the cookies away.
     until(lambda: not {"_streamlit_user", "_streamlit_user_tokens"} & set(cookies_of(page)), 10)
     page.context.close()
+
+
+@pytest.mark.skipif(
+    not shutil.which("node") or not (_CERTIFIED / "node_modules").is_dir(),
+    reason="node or the certified provider is missing: run `npm ci` in tests/support/certified_provider",
+)
+def test_a_certified_provider_lets_in_whom_it_knows_with_their_roles(browser, tmp_path):
+    def name_oneself(page, who: str) -> None:
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_placeholder("Enter any login").fill(who)
+        page.get_by_placeholder("and password").fill("x")
+        page.get_by_role("button", name="Sign-in").click()
+        page.get_by_role("button", name="Continue").click()
+
+    command = ("node", str(_CERTIFIED / "provider.mjs"))
+    # Streamlit asks for the prompt "select_account", which this provider does not have.
+    prompt = 'client_kwargs = { prompt = "login" }'
+    with guarded(tmp_path, provider=command, more=prompt, PTX_ROLE_CLAIM="realm_access.roles") as door:
+        page = visitor(browser, door)
+        only_the_door(page)
+        name_oneself(page, "jane")
+        page.get_by_test_id("stFileUploaderDropzone").wait_for()
+        drop(page, ("film.dcm", film(400)))
+        all_read(page, 1)
+        page.get_by_text("Jane Reader").wait_for()
+        copied = cookies_of(page)
+        page.get_by_role("button", name="Sign out").click()
+        until(lambda: not {"_streamlit_user", "_streamlit_user_tokens"} & set(cookies_of(page)), 10)
+        page.goto(door.server.address)
+        only_the_door(page)
+        nothing_but_the_door(handshake(door, copied)[1])
+        page.context.close()
+        page = visitor(browser, door)
+        name_oneself(page, "none")
+        page.get_by_text("You are signed in as Nick Nobody, but have no role here").wait_for()
+        assert page.get_by_test_id("stFileUploaderDropzone").count() == 0
+        page.context.close()
 
 
 def test_who_has_no_role_is_told_so_and_can_sign_out(browser, door):
