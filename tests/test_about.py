@@ -71,7 +71,7 @@ def test_text_of_a_manifest_is_no_html(weights):
 
 def test_the_named_borderline_scores_are_of_the_default_operating_point(weights):
     lowest, highest = border(weights.operating_point().score)
-    assert f"At “{weights.default_operating_point}” these are scores from {lowest:.2f} to {highest:.2f}." in words(
+    assert f"At “{weights.default_operating_point}” these are scores from {lowest:.3f} to {highest:.3f}." in words(
         limits(weights)
     )
 

@@ -180,15 +180,31 @@ def test_the_page_asks_to_draw_and_the_contour_stays_with_its_film(page, film, c
     assert np.array_equal(for_training(page), arrived), "drawing on does not start from the reader's contour"
 
 
-def test_a_film_that_is_not_flagged_starts_empty_and_an_empty_contour_says_none(page, clear_film):
+def test_a_film_that_is_not_flagged_starts_empty_and_done_without_a_stroke_answers_nothing(page, clear_film):
     ready(page, clear_film)
+    page.locator("body").press("d")
+    page.get_by_text("You disagree: a pneumothorax.").wait_for()
     page.get_by_role("button", name="Done").click()
-    page.get_by_text("Your contour is empty: no pneumothorax.").wait_for()
+    settled(page)
+    assert not bar(page).is_visible()
+    assert page.get_by_text("You disagree: a pneumothorax.").is_visible()
     press(page, "b")
     press(page, "a")
     expected = painted(page)
     stroke(page)
+    assert page.locator(".ring").is_visible()
     assert np.array_equal(done(page), expected)
+    assert page.locator(".ring").is_hidden()
+
+
+def test_a_contour_that_was_erased_says_none(page, clear_film):
+    ready(page, clear_film)
+    press(page, "a")
+    stroke(page)
+    press(page, "e")
+    stroke(page)
+    page.get_by_role("button", name="Done").click()
+    page.get_by_text("Your contour is empty: no pneumothorax.").wait_for()
 
 
 def test_window_zoom_and_size_work_while_drawing(page, film):
@@ -309,8 +325,8 @@ def test_two_fingers_zoom_and_draw_nothing(touched, address, clear_film):
     apart = [[(x - 40 - 15 * step, y), (x + 40 + 15 * step, y)] for step in range(6)]
     fingers(page, [(x - 40, y)], *apart)
     assert zoom(page) > 120
-    page.get_by_role("button", name="Done").click()
-    page.get_by_text("Your contour is empty").wait_for()
+    assert not canvas(page, "overlay").any()
+    assert page.get_by_role("button", name="Undo", exact=True).first.is_disabled(), "there is no stroke"
 
 
 def test_strokes_on_a_large_film_are_drawn_and_undone(page):

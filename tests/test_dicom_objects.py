@@ -213,7 +213,7 @@ def test_dcmtk_opens_them(objects, tmp_path):
             (tmp_path / kind).write_bytes(data)
             subprocess.run(["dcmdump", tmp_path / kind], check=True, capture_output=True)
         said = subprocess.run(["dsrdump", tmp_path / "sr"], check=True, capture_output=True, text=True).stdout
-        assert ("Pneumothorax" in said) == (name != "0.1") or "Certainty of Finding" in said
+        assert ("Pneumothorax" in said) == (name != "0.1") or "Score of the model" in said
         assert ("with findings" in said, "without findings" in said) == (name != "0.1", name == "0.1")
 
 
@@ -274,7 +274,7 @@ def test_each_segment_is_a_side_and_the_report_measures_it():
     assert not left[:, :80].any()
     groups = _numbers(each["sr"])
     assert groups[0] == {
-        "Certainty of Finding": 93.0,
+        "Score of the model, from 0 to 1": pytest.approx(0.93, abs=1e-6),
         "Share of the film's area": pytest.approx(finding.share * 100, abs=1e-4),
     }
     shares = [sum(region.share for region in finding.regions if region.side == side) * 100 for side in Side][:2]

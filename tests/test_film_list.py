@@ -214,7 +214,7 @@ def test_standing_score_and_mark(case, standing, mark, score):
 
 def test_an_overruled_film_says_so():
     overruled = replace(film(analysed=False), prediction=Prediction(0.9, np.zeros((64, 64), np.float32), 0.0))
-    assert listed(done(1, overruled)).standing == "flagged, overruled"
+    assert listed(done(1, overruled)).standing == "overruled, flagged"
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,17 @@ def test_a_film_inside_a_frame_is_measured_by_its_own_field():
     assert found.film_share == pytest.approx(0.03)
 
 
+@pytest.mark.parametrize(("bottom", "known"), [(60, True), (59, False)])
+def test_of_a_side_that_is_not_outlined_as_a_whole_no_share_is_told(bottom, known):
+    # The right lung has 60 rows; the left one is opaque below, so lung and air have 40, or 39.
+    lungs = Lungs(square(RIGHT) > 0, square((60, 20, 80, bottom)) > 0)
+    (found,) = measure(finding_of((80, 20, 90, 40)), lungs, SPACING)
+    assert found.film_share == pytest.approx(0.02)
+    assert (found.hemithorax_share is not None) == known
+    assert bool(found.places) == known
+    assert (found.lateral_mm is not None) == known
+
+
 def test_nothing_is_measured_on_a_film_that_is_not_flagged():
     finding = decide(Prediction(0.1, square(LEFT), -3.0), (SIDE, SIDE), Thresholds(0.5, 0.5, 0.0))
     assert measure(finding, LUNGS, SPACING) == ()

@@ -11,7 +11,7 @@ from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.measure import Place, SideMeasure, measure
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import OperatingPoint, load_manifest
-from ptx_app.output.feedback import Reading
+from ptx_app.output.feedback import PackedMask, Reading
 from ptx_app.output.setting import Setting
 from ptx_app.ui import messages
 from ptx_app.ui.about_texts import limits
@@ -56,7 +56,7 @@ def test_a_flag_without_a_region_sends_nobody_hunting_for_one():
     said = messages.where(finding)
     assert said.startswith("No region can be outlined")
     outlines = limits(load_manifest().entry()).partition("<h3>What the outline means</h3>")[2]
-    for text in (said, messages.hint(finding), outlines):
+    for text in (said, messages.hint(finding, View.PA), outlines):
         assert text
         assert not {"lower", "raise", "watch"} & set(re.findall(r"[a-z]+", text.lower()))
 
@@ -70,7 +70,13 @@ def test_a_flag_without_a_region_sends_nobody_hunting_for_one():
     ],
 )
 def test_a_size_is_said_to_be_no_volume_only_where_there_is_one(finding, said):
-    assert messages.hint(finding) == said
+    assert messages.hint(finding, View.PA) == said
+    assert messages.hint(finding, View.AP) == f"{said} AP films are read less well than PA films."
+
+
+@pytest.mark.parametrize("score", [POINT.score - 1e-4, POINT.score])
+def test_of_a_borderline_film_neither_verdict_is_to_be_trusted(score):
+    assert messages.hint(found(score), View.PA).startswith("The score is close to the threshold: trust neither")
 
 
 def test_rates_are_counts_with_intervals():
@@ -100,10 +106,24 @@ def test_the_report_has_technique_finding_measurement_and_limits():
     answered = Reading.disagree(finding, setting)
     noted = messages.report(finding, (), setting, View.AP, [FilmNote("AP", "An AP film.")], answered).splitlines()
     assert noted[3] == "Reader: disagrees, no pneumothorax."
+    at_another_threshold = messages.report(found(0.1), (), setting, View.PA, (), answered).splitlines()
+    assert at_another_threshold[3] == "Reader: agrees, no pneumothorax."
+    by_hand = Setting.of(load_manifest().entry(), POINT, replace(Thresholds.of(POINT), score=0.7), "OpenVINO")
+    assert "with thresholds set by hand (score threshold 0.7, " in messages.report(finding, (), by_hand, View.PA)
     assert "An AP film." in noted[4]
     unknown = messages.report(found(0.1), (), setting, View.UNKNOWN).splitlines()
     assert unknown[0].startswith("Technique: Chest film,")
     assert unknown[2] == "Measurement: score 0.100."
+
+
+def test_it_is_said_that_files_hold_the_models_result_where_the_readers_is_another():
+    setting = Setting.of(load_manifest().entry(), POINT, Thresholds.of(POINT), "OpenVINO")
+    finding = found(0.9)
+    drawn, empty = (PackedMask.of(np.full((100, 100), pixels)) for pixels in (True, False))
+    assert messages.whose(None) == messages.whose(Reading.agree(finding, setting)) == ""
+    for answered in (Reading.disagree(finding, setting), Reading.contour(empty, finding, setting)):
+        assert "the model’s result, not your answer" in messages.whose(answered)
+    assert "the model’s outline, not yours" in messages.whose(Reading.contour(drawn, finding, setting))
 
 
 def test_sizes_are_said_as_far_as_they_are_known():

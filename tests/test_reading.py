@@ -70,9 +70,14 @@ def test_agreeing_is_said_listed_exported_and_taken_back(example, tmp_path):
     example.button(key="agree-1").click().run()
     assert "You agree: a pneumothorax, outlined like this." in words_of(example)
     assert example.button(key="agree-1").proto.type == "primary"
-    example.slider(key="score_threshold").set_value(1.0).run()
-    at = f"You said so at score threshold {setting().thresholds.score:.3g} and mask threshold"
+    threshold = setting().thresholds.score
+    example.slider(key="score_threshold").set_value(round(threshold - 0.1, 3)).run()
+    at = f"You said so at score threshold {threshold:.3g} and mask threshold"
     assert f"outlined as it was then. {at}" in words_of(example)
+    assert example.button(key="agree-1").proto.type == "primary"
+    example.slider(key="score_threshold").set_value(1.0).run()
+    assert f"You said a pneumothorax, at score threshold {threshold:.3g}." in words_of(example)
+    assert example.button(key="agree-1").proto.type == "secondary", "of this verdict the reader has said nothing"
     example.button(key="back").click().run()
     case = visit(example).current
     assert entry(case, setting().thresholds, chosen=True).reading == "agree"
@@ -95,7 +100,7 @@ def test_disagreeing_turns_the_verdict_that_was_on_the_screen(example, tmp_path)
     example.button(key="disagree-1").click().run()
     assert "You disagree: no pneumothorax." in words_of(example)
     example.slider(key="score_threshold").set_value(1.0).run()
-    assert "You disagree: no pneumothorax." in words_of(example), "a threshold moved the reader's answer"
+    assert "You said no pneumothorax, at score threshold" in words_of(example), "a threshold moved the reader's answer"
     assert not trained(example, tmp_path)[0].positive
     example.button(key="disagree-1").click().run()
     assert "You disagree: a pneumothorax." in words_of(example)

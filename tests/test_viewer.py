@@ -410,9 +410,14 @@ def test_the_other_keys_and_buttons_do_what_they_say(page, films):
     settled(page)
     assert zoom(page) == 100
     press(page, "r")
-    drag(page, 60, 0)
+    x, y = middle(page)
+    for below in (-90, 0, 90):
+        page.mouse.move(x, y + below)
+        page.mouse.down()
+        page.mouse.move(x + 60, y + below, steps=4)
+        page.mouse.up()
     ruler = page.locator(".film svg text")
-    until(lambda: ruler.count() > 0, 10)
+    until(lambda: ruler.count() == 3, 10)
     press(page, "Backspace")
     until(lambda: ruler.count() == 0, 10)
     threshold = page.locator("[data-set=threshold] + output")

@@ -13,6 +13,8 @@ from ptx_app.inference.lungs import Lungs
 
 _LARGE_PART = 0.25  # of a side's area: what a place needs to be named
 _APEX = 0.02  # of the hemithorax's height: columns that begin within it belong to the apex
+# Of the higher hemithorax's height: below it, a side is not known as a whole, as where the lung is opaque by fluid.
+_LEAST_HEIGHT = 2 / 3
 
 
 class Place(StrEnum):
@@ -30,17 +32,17 @@ class SideMeasure:
     Attributes:
         side: of the patient.
         film_share: area as a share of the film's, in [0, 1].
-        hemithorax_share: area as a share of the hemithorax, in [0, 1]; None if no pair of lungs was found. The
-            hemithorax is the lung field together with the pneumothorax itself. An area on a film is no volume.
-        places: the thirds of the hemithorax that hold a quarter of the area or more; empty without a pair of lungs.
-        region_places: the third in which the middle of each region of this side lies, in the finding's order; empty
-            without a pair of lungs.
+        hemithorax_share: area as a share of the hemithorax, in [0, 1]. The hemithorax is the lung field together with
+            the pneumothorax itself; it, and all that follows, is only known if a pair of lungs was found and this side
+            is not much less high than the other. An area on a film is no volume.
+        places: the thirds of the hemithorax that hold a quarter of the area or more.
+        region_places: the third in which the middle of each region of this side lies, in the finding's order.
         apical_mm: largest vertical distance between chest wall and lung at the apex.
         lateral_mm: largest horizontal distance between chest wall and lung in the middle and lower thirds.
         collins_percent: estimated size in percent of the hemithorax's volume, from three distances (Collins et al., AJR
             1995;165:1127): 4.2 + 4.7 × (apical + at the middle of the lung's upper half + at that of its lower half, in
             cm). For erect PA films of one-sided pneumothoraces, so None on AP films and if there are regions on both
-            sides. The last three are None without a pair of lungs, or where the header's spacing cannot be believed.
+            sides. The last three are None also where the header's spacing cannot be believed.
         at_detector: whether the distances hold at the detector, where the chest is larger, and not in the patient.
     """
 
@@ -74,19 +76,31 @@ def measure(
     field = field or Box(0, 0, *finding.mask.shape)
     believed = spacing if spacing and spacing.believable else None
     estimated = view is not View.AP and len(finding.sides) == 1
+    masks = finding.by_side()
+    whole = {} if lungs is None else _whole_hemithoraces(masks, lungs, field)
     measured = []
-    for side, mask in finding.by_side().items():
+    for side, mask in masks.items():
         if side is Side.UNKNOWN:
             continue
         found = SideMeasure(side, float(np.count_nonzero(mask) / finding.film_pixels))
-        if lungs is not None:
+        if side in whole:
             middles = [
                 (region.box[1] + region.box[3]) / 2 - field.top for region in finding.regions if region.side is side
             ]
-            hemithorax = _Hemithorax.of(field.of(mask), lungs.of(side), side)
-            found = hemithorax.measured(found, middles, believed)
+            found = whole[side].measured(found, middles, believed)
         measured.append(found if estimated else replace(found, collins_percent=None))
     return tuple(measured)
+
+
+def _whole_hemithoraces(masks: dict[Side, NDArray[np.bool_]], lungs: Lungs, field: Box) -> dict[Side, "_Hemithorax"]:
+    """Each side that is not much less high than the other."""
+    nothing = np.zeros((field.height, field.width), np.bool_)
+    both = {
+        side: _Hemithorax.of(field.of(masks[side]) if side in masks else nothing, lungs.of(side), side)
+        for side in (Side.RIGHT, Side.LEFT)
+    }
+    least = _LEAST_HEIGHT * max(each.height for each in both.values())
+    return {side: each for side, each in both.items() if each.height >= least}
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,12 @@ class _Hemithorax:
         if side is Side.LEFT:
             air, stretched = air[:, ::-1], stretched[:, ::-1]
         return cls(air, stretched & ~air)
+
+    @property
+    def height(self) -> int:
+        """In px."""
+        top, bottom = _extent(self.air | self.lung)
+        return bottom - top
 
     def measured(self, found: SideMeasure, middles: list[float], spacing: PixelSpacing | None) -> SideMeasure:
         """`found` with what the hemithorax tells; `middles`: the rows of its regions."""

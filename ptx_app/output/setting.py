@@ -17,6 +17,7 @@ SETTING_COLUMNS = (
     "weights_sha256",
     "engine",
 )
+_BY_HAND = "own"
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,15 @@ class Setting:
     thresholds: Thresholds
     engine: str
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether the user set a threshold."""
+        return self.operating_point == _BY_HAND
+
     @classmethod
     def of(cls, weights: Weights, point: OperatingPoint, thresholds: Thresholds, engine: str) -> "Setting":
         """The setting of a point, called "own" if the thresholds are not the point's."""
-        return cls(weights, point.name if thresholds == Thresholds.of(point) else "own", thresholds, engine)
+        return cls(weights, point.name if thresholds == Thresholds.of(point) else _BY_HAND, thresholds, engine)
 
     def facts(self) -> dict[str, str]:
         """Name and value, in a fixed order. Numbers are written so that reading them gives the same number."""

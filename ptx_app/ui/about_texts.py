@@ -39,13 +39,14 @@ films. The slider “Films with a pneumothorax, of all films read” shows what 
 misses fewer and flags more by mistake, “specific” the other way round.</p>
 <h3>What “borderline” means</h3>
 <p>The score is so close to the threshold that another film of the same chest could get the other verdict. At
-“{escape(point.name)}” these are scores from {lowest:.2f} to {highest:.2f}. Trust neither verdict there.</p>
+“{escape(point.name)}” these are scores from {lowest:.3f} to {highest:.3f}. Trust neither verdict there.</p>
 <h3>What the outline means</h3>
 <p>It shows where the model sees the pneumothorax, not its exact edge: it often covers only a part. Only flagged films
 are outlined. A flagged film without an outline means that the model is not sure where. On a film with an outline, a
 higher mask threshold leaves what the model is surest of.</p>
 <p>The share of the film and of the hemithorax are areas, not volumes. The lungs are outlined by a second network, which
-is rough where a lung has collapsed.</p>
+is rough where a lung has collapsed. Where it finds one lung much less high than the other, as with fluid, the page
+gives no share of the hemithorax.</p>
 <p class="small">Model: {escape(weights.name)}. {escape(weights.provenance)} {escape(weights.terms)}</p>
 """
 

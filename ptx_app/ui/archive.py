@@ -16,6 +16,7 @@ from ptx_app.hospital.dicomweb_http import error_of
 from ptx_app.hospital.pacs_settings import read_pacs_settings
 from ptx_app.inference.decide import Finding
 from ptx_app.output.setting import Setting
+from ptx_app.ui import messages
 from ptx_app.ui.engine import operator_values, read, read_source
 from ptx_app.ui.intake import take_archived
 from ptx_app.ui.visit import FOUND_IN_ARCHIVE, Archived, Case, Film, Visit
@@ -270,14 +271,9 @@ def _stored(
 def _question(setting: Setting, *, again: bool) -> str:
     kinds = ", ".join(STORED.values()).lower()
     before = "<p><b>Storing again adds a second set.</b></p>" if again else ""
-    thresholds = setting.thresholds
-    shown = (
-        f"operating point {setting.operating_point}, score threshold {thresholds.score:.3g}, "
-        f"mask threshold {thresholds.mask_threshold:.2g}"
-    )
     return (
         f"<p>This adds four objects to the patient’s study in the archive: {kinds}, as shown now "
-        f"({escape(shown)}).</p><p>They contain the patient’s own header and are marked as unverified. "
+        f"{escape(messages.at(setting))}.</p><p>They contain the patient’s own header and are marked as unverified. "
         f"<b>They cannot be removed from here.</b></p>{before}"
     )
 

@@ -157,7 +157,7 @@ function button(film, chosen, pick) {
   made.dataset.id = film.id;
   made.title = film.title;
   made.setAttribute("aria-current", chosen);
-  const score = film.score === null ? "" : film.score.toFixed(2);
+  const score = film.score === null ? "" : film.score.toFixed(3);
   const [mark, answer] = ANSWERS[film.reading] ?? ["", ""];
   const said = [`Film ${film.id}`, film.standing, score && `score ${score}`, film.where, film.seen ? "" : "not seen", answer, film.title];
   made.setAttribute("aria-label", said.filter(Boolean).join(", "));

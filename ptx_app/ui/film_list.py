@@ -96,7 +96,7 @@ def entry(case: Case, thresholds: Thresholds | None, *, chosen: bool) -> Entry:
         return Entry(number, title, picture, None, "result hidden", "", "hidden", case.seen, chosen)
     score = film.prediction.score
     found = grade(score, thresholds.score)
-    standing = f"{found.value}, overruled" if case.overruled else found.value
+    standing = f"overruled, {found.value}" if case.overruled else found.value
     where = _where(case, film, thresholds)
     answer = str(case.reading.answer) if case.reading else ""
     differs = case.reading is not None and case.reading.differs

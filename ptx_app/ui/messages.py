@@ -49,13 +49,18 @@ def where(finding: Finding) -> str:
     return f"{sides[0].upper()}{sides[1:]}{area}."
 
 
-def hint(finding: Finding) -> str:
+def hint(finding: Finding, view: View) -> str:
     """How to take what is said below the verdict, on the page only."""
+    said = ["The score is close to the threshold: trust neither verdict."] if finding.grade is Grade.BORDERLINE else []
     if not finding.flagged:
-        return MISSED
-    if finding.regions:
-        return "An area on a film is not a volume."
-    return "Heat map (H) and Why (Y) show what the score may come from."
+        said.append(MISSED)
+    elif finding.regions:
+        said.append("An area on a film is not a volume.")
+    else:
+        said.append("Heat map (H) and Why (Y) show what the score may come from.")
+    if view is View.AP:
+        said.append("AP films are read less well than PA films.")
+    return " ".join(said)
 
 
 def size(found: SideMeasure) -> str:
@@ -123,16 +128,22 @@ def report(
     """A text for the reader's own report: technique, finding, measurement, the reader's answer if any, limits."""
     named = f"{view} chest film" if view in (View.PA, View.AP) else "Chest film"
     lines = [
-        f"Technique: {named}, analysed by {setting.weights.name} at the operating point {setting.operating_point} "
-        f"(score threshold {setting.thresholds.score:.3g}, mask threshold {setting.thresholds.mask_threshold:.2g}).",
+        f"Technique: {named}, analysed by {setting.weights.name} {at(setting)}.",
         f"Finding: {verdict(finding)}. {where(finding)}",
         " ".join([f"Measurement: score {finding.score:.3f}.", *map(size, sizes)]),
-        *([f"Reader: {_reader(answered)}"] if answered else []),
+        *([f"Reader: {_reader(answered, finding)}"] if answered else []),
         f"Limits: an area on a film is not a volume. {MISSED} "
         + "".join(f"{warning.message} " for warning in warnings)
         + "Research and teaching only; not a medical device.",
     ]
     return "\n".join(lines)
+
+
+def at(setting: Setting) -> str:
+    """Operating point and thresholds in words."""
+    used = setting.thresholds
+    how = "with thresholds set by hand" if setting.by_hand else f"at the operating point {setting.operating_point}"
+    return f"{how} (score threshold {used.score:.3g}, mask threshold {used.mask_threshold:.2g})"
 
 
 def alt_text(finding: Finding, shape: tuple[int, int]) -> str:
@@ -148,6 +159,8 @@ def hidden_alt_text(shape: tuple[int, int]) -> str:
 def reading(answered: Reading, now: Thresholds) -> str:
     """A reader's answer in words, and at which thresholds it was given if they are others now."""
     then = answered.setting.thresholds
+    if (answered.score >= now.score) is not answered.flagged and answered.answer is not Answer.CONTOUR:
+        return f"You said {_said(answered)}, at score threshold {then.score:.3g}."
     said = _reading(answered, "like this" if then == now else "as it was then")
     if then == now or answered.answer is Answer.CONTOUR:
         return said
@@ -169,10 +182,23 @@ def _reading(answered: Reading, how: str) -> str:
     return f"You disagree: {said}.{' Show where with “Adjust contour”.' if answered.positive else ''}"
 
 
-def _reader(answered: Reading) -> str:
+def whose(answered: Reading | None) -> str:
+    """Whose result the files of one film hold, if the reader's is another; else ""."""
+    if answered is None or (answered.answer is not Answer.CONTOUR and not answered.differs):
+        return ""
+    if answered.mask is None:
+        return "Overlay, mask and DICOM hold the model’s result, not your answer. The JSON has both."
+    return (
+        "Overlay, mask and DICOM hold the model’s outline, not yours. Yours is in “Download all films” and in “For "
+        "training”."
+    )
+
+
+def _reader(answered: Reading, finding: Finding) -> str:
+    """The reader's answer, and how it stands to the finding that is reported, which may be at another threshold."""
     if answered.answer is Answer.CONTOUR:
         return f"own contour, {_said(answered)}{f' on {_share(answered.mask)}' if answered.mask else ''}."
-    stands = "agrees" if answered.answer is Answer.AGREE else "disagrees"
+    stands = "agrees" if answered.positive is finding.flagged else "disagrees"
     return f"own reading, {_said(answered)}; {stands}." if answered.unseen else f"{stands}, {_said(answered)}."
 
 

@@ -9,7 +9,7 @@ from math import isnan
 
 import streamlit as st
 
-from ptx_app.film.radiograph import FilmNote
+from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint, Weights
@@ -40,7 +40,8 @@ def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: Operatin
     said = messages.NOT_MEASURED_ON_SUCH if overruled else messages.stated_rates(point, finding.thresholds)
     score, threshold = 100 * finding.score, 100 * finding.thresholds.score
     kind = finding.grade.name.lower() + ("" if finding.flagged else " below")
-    said_below = [*map(messages.size, sizes), messages.hint(finding)]
+    view = case.film.view if case.film else View.UNKNOWN
+    said_below = [*map(messages.size, sizes), messages.hint(finding, view)]
     measured = "".join(f'<p class="small">{each}</p>' for each in said_below if each)
     sentence = f"<h2>{messages.verdict(finding)}</h2><p>{messages.where(finding)}</p>{measured}"
     st.html(
@@ -206,6 +207,8 @@ def offer_files(
 
     if case.source is None and st.session_state.get(KEEP_HEADER):
         st.html(f'<p class="small">{messages.NO_HEADER}</p>')
+    if said := messages.whose(case.reading):
+        st.html(f'<p class="small">{said}</p>')
     header = "with the patient’s own header" if case.source else "de-identified"
     stem = f"film-{case.number}"
     size = "PNG at the film's own size"

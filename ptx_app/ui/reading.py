@@ -27,9 +27,9 @@ def show_reading(visit: Visit, case: Case, finding: Finding) -> None:
     number = case.number
     st.html('<h3 class="part">Your reading</h3>')
     with st.container(horizontal=True, gap="small", key="reading"):
-        _button(visit, case, Answer.AGREE, KEYS["agree"], "The verdict is right, and so is the contour")
+        _button(visit, case, finding, Answer.AGREE, KEYS["agree"], "The verdict is right, and so is the contour")
         missed = "There is no pneumothorax" if finding.flagged else "There is a pneumothorax"
-        _button(visit, case, Answer.DISAGREE, KEYS["disagree"], missed)
+        _button(visit, case, finding, Answer.DISAGREE, KEYS["disagree"], missed)
         st.button(
             "Adjust contour",
             key=f"draw-{number}",
@@ -84,8 +84,11 @@ def _show_what_becomes_of_it(case: Case) -> None:
         st.html('<p class="small">The server keeps your answer with the film’s pixels, without names or header.</p>')
 
 
-def _button(visit: Visit, case: Case, answer: Answer, shortcut: str, hint: str) -> None:
-    answered = case.reading is not None and case.reading.answer is answer and not case.reading.unseen
+def _button(visit: Visit, case: Case, finding: Finding, answer: Answer, shortcut: str, hint: str) -> None:
+    reading = case.reading
+    # Of another verdict, at another threshold, the reader has said nothing.
+    about_this = reading is not None and reading.flagged is finding.flagged
+    answered = reading is not None and about_this and reading.answer is answer and not reading.unseen
     st.button(
         answer.capitalize(),
         key=f"{answer}-{case.number}",

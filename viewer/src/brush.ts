@@ -64,6 +64,7 @@ export class Brush {
   /** Go to a film, with the drawing that was left on it. */
   goTo(key: string): void {
     this.leaveOut();
+    this.ring.hidden = true;
     this.key = key;
     this.mask = unfinished.get(key) ?? null;
   }
@@ -78,6 +79,7 @@ export class Brush {
   /** End the drawing; returns it. */
   stop(): Mask | null {
     this.leaveOut();
+    this.ring.hidden = true;
     const { mask } = this;
     this.mask = null;
     unfinished.delete(this.key);

@@ -301,7 +301,8 @@ export class Stage {
   }
 
   removeRulers(): void {
-    for (const ruler of annotation.state.getAnnotations(LengthTool.toolName, this.element) ?? [])
+    // A copy: each removal shortens the list.
+    for (const ruler of [...(annotation.state.getAnnotations(LengthTool.toolName, this.element) ?? [])])
       annotation.state.removeAnnotation(ruler.annotationUID!);
     this.viewport.render();
   }

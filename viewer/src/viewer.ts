@@ -191,6 +191,8 @@ export class Viewer {
   private async endDrawing(keep: boolean): Promise<void> {
     const mask = this.brush.stop();
     if (!mask) return;
+    // Nothing was drawn where nothing was: that is no answer.
+    if (!mask.drawn && !mask.spans().length) keep = false;
     this.use("window");
     const key = this.said!.key;
     // Until the page has answered, and then its own: it may refuse.
@@ -304,7 +306,7 @@ export class Viewer {
     if (name === "smaller") this.zoom(0.8);
     if (name === "remove") this.stage.removeRulers();
     if (name === "overlay") reader.overlay = !reader.overlay;
-    if (name === "fill" || name === "heat" || name === "why") this.toggle(name);
+    if ((name === "fill" || name === "heat" || name === "why") && film.side) this.toggle(name);
     if (this.brush.mask) {
       if (name === "done" || name === "cancel") return void this.endDrawing(name === "done");
       if (name === "undo") this.brush.undo();

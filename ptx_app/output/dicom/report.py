@@ -1,4 +1,4 @@
-"""The finding as a structured report (TID 1500): verdict, certainty, side, size, and who measured."""
+"""The finding as a structured report (TID 1500): verdict, score, side, size, and who measured."""
 
 from highdicom import UID
 from highdicom.seg import Segmentation
@@ -26,12 +26,13 @@ from pydicom.uid import ExplicitVRLittleEndian
 from ptx_app import __version__
 from ptx_app.output.dicom.codes import (
     AREA_SHARE,
-    CERTAINTY,
     LATERALITY,
+    NO_UNITS,
     PERCENT,
     PLEURA,
     PNEUMOTHORAX,
     RADIOGRAPHY,
+    SCORE,
     SUMMARY,
     WITH_FINDINGS,
     WITHOUT_FINDINGS,
@@ -79,7 +80,7 @@ def _whole(context: Context) -> MeasurementsAndQualitativeEvaluations:
         finding_type=PNEUMOTHORAX if finding.flagged else None,
         algorithm_id=_algorithm(context),
         source_images=[SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)],
-        measurements=[_percent(CERTAINTY, finding.score), _percent(AREA_SHARE, finding.share)],
+        measurements=[Measurement(SCORE, round(finding.score, 6), unit=NO_UNITS), _percent(AREA_SHARE, finding.share)],
         qualitative_evaluations=[
             QualitativeEvaluation(SUMMARY, WITH_FINDINGS if finding.flagged else WITHOUT_FINDINGS)
         ],
