@@ -12,6 +12,7 @@ else:
     import streamlit as st
     from starlette.middleware import Middleware
 
-    from ptx_app.ui.server import SecurityHeaders, SignedInUploads, started
+    from ptx_app.ui.gate import SignInGate
+    from ptx_app.ui.server import SecurityHeaders, started
 
-    app = st.App(__file__, middleware=[Middleware(SecurityHeaders), Middleware(SignedInUploads)], lifespan=started)
+    app = st.App(__file__, middleware=[Middleware(SecurityHeaders), Middleware(SignInGate)], lifespan=started)

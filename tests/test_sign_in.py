@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import cv2
@@ -47,8 +49,8 @@ def guarded(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    secrets = folder / "secrets.toml"
-    secrets.write_text(
+    file = folder / "secrets.toml"
+    file.write_text(
         f'[auth]\nredirect_uri = "http://127.0.0.1:{{port}}/oauth2callback"\ncookie_secret = "{SECRET}"\n'
         f'client_id = "app"\nclient_secret = "{_CLIENT_SECRET}"\n'
         f'server_metadata_url = "http://127.0.0.1:{port}/.well-known/openid-configuration"\n{more}\n'
@@ -57,7 +59,7 @@ def guarded(
         "PTX_AUDIT_FOLDER": str(folder / "trail"), "PTX_AUDIT_KEY": KEY, "PTX_IDLE_MINUTES": str(idle_minutes),
         **settings,
     }  # fmt: skip
-    with running_server(options=[f"--secrets.files={secrets}"], environment=environment) as server:
+    with running_server(options=[f"--secrets.files={file}"], environment=environment) as server:
         redirect = f"{server.address}/oauth2callback"
         words = [*provider, str(port), "app", _CLIENT_SECRET, redirect]
         with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
@@ -172,9 +174,9 @@ def test_a_certified_provider_lets_in_whom_it_knows_with_their_roles(browser, tm
         page.get_by_text("Jane Reader").wait_for()
         copied = cookies_of(page)
         page.get_by_role("button", name="Sign out").click()
-        until(lambda: not {"_streamlit_user", "_streamlit_user_tokens"} & set(cookies_of(page)), 10)
-        page.goto(door.server.address)
+        page.get_by_role("button", name="Yes, sign me out").click()  # the provider asks, then sends back
         only_the_door(page)
+        assert not {"_streamlit_user", "_streamlit_user_tokens"} & set(cookies_of(page))
         nothing_but_the_door(handshake(door, copied)[1])
         page.context.close()
         page = visitor(browser, door)
@@ -238,8 +240,13 @@ def _bytes(data) -> bytes:
 # What follows tries to get in.
 
 
-def handshake(door, cookies: dict[str, str], session: str = "", origin: str | None = None) -> tuple[str, list[bytes]]:
-    """Open the page's connection by hand, ask for an example, and return what the server sends until it is done."""
+def handshake(
+    door, cookies: dict[str, str], session: str = "", origin: str | None = None, first: Any = None
+) -> tuple[str, list[bytes]]:
+    """Open the page's connection by hand, ask for an example, and return what the server sends until it is done.
+
+    `first` is sent before that.
+    """
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
@@ -257,6 +264,8 @@ def handshake(door, cookies: dict[str, str], session: str = "", origin: str | No
         additional_headers={"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())},
         max_size=None,
     ) as stream:
+        if first is not None:
+            stream.send(first.SerializeToString())
         stream.send(ask.SerializeToString())
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -350,6 +359,80 @@ def test_a_copied_cookie_is_worth_nothing_once_its_owner_has_signed_out(browser,
     nothing_but_the_door(sent)
 
 
+def test_a_stranger_cannot_make_the_server_forget_who_has_signed_out(browser, door):
+    from streamlit.proto.BackMsg_pb2 import BackMsg
+
+    page = reader(browser, door)
+    copied = cookies_of(page)
+    page.get_by_role("button", name="Sign out").click()
+    only_the_door(page)
+    page.context.close()
+    handshake(door, {}, first=BackMsg(clear_cache=True))
+    _, sent = handshake(door, copied)
+    nothing_but_the_door(sent)
+
+
+def test_leaving_without_the_button_ends_the_sign_in_and_no_other_site_can_ask_for_it(browser, door):
+    page = reader(browser, door)
+    copied = cookies_of(page)
+    cookie = "; ".join(f"{name}={value}" for name, value in copied.items())
+    for site, status in (("cross-site", 403), ("same-origin", 302)):
+        connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=30)
+        connection.request("GET", "/auth/logout", headers={"Cookie": cookie, "Sec-Fetch-Site": site})
+        assert connection.getresponse().status == status
+        connection.close()
+        sent = handshake(door, copied)[1]
+        assert (b"Drop chest films" in b"".join(sent)) == (site == "cross-site")
+    nothing_but_the_door(sent)
+    page.context.close()
+
+
+def test_a_cookie_in_parts_opens_nothing(door):
+    from streamlit.auth_util import set_cookie_with_chunks
+    from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+
+    def cookies(groups: int) -> dict[str, str]:
+        made: dict[str, str] = {}
+        claims = {
+            "is_logged_in": True, "origin": door.server.address, "provider": "default", "iss": "x", "sub": "jane",
+            "iat": int(time.time()), "groups": [secrets.token_hex(16) for _ in range(groups)], "roles": ["reader"],
+        }  # fmt: skip
+        sign = lambda name, value: create_signed_value(SECRET, name, value)  # noqa: E731
+        keep = lambda name, value: made.update({name: sign(name, value).decode()})  # noqa: E731
+        set_cookie_with_chunks(keep, sign, "_streamlit_user", claims, cookie_attr_size=60)
+        return made
+
+    whole, parts = cookies(10), cookies(200)
+    assert len(whole) == 1 < len(parts)
+    session, sent = handshake(door, whole)
+    assert b"Drop chest films" in b"".join(sent), "else the attempt would prove nothing"
+    nothing_but_the_door(handshake(door, parts)[1])
+    assert _upload(door, session, parts | {"_streamlit_xsrf": _token(door)}) == 403
+
+
+def test_a_sign_in_too_large_for_a_cookie_is_said(browser, door):
+    page = visitor(browser, door)
+    sign_in(page, "many")
+    page.get_by_text("SIGN_IN_TOO_LARGE").wait_for()
+    assert "_streamlit_user" not in cookies_of(page)
+    page.get_by_role("link", name="Back to the page").click()
+    only_the_door(page)
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"), [("access_denied", "access_denied"), ("%1b%5b31mJane+Doe", "no known reason")]
+)
+def test_what_the_provider_refuses_is_said_and_nothing_of_a_strangers_is_logged(browser, door, error, logged):
+    page = visitor(browser, door, f"/oauth2callback?error={error}&error_description=Jane+Doe")
+    page.get_by_text("Your provider has refused the sign-in.").wait_for()
+    assert "Jane" not in page.locator("body").inner_text()
+    until(lambda: f"SIGN_IN_REFUSED by the provider: {logged}" in door.server.said, 10)
+    assert "Jane Doe" not in door.server.said
+    assert "\x1b" not in door.server.said
+    page.context.close()
+
+
 @pytest.mark.parametrize("who", ["nobody", "john"])
 def test_another_ones_session_cannot_be_taken_over(browser, door, who):
     jane = visitor(browser, door)
@@ -381,14 +464,28 @@ def test_a_file_is_taken_from_readers_only(browser, door):
     nobody.get_by_text("have no role here").wait_for()
     without_a_role = cookies_of(nobody)
     assert "_streamlit_user" in without_a_role
-    page = reader(browser, door)
+    page, john = visitor(browser, door), reader(browser, door, "john")
+    sessions: list[str] = []
+    page.on("request", lambda request: sessions.extend(re.findall(r"upload_file/([^/]+)/", request.url)))
+    sign_in(page, "jane")
+    page.get_by_test_id("stFileUploaderDropzone").wait_for()
+    drop(page, ("film.dcm", film(400)))
+    all_read(page, 1)
     good = cookies_of(page)
-    for cookies in ({}, forged("secret", origin=door.server.address), {"_streamlit_user": "x"}, without_a_role):
-        assert _upload(door, session, cookies | {"_streamlit_xsrf": token}) == 403
-    assert _upload(door, session, good) == 400, "the session is over: with the right cookie only that is wrong"
-    for each in (nobody, page):
+    others = (
+        {},
+        forged("secret", origin=door.server.address),
+        {"_streamlit_user": "x"},
+        without_a_role,
+        cookies_of(john),
+    )
+    for cookies in others:
+        assert _upload(door, sessions[0], cookies | {"_streamlit_xsrf": token}) == 403
+    assert _upload(door, session, good) == 403, "the session of somebody else"
+    assert _upload(door, sessions[0], good) == 400, "there is no file: with the right cookie only that is wrong"
+    for each in (nobody, page, john):
         each.context.close()
-    assert door.server.held()["uploaded"] == 0
+    until(lambda: door.server.held()["uploaded"] == 0, 90)
 
 
 def came_back(door, query: str, cookies: dict[str, str]) -> tuple[int, str]:

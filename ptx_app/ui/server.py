@@ -4,14 +4,15 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
 
 import streamlit as st
 from starlette.datastructures import MutableHeaders
 from starlette.formparsers import MultiPartParser
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import cli_util, config, net_util
+from streamlit.runtime.app_session import AppSession
 from streamlit.web.server import server_util
 
 from ptx_app.process import begin
@@ -30,7 +31,13 @@ HEADERS = {
 }
 
 
-_UPLOADS = "/_stcore/upload_file/"
+# Streamlit takes these messages from anyone who is connected, signed in or not. They empty what all sessions share,
+# name files of the app's folder, and write into it. The page needs none of them.
+_OPEN_TO_ANYONE = (
+    "_handle_clear_cache_request",
+    "_handle_git_information_request",
+    "_handle_backend_operation_request",
+)
 _BUNDLES = "/_stcore/bidi-components/"  # their names change with their content
 
 
@@ -43,6 +50,12 @@ def prepare_process() -> None:
     limit_free_heap()
     # Otherwise Streamlit asks a stranger for this computer's external address before it refuses another site.
     net_util.get_external_ip = lambda: None
+    for name in _OPEN_TO_ANYONE:
+        setattr(AppSession, name, _ignored if iscoroutinefunction(getattr(AppSession, name)) else lambda *_: None)
+
+
+async def _ignored(*_: object) -> None:
+    pass
 
 
 class SecurityHeaders:
@@ -78,19 +91,6 @@ class SecurityHeaders:
             if not begun:
                 await PlainTextResponse("Internal Server Error", 500)(scope, receive, send_with_headers)
             raise
-
-
-class SignedInUploads:
-    """ASGI middleware: where there is a sign-in, only who has signed in may send a file."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _UPLOADS in scope["path"] and not sign_in.may_upload(Request(scope).cookies):
-            await PlainTextResponse("Sign in first", 403)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
 
 
 @asynccontextmanager

@@ -4,14 +4,17 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit.auth_util import is_authlib_installed
+from streamlit.runtime import get_instance
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 from streamlit.web.server.starlette.starlette_websocket import _get_signed_cookie_with_chunks
 
@@ -86,17 +89,46 @@ def person() -> Person | None:
     return who if who is not None and sign_ins().alive(who.sign_in, who.since) else None
 
 
-def may_upload(cookies: Mapping[str, str]) -> bool:
-    """Whether a request with these cookies may send a file: where sign-in is on, that of a reader who is signed in."""
+def is_closed() -> bool:
+    """Whether the page is for people who have signed in, or for nobody because its settings cannot be read."""
     try:
-        if not is_on():
-            return True
-        signed = _get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME)
-        claims = json.loads(signed) if signed else {}
-        who = claimed(claims, settings())
-    except (PtxError, ValueError):
+        return is_on()
+    except SettingsError:
+        return True
+
+
+def may_upload(cookies: Mapping[str, str], session: str) -> bool:
+    """Whether a request with these cookies may send a file to a session, or delete one there. Only where sign-in is on.
+
+    It must be a reader's who is signed in, and the session of the same sign-in.
+    """
+    try:
+        check_settings()
+        who = _of_cookies(cookies)
+        if who is None or Role.READER not in who.roles or not sign_ins().alive(who.sign_in, who.since):
+            return False
+        known = get_instance()._session_mgr.get_session_info(session)  # its own check looks at the number alone
+        owner = claimed(known.session._user_info, settings()) if known else None
+    except PtxError:
         return False
-    return who is not None and Role.READER in who.roles and sign_ins().alive(who.sign_in, who.since)
+    return owner is not None and owner.sign_in == who.sign_in
+
+
+def leave(cookies: Mapping[str, str]) -> None:
+    """End the sign-in of a request with these cookies, in all its pages; nothing if there is none."""
+    with suppress(PtxError):
+        who = _of_cookies(cookies)
+        if who is not None and sign_ins().alive(who.sign_in, who.since):
+            sign_ins().end(who.sign_in, "asked")
+
+
+def _of_cookies(cookies: Mapping[str, str]) -> Person | None:
+    """Whom a cookie with a good signature describes, whether or not the sign-in goes on. Raises SettingsError."""
+    signed = _get_signed_cookie_with_chunks(dict(cookies), USER_COOKIE_NAME)
+    try:
+        return claimed(json.loads(signed), settings()) if signed else None
+    except ValueError:
+        return None
 
 
 def claimed(claims: Mapping[str, Any], wanted: Settings) -> Person | None:
@@ -128,9 +160,17 @@ def _texts(value: object) -> Iterable[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
-@st.cache_resource(show_spinner=False)
+_making = threading.Lock()
+
+
 def sign_ins() -> SignIns:
     """The server's list of sign-ins. A thread of its own ends those that nobody uses, whether or not a page asks."""
+    with _making:  # two at once would each make a list
+        return _sign_ins()
+
+
+@cache  # Streamlit's own cache can be emptied from outside
+def _sign_ins() -> SignIns:
     known = SignIns(settings().idle_minutes * 60)
 
     def watch() -> None:

@@ -3,6 +3,7 @@
 Authlib's own authorization server, with code flow, PKCE and RS256. Its sign-in page lists its people; a click signs in.
 """
 
+import secrets
 import sys
 import time
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
     "olga": {"name": "Olga Operator", "roles": ["operator"]},
     "both": {"name": "Bo Both", "roles": ["operator", "reader"]},
     "none": {"name": "Nick Nobody", "roles": ["accounting"]},
+    "many": {"name": "Mona Manygroups", "roles": ["reader"], "groups": [secrets.token_hex(16) for _ in range(200)]},
 }
 
 

@@ -10,7 +10,7 @@ const PEOPLE = {
 };
 
 const provider = new Provider(`http://127.0.0.1:${port}`, {
-  clients: [{ client_id, client_secret, redirect_uris: [redirect_uri] }],
+  clients: [{ client_id, client_secret, redirect_uris: [redirect_uri], post_logout_redirect_uris: [redirect_uri] }],
   claims: { openid: ["sub"], profile: ["name", "realm_access"] },
   conformIdTokenClaims: false, // the app reads the claims of the identity token
   findAccount: (_, id) => PEOPLE[id] && { accountId: id, claims: () => ({ sub: id, ...PEOPLE[id] }) },
