@@ -107,6 +107,23 @@ def test_a_worker_killed_in_the_middle_changes_nothing_of_the_results(cluster, f
     assert told(rows_in(Path("later"))) == told(rows_in(Path("alone")))
 
 
+def test_films_are_spread_over_the_workers(cluster, films, monkeypatch):
+    def says_who(plugin: str, data: bytes, named_a_film: bool) -> Result:
+        import os
+        import time
+
+        time.sleep(0.2)
+        row = {"status": "ok", "flagged": 0, "error_code": str(os.getpid())}
+        return Result(row, {"_mask.png": b"", "_overlay.png": b"", "_result.json": b'{"film": {}}'})
+
+    says_who.__module__ = "__main__"  # so that it travels by value
+    monkeypatch.setattr(cluster_module, "_make", says_who)
+    assert predict("spread", "--scheduler", cluster.scheduler_address) == 0
+    workers = [int(row["error_code"]) for row in rows_in(Path("spread"))]
+    assert set(workers) == set(worker_ids(cluster))
+    assert min(workers.count(worker) for worker in set(workers)) >= len(workers) // 4
+
+
 def test_a_film_that_costs_workers_has_failed_and_is_tried_again_by_resume(cluster, films, tmp_path, monkeypatch):
     poison = Path("films/3.dcm").read_bytes()
 

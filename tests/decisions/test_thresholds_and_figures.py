@@ -1,5 +1,7 @@
 """Choice of thresholds, the threshold at which overlap is measured, and the width of a 95 % interval."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from ptx_app.data.index import LabelledFilm, MaskKind
 from ptx_app.evaluation.known_films import PredictedFilm
 from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.metrics import bootstrap, dice, iou
-from ptx_app.evaluation.results import results_of
+from ptx_app.evaluation.results import film_by_film, results_of
 from ptx_app.evaluation.thresholds import PublishingSection, best_outline, score_thresholds
 from ptx_app.experiments.publishing import DEFAULT_POINT
 from ptx_app.film.radiograph import View
@@ -194,3 +196,26 @@ def test_an_interval_is_of_a_thousand_draws():
     drawn = []
     bootstrap(lambda chosen: float(len(drawn.append(chosen) or chosen)), ["a", "b"])
     assert len(drawn) == 1000
+
+
+def test_films_whose_verdict_changes_are_counted_by_truth_and_direction():
+    # Each way a film can go, another number of times: (positive, flagged now, flagged before).
+    ways = {
+        (True, True, False): 1, (True, False, True): 2, (False, False, True): 3, (False, True, False): 4,
+        (True, True, True): 5, (True, False, False): 6, (False, True, True): 7, (False, False, False): 8,
+    }  # fmt: skip
+    each = [way for way, count in ways.items() for _ in range(count)]
+
+    def predicted(column: int) -> list[PredictedFilm]:
+        made = []
+        for number, way in enumerate(each):
+            film = replace(haloed(number), positive=way[0], truth=haloed(number).truth & way[0])
+            made.append(replace(film, prediction=replace(film.prediction, logit=3.0 if way[column] else -3.0)))
+        return made
+
+    weights = at(THRESHOLD)
+    points = (weights.operating_points[0].model_copy(update={"score": 0.5}),)
+    weights = weights.model_copy(update={"operating_points": points})
+    now, before = (results_of(predicted(column), weights) for column in (1, 2))
+    counted = film_by_film(now, weights, before, weights)
+    assert [counted[name] for name in ("found_now", "missed_now", "spared_now", "flagged_now")] == [1, 2, 3, 4]

@@ -97,6 +97,15 @@ def place(tmp_path):
     place.ledger.close()
 
 
+def test_the_log_has_one_line_for_each_film(place, caplog):
+    place.maker.errors[b"broken"] = "DICOM_BROKEN"
+    films = [place.put(f"{number}.dcm", b"film %d" % number) for number in range(3)] + [place.put("x.dcm", b"broken")]
+    with caplog.at_level("INFO", logger=inbox_module.__name__):
+        place.run(lambda: len(place.rows) == len(films))
+    told = [record.getMessage().split(":")[0] for record in caplog.records if record.getMessage().startswith("film ")]
+    assert sorted(told) == sorted(f"film {row['file']}" for row in place.rows)
+
+
 def test_a_file_counts_once_neither_size_nor_time_has_changed_for_so_long(tmp_path):
     now = [0.0]
     arrivals = Arrivals(tmp_path, 2.0, lambda: now[0])
