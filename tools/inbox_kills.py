@@ -25,8 +25,8 @@ from pydicom.uid import generate_uid
 
 from tests.support.films import ct_slice
 from tests.support.watching import rows_in, small_film, watching
+from tools.marked import write_measured
 
-_MEASURED = re.compile(r"(?<=<!-- measured -->\n).*(?=<!-- /measured -->)", re.DOTALL)
 _MOST_FILMS, _MOST_KILLS = 100_000, 1000
 
 
@@ -101,8 +101,8 @@ def main() -> int:
     print(json.dumps(figures, indent=2))
     if arguments.document:
         lines = ["| Figure | Measured |", "|---|---|", *(f"| {name} | {value} |" for name, value in figures.items())]
-        text = arguments.document.read_text(encoding="utf-8")
-        arguments.document.write_text(_MEASURED.sub("\n".join(lines) + "\n", text), encoding="utf-8")
+        command = f"python -m tools.inbox_kills --films {arguments.films} --kills {arguments.kills}"
+        write_measured(arguments.document, command, lines)
     wrong = ("lost", "done twice or more", "rows of other films", "finished twice in the log", "half files left")
     return 1 if figures["done once"] != arguments.films or any(figures[name] for name in wrong) else 0
 
