@@ -118,6 +118,12 @@ def test_the_mask_lies_where_the_field_does_and_nowhere_else():
     assert (small > 0).sum() == side * side
 
 
+def test_probabilities_are_stretched_linearly_over_the_field():
+    steps = np.asarray([[0.0, 1.0], [0.0, 1.0]], np.float32)
+    over = Prediction(0.9, steps, 2.0, film=Box(0, 10, 4, 14)).over_picture((4, 20))
+    assert over[0, 10:14] == pytest.approx([0, 0.25, 0.75, 1])
+
+
 def test_sides_are_of_the_fields_middle():
     field = Box(0, 0, 400, 300)  # in a picture whose middle is at 300
     assert spread_over(field, (400, 600), (75, 10, 95, 40))[1].sides == (Side.LEFT,)

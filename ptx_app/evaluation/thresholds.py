@@ -111,13 +111,13 @@ def best_outline(positives: Sequence[PredictedFilm]) -> tuple[float, float, floa
         masks = (decide(film.prediction, film.shape, thresholds).mask for film in positives)
         return float(np.mean([dice(mask, film.truth) for mask, film in zip(masks, positives, strict=True)]))
 
-    means = {extent: mean_dice(extent, 0.0) for extent in MASK_THRESHOLDS}
+    means = {each: mean_dice(each, 0.0) for each in MASK_THRESHOLDS}
     enough = max(means.values()) - _ABOUT_AS_GOOD
-    extent = max(value for value, mean in means.items() if mean >= enough)
-    smallest = max(value for value in SMALLEST_REGIONS if mean_dice(extent, value) >= enough)
-    surest = max(value for value in SUREST_PIXELS if mean_dice(extent, smallest, value) >= enough)
-    relative = max(value for value in SMALLEST_RELATIVE if mean_dice(extent, smallest, surest, value) >= enough)
-    return extent, smallest, surest, relative
+    threshold = max(value for value, mean in means.items() if mean >= enough)
+    smallest = max(value for value in SMALLEST_REGIONS if mean_dice(threshold, value) >= enough)
+    surest = max(value for value in SUREST_PIXELS if mean_dice(threshold, smallest, value) >= enough)
+    relative = max(value for value in SMALLEST_RELATIVE if mean_dice(threshold, smallest, surest, value) >= enough)
+    return threshold, smallest, surest, relative
 
 
 def score_thresholds(scores: Floats, positive: Bools, section: PublishingSection) -> dict[str, float]:

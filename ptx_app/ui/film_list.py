@@ -6,9 +6,9 @@ from typing import Literal
 from ptx_app.inference.decide import Grade, Side, Thresholds, decide, grade
 from ptx_app.inference.measure import measure
 from ptx_app.ui import messages
+from ptx_app.ui.answers import KEYS
 from ptx_app.ui.component import component
 from ptx_app.ui.read_first import hidden, shown_name
-from ptx_app.ui.reading import KEYS
 from ptx_app.ui.visit import Case, Film, Visit
 
 _mount = component("film_list")

@@ -11,8 +11,8 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ptx_app.audit import Event
 from ptx_app.errors import FilmError
-from ptx_app.film.archive import Member, is_archive, members
 from ptx_app.film.examples import EXAMPLES
+from ptx_app.film.zip_archive import Member, is_archive, members
 from ptx_app.pipeline import Examination
 from ptx_app.ui.background import read_on
 from ptx_app.ui.engine import SharedDetector, engine, on_public_host, read, read_source

@@ -22,6 +22,7 @@ from ptx_app.pipeline import Detector
 from ptx_app.ui import messages, panel, sign_in
 from ptx_app.ui.about import about
 from ptx_app.ui.all_results import all_results
+from ptx_app.ui.answers import keep_contour, show_reading, show_reading_first, training_offer
 from ptx_app.ui.background import read_on, seconds_between_looks
 from ptx_app.ui.downloads import Offer, downloads
 from ptx_app.ui.engine import engine, example_thumbnails, has_archive, on_public_host, warm_up
@@ -29,7 +30,6 @@ from ptx_app.ui.film_list import film_list
 from ptx_app.ui.intake import KEEP_HEADER, drop_key, overrule, take_dropped, take_example
 from ptx_app.ui.operator_page import offer_operator_page, operator_page
 from ptx_app.ui.read_first import hidden, offer_read_first, why_closed
-from ptx_app.ui.reading import keep_contour, show_reading, show_reading_first, training_offer
 from ptx_app.ui.session_cleanup import end_session_with_page, release_all_uploads
 from ptx_app.ui.sign_in import Person, Role
 from ptx_app.ui.thumbnails import Thumbnail, thumbnails

@@ -194,6 +194,7 @@ def assert_curved(film: bytes) -> None:
     [
         pytest.param(40_000, False, None, id="unsigned values: 40,000 is not negative"),
         pytest.param(-100, True, None, id="signed values: 65,436 means -100"),
+        pytest.param(-32_768, True, None, id="signed values: 32,768 means -32,768"),
         pytest.param(-1000, False, -1000, id="unsigned values rescaled to below zero"),
         pytest.param(40_000, True, 40_000, id="signed values rescaled to above zero"),
         pytest.param(40_000, False, 0, id="unsigned values, rescaled by 1 and 0"),

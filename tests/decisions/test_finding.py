@@ -87,6 +87,13 @@ def test_the_masks_of_both_sides_are_whole_and_apart_wherever_they_lie():
     assert masks[Side.RIGHT][60:90, 10:30].all()
 
 
+def test_regions_that_touch_at_a_corner_keep_their_side():
+    finding = found(marked((10, 10, 20, 20), (20, 20, 30, 30)))
+    ((side, mask),) = finding.by_side().items()
+    assert side is Side.RIGHT
+    assert np.array_equal(mask, finding.mask)
+
+
 def test_pixels_that_touch_at_a_corner_are_one_region():
     assert len(found(marked((10, 10, 20, 20), (20, 20, 30, 30))).regions) == 1
     assert len(found(marked((10, 20, 20, 30), (20, 10, 30, 20))).regions) == 1

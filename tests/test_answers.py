@@ -14,10 +14,10 @@ from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.feedback import Answer, PackedMask
 from ptx_app.output.setting import Setting
-from ptx_app.ui import reading
+from ptx_app.ui import answers
 from ptx_app.ui.all_results import all_results
+from ptx_app.ui.answers import keep_contour, training_offer
 from ptx_app.ui.film_list import entry
-from ptx_app.ui.reading import keep_contour, training_offer
 from tests.support.films import ct_slice, real_dicom
 from tests.test_page import drop, read, visit, words_of
 
@@ -151,7 +151,7 @@ def test_a_contour_that_is_none_changes_nothing_and_is_said(example):
 
 
 def test_contours_that_are_noise_do_not_fill_the_memory(example, monkeypatch):
-    monkeypatch.setattr(reading, "MOST_MASK_BYTES", 10_000)
+    monkeypatch.setattr(answers, "MOST_MASK_BYTES", 10_000)
     mask = np.zeros(visit(example).current.film.shape, bool)
     mask[100:140, 30:71] = True
     draw(example, mask)

@@ -6,9 +6,9 @@ import zipfile
 import pytest
 
 from ptx_app.errors import FilmError
-from ptx_app.film import archive
-from ptx_app.film.archive import is_archive, members
+from ptx_app.film import zip_archive
 from ptx_app.film.limits import Limits
+from ptx_app.film.zip_archive import is_archive, members
 
 
 def zipped(files: dict[str, bytes], **options) -> bytes:
@@ -63,7 +63,7 @@ def test_a_false_size_in_the_list_does_not_lift_the_limit():
 
 @pytest.mark.parametrize(("count", "fits"), [(3, True), (4, False)])
 def test_the_number_of_films_is_limited(monkeypatch, count, fits):
-    monkeypatch.setattr(archive, "MOST_MEMBERS", 3)
+    monkeypatch.setattr(zip_archive, "MOST_MEMBERS", 3)
     data = zipped({str(number): b"x" for number in range(count)})
     if fits:
         assert len(members(data)) == count
@@ -73,8 +73,8 @@ def test_the_number_of_films_is_limited(monkeypatch, count, fits):
 
 def test_a_long_list_is_refused_before_it_is_read(monkeypatch):
     data = zipped({f"film-{number}": b"" for number in range(5)})
-    monkeypatch.setattr(archive, "_MOST_LISTED", 100)
-    monkeypatch.setattr(archive.zipfile, "ZipFile", lambda *_: pytest.fail("the list was read"))
+    monkeypatch.setattr(zip_archive, "_MOST_LISTED", 100)
+    monkeypatch.setattr(zip_archive.zipfile, "ZipFile", lambda *_: pytest.fail("the list was read"))
     assert code_of(lambda: members(data)) == "ARCHIVE_TOO_LARGE"
 
 
