@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # without pyplot, which would choose a window system
 from numpy.typing import NDArray
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
 from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
@@ -48,10 +49,7 @@ def _draw_roc(axis: Axes, results: Results, weights: Weights) -> None:
 def _draw_calibration(axis: Axes, results: Results, _weights: Weights) -> None:
     axis.plot([0, 1], [0, 1], color="0.8")
     for label, score in (("before", results.raw), ("after", results.score)):
-        place = np.minimum((score * _BINS).astype(int), _BINS - 1)
-        filled = [index for index in range(_BINS) if (place == index).any()]
-        said = [score[place == index].mean() for index in filled]
-        found = [results.positive[place == index].mean() for index in filled]
+        found, said = calibration_curve(results.positive, score, n_bins=_BINS)
         axis.plot(said, found, "o-", label=f"{label} calibration")
     axis.set(xlabel="score", ylabel="share of positive films")
     axis.legend(frameon=False)
