@@ -1,15 +1,19 @@
 """Training data, training and report of the film check."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from ptx_app.__main__ import main
 from ptx_app.errors import SettingsError
 from ptx_app.evaluation.metrics import wilson
+from ptx_app.experiments.film_check import learn as learning
 from ptx_app.experiments.film_check.evaluate import Row, page
-from ptx_app.experiments.film_check.learn import Lesson, find_pictures, learn
+from ptx_app.experiments.film_check.learn import Lesson, find_pictures, learn, train_and_measure
 from ptx_app.experiments.film_check.pictures import PICTURE_SIDE, lay_wrong, no_film, vary_film, vary_other
-from ptx_app.film.check.classifier import FEATURES, logits
+from ptx_app.film.check.classifier import FEATURES, WEIGHTS_PATH, load_layers, logits
+from ptx_app.weights.verify import digest
 
 
 @pytest.fixture
@@ -71,6 +75,19 @@ def test_the_page_names_what_went_wrong():
     assert "sha256 `abababababababab…`" in text
     assert "| films | accepted | 1 of 200 | 0.5% (0.1% to 2.8%) |  | film-7 (not a film) |" in text
     assert "| turned | rejected | 9 of 10 | 90.0% (59.6% to 98.2%) | 8 of 10 |  |" in text
+
+
+def test_weights_that_are_kept_are_measured_and_not_written(tmp_path, monkeypatch):
+    weights, report, measured = tmp_path / "check.safetensors", tmp_path / "check.md", []
+    shutil.copy(WEIGHTS_PATH, weights)
+    monkeypatch.setattr(learning, "find_pictures", lambda _: None)
+    monkeypatch.setattr(learning, "learn_all", lambda *_: ("other layers", "splits"))
+    monkeypatch.setattr(learning, "measure", lambda layers, *_: measured.append(layers) or [])
+    train_and_measure(tmp_path, weights, report, keep=True)
+    assert weights.read_bytes() == WEIGHTS_PATH.read_bytes()
+    assert digest(WEIGHTS_PATH)[:16] in report.read_text()
+    (layers,) = measured
+    assert np.array_equal(layers[0][0], load_layers(WEIGHTS_PATH)[0][0])
 
 
 def test_missing_data_is_a_clear_error(tmp_path, capsys):

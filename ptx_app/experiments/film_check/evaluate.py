@@ -147,8 +147,8 @@ def page(rows: Sequence[Row], sha256: str) -> str:
     lines = [
         "# The film check",
         "",
-        "Written by `ptx film-check`, which also trains the film check. In brackets: Wilson's 95 % interval. Weights:",
-        f"sha256 `{sha256[:16]}…`.",
+        "Written by `ptx film-check`, which trains the film check and measures it, or with `--keep` measures it alone.",
+        f"In brackets: Wilson's 95 % interval. Weights: sha256 `{sha256[:16]}…`.",
         "",
         "Other pictures are photographs, drawings, CT and MR slices, and radiographs of other parts of the body. Each",
         "was tested with a check that had not been trained on it: in five folds, and with all pictures of its kind",

@@ -23,7 +23,7 @@ from ptx_app.data.index import excluded_films
 from ptx_app.errors import SettingsError
 from ptx_app.experiments.film_check.evaluate import Pictures, Splits, grey_of_file, measure, page
 from ptx_app.experiments.film_check.pictures import PICTURE_SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
-from ptx_app.film.check.classifier import WEIGHTS_PATH, Floats, Layers, features, logits, reduce
+from ptx_app.film.check.classifier import WEIGHTS_PATH, Floats, Layers, features, load_layers, logits, reduce
 from ptx_app.model.manifest import ROOT
 from ptx_app.model.manifest_editing import read_document, write_document
 from ptx_app.weights.verify import digest
@@ -205,27 +205,34 @@ def register() -> None:
     write_document(read_document() | {"film_check": entry})
 
 
-def train_and_measure(data: Path, weights: Path, report: Path) -> None:
+def train_and_measure(data: Path, weights: Path, report: Path, *, keep: bool = False) -> None:
     """Train the film check, measure it, and write weights and report. The app's own weights also get a manifest entry.
+
+    Training gives the same weights on the same make of processor only.
 
     Args:
         data: folder with siim-512, lungs-384, not-chest and dicom-cases.
         weights: safetensors file to write.
         report: Markdown file to write.
+        keep: measure the weights that are in the file, and write the report alone. What is tested with a check that was
+            not trained on it is still trained again.
 
     Raises:
         SettingsError: DATA_MISSING, FILM_UNREADABLE.
-        WeightsError: as `write_document`.
+        WeightsError: as `write_document` and `load_layers`.
     """
     cv2.setNumThreads(1)
     pictures = find_pictures(data)
     layers, splits = learn_all(pictures, tqdm.write)
-    half = {
-        f"{kind}_{index}": array.astype(np.float16)
-        for index, layer in enumerate(layers)
-        for kind, array in zip(("weight", "bias"), layer, strict=True)
-    }
-    save_file(half, weights)
-    if weights == WEIGHTS_PATH:
-        register()
+    if keep:
+        layers = load_layers(weights)
+    else:
+        half = {
+            f"{kind}_{index}": array.astype(np.float16)
+            for index, layer in enumerate(layers)
+            for kind, array in zip(("weight", "bias"), layer, strict=True)
+        }
+        save_file(half, weights)
+        if weights == WEIGHTS_PATH:
+            register()
     report.write_text(page(measure(layers, pictures, splits), digest(weights)), encoding="utf-8")
