@@ -4,7 +4,6 @@ import json
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from tests.test_reading import setting
 
 from ptx_app.audit import Event, Trail
 from ptx_app.data.index import MaskKind
@@ -15,6 +14,7 @@ from ptx_app.ui.film_list import entry
 from tests.support.films import ct_slice, dicom_of, real_dicom, simulated_film
 from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, films_of, open_again, until
 from tests.support.serving import drop as drop_in_browser
+from tests.test_answers import setting
 from tests.test_page import drop, read, visit, words_of
 
 THRESHOLDS = setting().thresholds
