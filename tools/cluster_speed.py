@@ -47,7 +47,7 @@ def seconds(films: Path, count: int, workers: int) -> float:
             )
             options = ["--scheduler", cluster.scheduler_address]
         begun = time.monotonic()
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             ptx(["predict", str(films), "--output", output, *options])
         taken = time.monotonic() - begun
         if [row["status"] for row in rows_in(Path(output))].count("ok") != count:
