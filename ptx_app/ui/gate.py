@@ -13,8 +13,8 @@ from ptx_app.ui import sign_in
 
 _LOG = logging.getLogger(__name__)
 _UPLOAD = re.compile(r"/_stcore/upload_file/([^/]*)")
-_LARGE_COOKIE = re.compile(rb"_streamlit_user_\d+=")
-_PART_OF_A_COOKIE = re.compile(r"\s*_streamlit_user_\d+\s*=")
+_PART_OF_A_COOKIE = re.compile(rb"\s*_streamlit_user_\d+\s*=")
+_EMPTIED = re.compile(rb'[^=]*=\s*(""|)\s*(;|$)')
 _CODE = re.compile(r"[a-z_]{1,40}")  # of an OAuth error, such as access_denied
 
 _REFUSED = (
@@ -22,8 +22,8 @@ _REFUSED = (
     "reason is in the server's log."
 )
 _TOO_LARGE = (
-    "Your provider says more of you than fits into a cookie, such as many groups. Ask the operator of this page to let "
-    "the provider send only what the page needs: a number, a name, and the roles."
+    "Your provider sends more about you than fits into a cookie, for example many groups. Ask the operator of this "
+    "page to let it send only what the page needs: an ID, a name, and the roles."
 )
 
 
@@ -89,8 +89,7 @@ def _said(sentence: str, code: str) -> Response:
 def _without_parts(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
     for name, value in headers:
         if name.lower() == b"cookie":
-            kept = [each for each in value.decode("latin-1").split(";") if not _PART_OF_A_COOKIE.match(each)]
-            value = ";".join(kept).encode("latin-1")
+            value = b";".join(each for each in value.split(b";") if not _PART_OF_A_COOKIE.match(each))
         yield name, value
 
 
@@ -101,8 +100,9 @@ class _Callback:
         self._scope, self._receive, self._send, self._replaced = scope, receive, send, False
 
     async def __call__(self, message: Message) -> None:
-        headers = message.get("headers", [])
-        if any(name.lower() == b"set-cookie" and _LARGE_COOKIE.match(value) for name, value in headers):
+        cookies = [value for name, value in message.get("headers", []) if name.lower() == b"set-cookie"]
+        # An emptied part is one that Streamlit takes away, of an earlier sign-in.
+        if any(_PART_OF_A_COOKIE.match(cookie) and not _EMPTIED.match(cookie) for cookie in cookies):
             self._replaced = True
             _LOG.warning("SIGN_IN_TOO_LARGE: the provider sends more claims than fit into a cookie")
             await _said(_TOO_LARGE, "SIGN_IN_TOO_LARGE")(self._scope, self._receive, self._send)
