@@ -282,11 +282,19 @@ def handshake(
     raise AssertionError("the page did not answer")
 
 
-def _token(door) -> str:
-    connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=10)
-    connection.request("GET", "/_stcore/health")
-    cookie = connection.getresponse().headers["Set-Cookie"]
+def asked(door, method: str, path: str, cookies: dict[str, str], headers: dict[str, str] | None = None):
+    """What the server answers to a request by hand."""
+    connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=30)
+    cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())} if cookies else {}
+    connection.request(method, path, headers=cookie | (headers or {}))
+    answer = connection.getresponse()
+    answer.read()
     connection.close()
+    return answer
+
+
+def _token(door) -> str:
+    cookie = asked(door, "GET", "/_stcore/health", {}).headers["Set-Cookie"]
     return cookie.partition(";")[0].partition("=")[2]
 
 
@@ -375,12 +383,8 @@ def test_a_stranger_cannot_make_the_server_forget_who_has_signed_out(browser, do
 def test_leaving_without_the_button_ends_the_sign_in_and_no_other_site_can_ask_for_it(browser, door):
     page = reader(browser, door)
     copied = cookies_of(page)
-    cookie = "; ".join(f"{name}={value}" for name, value in copied.items())
     for site, status in (("cross-site", 403), ("same-origin", 302)):
-        connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=30)
-        connection.request("GET", "/auth/logout", headers={"Cookie": cookie, "Sec-Fetch-Site": site})
-        assert connection.getresponse().status == status
-        connection.close()
+        assert asked(door, "GET", "/auth/logout", copied, {"Sec-Fetch-Site": site}).status == status
         sent = handshake(door, copied)[1]
         assert (b"Drop chest films" in b"".join(sent)) == (site == "cross-site")
     nothing_but_the_door(sent)
@@ -435,19 +439,13 @@ def test_what_the_provider_refuses_is_said_and_nothing_of_a_strangers_is_logged(
 
 @pytest.mark.parametrize("who", ["nobody", "john"])
 def test_another_ones_session_cannot_be_taken_over(browser, door, who):
-    jane = visitor(browser, door)
-    sessions: list[str] = []
-    jane.on("request", lambda request: sessions.extend(re.findall(r"upload_file/([^/]+)/", request.url)))
-    sign_in(jane, "jane")
-    jane.get_by_test_id("stFileUploaderDropzone").wait_for()
-    drop(jane, ("of-jane.dcm", film(406)))
-    all_read(jane, 1)
+    jane, session = jane_at_work(browser, door)
     cookies = {}
     if who == "john":
         john = reader(browser, door, "john")
         cookies = cookies_of(john)
-    begun, sent = handshake(door, cookies, session=sessions[0])
-    assert begun != sessions[0]
+    begun, sent = handshake(door, cookies, session=session)
+    assert begun != session
     assert b"of-jane" not in b"".join(sent)
     jane.get_by_role("button", name="Inverse").or_(jane.get_by_role("button", name="Invert")).first.wait_for()
     assert films_of(jane).count() == 1, "and its owner keeps it"
@@ -456,22 +454,28 @@ def test_another_ones_session_cannot_be_taken_over(browser, door, who):
         john.context.close()
 
 
+def jane_at_work(browser, door):
+    """Jane's page with her film, and her session's number."""
+    jane = visitor(browser, door)
+    sessions: list[str] = []
+    jane.on("request", lambda request: sessions.extend(re.findall(r"upload_file/([^/]+)/", request.url)))
+    sign_in(jane, "jane")
+    jane.get_by_test_id("stFileUploaderDropzone").wait_for()
+    drop(jane, ("of-jane.dcm", film(406)))
+    all_read(jane, 1)
+    return jane, sessions[0]
+
+
 def test_a_file_is_taken_from_readers_only(browser, door):
-    session, _ = handshake(door, {})
+    another, _ = handshake(door, {})
     token = _token(door)
     nobody = visitor(browser, door)
     sign_in(nobody, "none")
     nobody.get_by_text("have no role here").wait_for()
     without_a_role = cookies_of(nobody)
     assert "_streamlit_user" in without_a_role
-    page, john = visitor(browser, door), reader(browser, door, "john")
-    sessions: list[str] = []
-    page.on("request", lambda request: sessions.extend(re.findall(r"upload_file/([^/]+)/", request.url)))
-    sign_in(page, "jane")
-    page.get_by_test_id("stFileUploaderDropzone").wait_for()
-    drop(page, ("film.dcm", film(400)))
-    all_read(page, 1)
-    good = cookies_of(page)
+    (jane, session), john = jane_at_work(browser, door), reader(browser, door, "john")
+    good = cookies_of(jane)
     others = (
         {},
         forged("secret", origin=door.server.address),
@@ -480,22 +484,17 @@ def test_a_file_is_taken_from_readers_only(browser, door):
         cookies_of(john),
     )
     for cookies in others:
-        assert _upload(door, sessions[0], cookies | {"_streamlit_xsrf": token}) == 403
-    assert _upload(door, session, good) == 403, "the session of somebody else"
-    assert _upload(door, sessions[0], good) == 400, "there is no file: with the right cookie only that is wrong"
-    for each in (nobody, page, john):
+        assert _upload(door, session, cookies | {"_streamlit_xsrf": token}) == 403
+    assert _upload(door, another, good) == 403, "the session of somebody else"
+    assert _upload(door, session, good) == 400, "there is no file: with the right cookie only that is wrong"
+    for each in (nobody, jane, john):
         each.context.close()
     until(lambda: door.server.held()["uploaded"] == 0, 90)
 
 
 def came_back(door, query: str, cookies: dict[str, str]) -> tuple[int, str]:
     """Come back from the provider with these words: the status, and all cookies that are set."""
-    connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=30)
-    cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    connection.request("GET", f"/oauth2callback?{query}", headers={"Cookie": cookie} if cookie else {})
-    answer = connection.getresponse()
-    answer.read()
-    connection.close()
+    answer = asked(door, "GET", f"/oauth2callback?{query}", cookies)
     return answer.status, " ".join(answer.headers.get_all("Set-Cookie") or [])
 
 
@@ -525,13 +524,8 @@ def test_neither_a_code_used_again_nor_a_forged_state_signs_anyone_in(browser, d
 
 
 def _upload(door, session: str, cookies: dict[str, str]) -> int:
-    connection = http.client.HTTPConnection(urlsplit(door.server.address).netloc, timeout=10)
-    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
-    headers["X-Xsrftoken"] = cookies["_streamlit_xsrf"]
-    connection.request("PUT", f"/_stcore/upload_file/{session}/1", headers=headers)
-    status = connection.getresponse().status
-    connection.close()
-    return status
+    token = {"X-Xsrftoken": cookies["_streamlit_xsrf"]}
+    return asked(door, "PUT", f"/_stcore/upload_file/{session}/1", cookies, token).status
 
 
 def test_without_use_the_sign_in_ends_and_the_films_go_and_with_use_it_does_not(browser, tmp_path):

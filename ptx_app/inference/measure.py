@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -120,15 +121,20 @@ class _Hemithorax:
             air, stretched = air[:, ::-1], stretched[:, ::-1]
         return cls(air, stretched & ~air)
 
+    @cached_property
+    def extent(self) -> tuple[int, int]:
+        """The first row, and the one behind the last."""
+        return _extent(self.air | self.lung)
+
     @property
     def height(self) -> int:
         """In px."""
-        top, bottom = _extent(self.air | self.lung)
+        top, bottom = self.extent
         return bottom - top
 
     def measured(self, found: SideMeasure, middles: list[float], spacing: PixelSpacing | None) -> SideMeasure:
         """`found` with what the hemithorax tells; `middles`: the rows of its regions."""
-        top, bottom = _extent(self.air | self.lung)
+        top, bottom = self.extent
         thirds = top + (bottom - top) // 3, top + 2 * (bottom - top) // 3
         area = np.count_nonzero(self.air)
         parts = [np.count_nonzero(third) / area for third in np.split(self.air, thirds)]

@@ -28,7 +28,7 @@ from ptx_app.data.index import INDEX_COLUMNS, MaskKind
 from ptx_app.data.writing import Row, index_row, index_table, stored_film, stored_mask
 from ptx_app.errors import ContourError, SettingsError
 from ptx_app.film.radiograph import View
-from ptx_app.inference.decide import Finding
+from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.output.pictures import grey_picture
 from ptx_app.output.setting import SETTING_COLUMNS, Setting
 
@@ -150,6 +150,10 @@ class Reading:
     def differs(self) -> bool:
         """Whether the reader's answer differs from the verdict that it is about."""
         return self.positive is not self.flagged
+
+    def is_of_verdict_at(self, thresholds: Thresholds) -> bool:
+        """Whether the film has the verdict at these thresholds that the reader has answered."""
+        return (self.score >= thresholds.score) is self.flagged
 
     @property
     def mask_kind(self) -> MaskKind:

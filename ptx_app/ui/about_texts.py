@@ -45,7 +45,7 @@ misses fewer and flags more by mistake, “specific” the other way round.</p>
 are outlined. A flagged film without an outline means that the model is not sure where. On a film with an outline, a
 higher mask threshold leaves what the model is surest of.</p>
 <p>The share of the film and of the hemithorax are areas, not volumes. The lungs are outlined by a second network, which
-is rough where a lung has collapsed. Where it finds one lung much less high than the other, as with fluid, the page
+is rough where a lung has collapsed. Where it finds one lung much shorter than the other, as with fluid, the page
 gives no share of the hemithorax.</p>
 <p class="small">Model: {escape(weights.name)}. {escape(weights.provenance)} {escape(weights.terms)}</p>
 """

@@ -85,10 +85,13 @@ def _show_what_becomes_of_it(case: Case) -> None:
 
 
 def _button(visit: Visit, case: Case, finding: Finding, answer: Answer, shortcut: str, hint: str) -> None:
-    reading = case.reading
-    # Of another verdict, at another threshold, the reader has said nothing.
-    about_this = reading is not None and reading.flagged is finding.flagged
-    answered = reading is not None and about_this and reading.answer is answer and not reading.unseen
+    given = case.reading
+    answered = (
+        given is not None
+        and given.answer is answer
+        and not given.unseen
+        and given.is_of_verdict_at(finding.thresholds)  # of another verdict, at another threshold, nothing was said
+    )
     st.button(
         answer.capitalize(),
         key=f"{answer}-{case.number}",

@@ -159,7 +159,7 @@ def hidden_alt_text(shape: tuple[int, int]) -> str:
 def reading(answered: Reading, now: Thresholds) -> str:
     """A reader's answer in words, and at which thresholds it was given if they are others now."""
     then = answered.setting.thresholds
-    if (answered.score >= now.score) is not answered.flagged and answered.answer is not Answer.CONTOUR:
+    if not answered.is_of_verdict_at(now) and answered.answer is not Answer.CONTOUR:
         return f"You said {_said(answered)}, at score threshold {then.score:.3g}."
     said = _reading(answered, "like this" if then == now else "as it was then")
     if then == now or answered.answer is Answer.CONTOUR:
