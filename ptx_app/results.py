@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.errors import NotAFilmError, PtxError
+from ptx_app.film.radiograph import is_frontal
 from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Finding
 from ptx_app.inference.measure import SideMeasure, measure
+from ptx_app.output.caption import captioned
 from ptx_app.output.dicom.objects import KINDS, dicom_objects
 from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
@@ -113,9 +115,11 @@ class ResultMaker:
     ) -> dict[str, bytes]:
         wanted, comment = self.wanted, self.wanted.setting.line()
         radiograph = replace(examination.radiograph, rejections=examination.rejections)
+        overlay = overlay_picture(grey_picture(radiograph.pixels), finding)
+        overlay = captioned(overlay, finding, wanted.setting, sides=is_frontal(examination.rejections))
         outputs = {
             MASK_ENDING: encoded(mask_picture(finding), comment=comment),
-            OVERLAY: encoded(overlay_picture(grey_picture(radiograph.pixels), finding), comment=comment),
+            OVERLAY: encoded(overlay, comment=comment),
         }
         if wanted.probability:
             outputs[PROBABILITY] = _half_precision(required_prediction(examination).over_small(radiograph.shape))

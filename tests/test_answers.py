@@ -125,7 +125,7 @@ def test_a_contour_is_kept_and_goes_into_every_export(example, tmp_path):
     mask = np.zeros(visit(example).current.film.shape, bool)
     mask[100:140, 30:71] = True
     draw(example, mask)
-    assert "Your contour: " in words_of(example)
+    assert "Your contour: right side of the patient (left of the picture), " in words_of(example)
     assert np.array_equal(visit(example).current.reading.mask.mask(), mask)
     files, (row,) = exported(example)
     assert (row["reading"], row["reading_pneumothorax"]) == ("contour", "1")

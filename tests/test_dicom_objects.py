@@ -242,7 +242,9 @@ def test_the_segmentation_lies_on_the_film_to_the_pixel(data):
     assert np.abs(each["film"].pixel_array / 65535 - radiograph.pixels).max() < 1e-5
     assert np.abs(read_film(made(data)["film"]).pixels - radiograph.pixels).max() < 1e-4
     assert each["seg"].pixel_array.shape[1:] == each["film"].pixel_array.shape
-    assert np.array_equal(each["sc"].pixel_array, overlay_picture(grey_picture(radiograph.pixels), found(radiograph)))
+    overlay = overlay_picture(grey_picture(radiograph.pixels), found(radiograph))
+    assert np.array_equal(each["sc"].pixel_array[: len(overlay)], overlay)
+    assert each["sc"].pixel_array[len(overlay) :].max() > 200, "a caption stands below"
 
 
 def test_a_film_inside_a_frame_is_segmented_in_the_whole_picture():

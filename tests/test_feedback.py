@@ -19,7 +19,7 @@ from ptx_app.data.split import answered_films, validation_films
 from ptx_app.errors import ContourError, SettingsError
 from ptx_app.evaluation.known_films import prepared_films
 from ptx_app.film.radiograph import View
-from ptx_app.inference.decide import Finding, Thresholds
+from ptx_app.inference.decide import Finding, Side, Thresholds
 from ptx_app.model.manifest import load_manifest
 from ptx_app.output import feedback
 from ptx_app.output.feedback import ANSWERS, AnsweredFilm, FeedbackFolder, PackedMask, Reading, training_zip
@@ -64,8 +64,8 @@ def answers_of(folder: Path) -> list[dict[str, str]]:
 DRAWN = mask_of(5, 60, 40, 80)
 MODELS = mask_of(10, 10, 20, 30)
 READINGS = {
-    "drawn": Reading.contour(PackedMask.of(DRAWN), found(MODELS), SETTING),
-    "erased": Reading.contour(PackedMask.of(mask_of()), found(MODELS), SETTING),
+    "drawn": Reading.contour(PackedMask.of(DRAWN), (Side.LEFT,), found(MODELS), SETTING),
+    "erased": Reading.contour(PackedMask.of(mask_of()), (), found(MODELS), SETTING),
     "agreed": Reading.agree(found(MODELS), SETTING),
     "agreed, nothing there": Reading.agree(found(mask_of(), flagged=False), SETTING),
     "agreed, no outline": Reading.agree(found(mask_of()), SETTING),
@@ -233,7 +233,7 @@ def test_evaluate_reads_the_answers_and_says_whose_they_are(tmp_path):
     film = cv2.resize(simulated_film(), (400, 440), interpolation=cv2.INTER_AREA)
     drawn = np.zeros(film.shape, bool)
     drawn[60:200, 320:350] = True
-    positive = Reading.contour(PackedMask.of(drawn), found(drawn), SETTING)
+    positive = Reading.contour(PackedMask.of(drawn), (Side.LEFT,), found(drawn), SETTING)
     noise = np.asarray(film_and_mask(1, positive=False, side=256)[0] / 255, np.float32)
     mirrored = np.ascontiguousarray(film[:, ::-1])
     films = [

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ptx_app.errors import FilmError
 from ptx_app.film.radiograph import FilmNote, Radiograph
-from ptx_app.inference.decide import Thresholds, decide
+from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.lungs import Lungs
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import load_manifest
@@ -251,8 +251,8 @@ def test_a_film_differs_where_the_readers_verdict_is_not_the_models(score, flagg
     for reading, differs in (
         (Reading.agree(finding, setting), False),
         (Reading.disagree(finding, setting), True),
-        (Reading.contour(empty, finding, setting), flagged),
-        (Reading.contour(drawn, finding, setting), not flagged),
+        (Reading.contour(empty, (), finding, setting), flagged),
+        (Reading.contour(drawn, (Side.LEFT,), finding, setting), not flagged),
         (Reading.first(True, finding, setting), not flagged),
         (Reading.first(False, finding, setting), flagged),
     ):

@@ -116,14 +116,29 @@ def test_the_report_has_technique_finding_measurement_and_limits():
     assert unknown[2] == "Measurement: score 0.100."
 
 
+def test_the_readers_own_contour_is_said_with_side_and_size():
+    setting = Setting.of(load_manifest().entry(), POINT, Thresholds.of(POINT), "OpenVINO")
+    finding, mask = found(0.9), np.zeros((100, 100), bool)
+    mask[20:30, 60:80] = True
+    drawn = Reading.contour(PackedMask.of(mask), (Side.LEFT,), finding, setting)
+    where = "left side of the patient (right of the picture), 2.0 % of the film's area."
+    assert messages.reading(drawn, finding.thresholds) == f"Your contour: {where}"
+    told = messages.report(finding, (), setting, View.PA, (), drawn).splitlines()
+    assert told[3] == f"Reader: own contour, a pneumothorax: {where}"
+    nothing = Reading.contour(PackedMask.of(np.zeros_like(mask)), (), finding, setting)
+    assert messages.reading(nothing, finding.thresholds) == "Your contour is empty: no pneumothorax."
+    told = messages.report(finding, (), setting, View.PA, (), nothing).splitlines()
+    assert told[3] == "Reader: own contour, no pneumothorax."
+
+
 def test_it_is_said_that_files_hold_the_models_result_where_the_readers_is_another():
     setting = Setting.of(load_manifest().entry(), POINT, Thresholds.of(POINT), "OpenVINO")
     finding = found(0.9)
     drawn, empty = (PackedMask.of(np.full((100, 100), pixels)) for pixels in (True, False))
     assert messages.whose(None) == messages.whose(Reading.agree(finding, setting)) == ""
-    for answered in (Reading.disagree(finding, setting), Reading.contour(empty, finding, setting)):
+    for answered in (Reading.disagree(finding, setting), Reading.contour(empty, (), finding, setting)):
         assert "the model’s result, not your answer" in messages.whose(answered)
-    assert "the model’s outline, not yours" in messages.whose(Reading.contour(drawn, finding, setting))
+    assert "the model’s outline, not yours" in messages.whose(Reading.contour(drawn, (Side.LEFT,), finding, setting))
 
 
 def test_sizes_are_said_as_far_as_they_are_known():

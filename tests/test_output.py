@@ -11,14 +11,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from ptx_app import __version__
 from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.measure import Place, SideMeasure
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import load_manifest
 from ptx_app.output import pictures
-from ptx_app.output.record import finding_json, side_code
+from ptx_app.output.caption import caption_lines, captioned
+from ptx_app.output.record import NOTICE, finding_json, side_code
 from ptx_app.output.setting import Setting
+
+_WEIGHTS = load_manifest().entry()
+SETTING = Setting.of(_WEIGHTS, _WEIGHTS.operating_point(), Thresholds.of(_WEIGHTS.operating_point()), "OpenVINO")
 
 
 def finding(*boxes, score=0.9, shape=(120, 100)):
@@ -83,6 +88,35 @@ def test_a_dark_line_sets_the_contour_off_from_a_white_film_and_nothing_else_is_
     assert (picture[(away > 0) & (away <= width - 1)] == pictures.FINDING_COLOUR).all()
     assert (picture[(away > width + 1) & (away <= 2 * width - 1)] == 50).all()
     assert (picture[away > 2 * width + 2] == 250).all()
+
+
+@pytest.mark.parametrize("width", [300, 500, 2500])
+def test_a_caption_stands_below_the_picture_and_changes_none_of_it(width):
+    found = finding((10, 10, 30, 30), shape=(90, width))
+    picture = np.random.default_rng(3).integers(0, 256, (90, width, 3), dtype=np.uint8)
+    plain, marked = (captioned(picture, found, SETTING, sides=sides) for sides in (False, True))
+    for made in (plain, marked):
+        assert np.array_equal(made[:90], picture)
+        strip = made[90:]
+        assert len(strip) < max(60, width / 6)
+        assert strip.max() > 100
+        assert not strip[:, [0, -1]].any(), "nothing is cut off"
+    ends = [slice(0, width // 20), slice(-(width // 20), None)]
+    assert all(marked[90:, end].any() and not np.array_equal(marked[90:, end], plain[90:, end]) for end in ends)
+
+
+def test_a_caption_says_result_setting_weights_and_that_it_is_no_device():
+    point = SETTING.weights.operating_point()
+    result, notice = caption_lines(finding((10, 10, 30, 30), score=0.91), SETTING)
+    assert (
+        result
+        == f"Score 0.910, flagged (threshold 0.500, {point.name}). {SETTING.weights.name}, ptx_app {__version__}."
+    )
+    assert notice == NOTICE
+    by_hand = Setting.of(SETTING.weights, point, Thresholds(0.5, 0.5, 0), "OpenVINO")
+    assert caption_lines(finding(score=0.1), by_hand)[0].startswith(
+        "Score 0.100, none flagged (threshold 0.500, set by hand)."
+    )
 
 
 @pytest.mark.parametrize("kind", [".png", ".jpg"])

@@ -68,6 +68,7 @@ def test_a_public_page_never_keeps_a_patients_header(page, public, monkeypatch):
     page.session_state["keep_header"] = True
     drop(page, ("film.dcm", real_dicom()))
     assert (visit(page).current.source is not None) == (public == "false")
+    assert ("carry the patient’s own header" in words_of(page)) == (public == "false")
 
 
 def test_an_example_gets_a_verdict_a_score_and_what_is_known_of_it(example):
@@ -135,7 +136,9 @@ def test_an_unknown_example_changes_nothing(page):
 def test_moving_a_threshold_decides_again_without_the_network(example, monkeypatch):
     monkeypatch.setattr(Detector, "predict", lambda *_: pytest.fail("inferred again"))
     score = visit(example).current.film.prediction.score
+    assert example.segmented_control(key="operating_point").label == "Operating point"
     example.slider(key="score_threshold").set_value(1.0).run()
+    assert example.segmented_control(key="operating_point").label == "Operating point, changed by hand"
     said = words_of(example)
     assert score < 1.0
     assert "None flagged" in said

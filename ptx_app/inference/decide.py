@@ -172,6 +172,21 @@ def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Threshold
     return Finding(True, prediction.score, mask, regions, thresholds, area)
 
 
+def sides_of(mask: NDArray[np.bool_], prediction: Prediction) -> tuple[Side, ...]:
+    """The sides on which the regions of a mask lie that a reader drew, the patient's right first.
+
+    Args:
+        mask: (H, W) of the picture.
+        prediction: of the same film; it says which part of the picture the film is.
+    """
+    film, seen = prediction.film or Box(0, 0, *mask.shape), prediction.seen(mask.shape)
+    middles = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)[3][1:, 0]
+    found = {
+        _side(float(middle) - seen.left, seen.width, film) if prediction.frontal else Side.UNKNOWN for middle in middles
+    }
+    return tuple(side for side in Side if side in found)
+
+
 def binary_mask(probability: NDArray[np.float32], shape: tuple[int, int], mask_threshold: float) -> NDArray[np.bool_]:
     """The pixels with a probability of at least `mask_threshold`, at the film's own size (H, W).
 

@@ -28,7 +28,7 @@ from ptx_app.data.index import INDEX_COLUMNS, MaskKind
 from ptx_app.data.writing import Row, index_row, index_table, stored_film, stored_mask
 from ptx_app.errors import ContourError, SettingsError
 from ptx_app.film.radiograph import View
-from ptx_app.inference.decide import Finding, Thresholds
+from ptx_app.inference.decide import Finding, Side, Thresholds
 from ptx_app.output.pictures import grey_picture
 from ptx_app.output.setting import SETTING_COLUMNS, Setting
 
@@ -111,6 +111,7 @@ class Reading:
         score, flagged: the result.
         setting: with what the result was made.
         unseen: whether the reader said so while the result was hidden.
+        sides: of a contour of the reader's own, the patient's right first.
         time: of the answer.
     """
 
@@ -121,6 +122,7 @@ class Reading:
     flagged: bool
     setting: Setting
     unseen: bool = False
+    sides: tuple[Side, ...] = ()
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod
@@ -141,10 +143,11 @@ class Reading:
         return cls(answer, positive, None, finding.score, finding.flagged, setting, unseen=True)
 
     @classmethod
-    def contour(cls, mask: PackedMask, finding: Finding, setting: Setting) -> "Reading":
-        """The reader has drawn where the pneumothorax is; an empty mask says that there is none."""
+    def contour(cls, mask: PackedMask, sides: tuple[Side, ...], finding: Finding, setting: Setting) -> "Reading":
+        """The reader has drawn where the pneumothorax is, on these sides; an empty mask says that there is none."""
         drawn = bool(mask.mask().any())
-        return cls(Answer.CONTOUR, drawn, mask if drawn else None, finding.score, finding.flagged, setting)
+        kept = mask if drawn else None
+        return cls(Answer.CONTOUR, drawn, kept, finding.score, finding.flagged, setting, sides=sides)
 
     @property
     def differs(self) -> bool:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from ptx_app.audit import Event
 from ptx_app.errors import ContourError, PtxError
-from ptx_app.inference.decide import Finding, decide
+from ptx_app.inference.decide import Finding, decide, sides_of
 from ptx_app.output.feedback import Answer, AnsweredFilm, FeedbackFolder, PackedMask, Reading, training_zip
 from ptx_app.output.setting import Setting
 from ptx_app.ui import messages, panel
@@ -135,10 +135,12 @@ def keep_contour(visit: Visit, key: str, sent: object) -> None:
             try:
                 mask = PackedMask.received(sent, film.shape)
                 _require_room(visit, case, mask)
+                assert film.prediction is not None  # noqa: S101  (only analysed films are answered)
+                sides = sides_of(mask.mask(), film.prediction)
             except PtxError as error:
                 case.trouble = error
             else:
-                _keep(visit, case, film, Reading.contour(mask, *_decided(film)))
+                _keep(visit, case, film, Reading.contour(mask, sides, *_decided(film)))
 
 
 def _require_room(visit: Visit, case: Case, mask: PackedMask) -> None:

@@ -111,7 +111,7 @@ def _shown(dated: _Dated, finding: Finding, sizes: Sequence[SideMeasure], *, cur
         "day": dated.day,
         "picture": data_url(encoded(picture, ".jpg"), "image/jpeg"),
         "description": f"{dated.day}. {messages.alt_text(finding, dated.film.shape)}",
-        "verdict": f"{messages.verdict(finding)}, score {finding.score:.2f}",
+        "verdict": f"{messages.verdict(finding)}, score {finding.score:.3f}",
         "mark": "flagged" if finding.flagged else "clear",
         "sizes": [messages.size(each) for each in sizes],
         "current": current,

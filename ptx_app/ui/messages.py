@@ -10,7 +10,7 @@ from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding, Grade, Side, Thresholds
 from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint
-from ptx_app.output.feedback import Answer, PackedMask, Reading
+from ptx_app.output.feedback import Answer, Reading
 from ptx_app.output.setting import Setting
 
 NOT_MEASURED_ON_SUCH = (
@@ -21,6 +21,7 @@ NO_HEADER = (
     "DICOM downloads of this film are de-identified: it was opened without “Keep the patient’s header”, or its header "
     "is incomplete."
 )
+HEADER_KEPT = "This film’s DICOM downloads carry the patient’s own header."
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",
@@ -171,7 +172,7 @@ def _reading(answered: Reading, how: str) -> str:
     if answered.answer is Answer.CONTOUR:
         if answered.mask is None:
             return "Your contour is empty: no pneumothorax."
-        return f"Your contour: {_share(answered.mask)}."
+        return f"Your contour: {_drawn(answered)}."
     said = _said(answered)
     if answered.unseen:
         where = " Show where with “Adjust contour”." if answered.positive else ""
@@ -197,7 +198,7 @@ def whose(answered: Reading | None) -> str:
 def _reader(answered: Reading, finding: Finding) -> str:
     """The reader's answer, and how it stands to the finding that is reported, which may be at another threshold."""
     if answered.answer is Answer.CONTOUR:
-        return f"own contour, {_said(answered)}{f' on {_share(answered.mask)}' if answered.mask else ''}."
+        return f"own contour, {_said(answered)}{f': {_drawn(answered)}' if answered.mask else ''}."
     stands = "agrees" if answered.positive is finding.flagged else "disagrees"
     return f"own reading, {_said(answered)}; {stands}." if answered.unseen else f"{stands}, {_said(answered)}."
 
@@ -206,8 +207,11 @@ def _said(answered: Reading) -> str:
     return "a pneumothorax" if answered.positive else "no pneumothorax"
 
 
-def _share(mask: PackedMask) -> str:
-    return f"{100 * mask.mask().mean():.1f} % of the film's area"
+def _drawn(answered: Reading) -> str:
+    """Side and size of the reader's own contour."""
+    assert answered.mask is not None  # noqa: S101  (only contours that hold something are described)
+    named = " and ".join(SIDE_WORDS[side] for side in answered.sides)
+    return f"{named}, {share(float(answered.mask.mask().mean()))} of the film's area"
 
 
 def again(numbers: Sequence[int]) -> str:

@@ -13,6 +13,7 @@ from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint, Weights
+from ptx_app.output.caption import captioned
 from ptx_app.output.pictures import encoded, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
 from ptx_app.output.setting import Setting
@@ -29,9 +30,10 @@ _FILES = ("Overlay PNG", "Mask PNG", "Result JSON", "DICOM")
 
 
 def show_name(case: Case) -> None:
-    """Show the file's name. Only the person who dropped the file sees it."""
+    """Show the file's name, and whether the patient's header is kept. Only the person who dropped the file sees it."""
     name = escape(shown_name(case))
-    st.html(f'<p class="small name" title="{name}">{case.number} · {name}</p>')
+    kept = f'<p class="small">{messages.HEADER_KEPT}</p>' if case.source else ""
+    st.html(f'<p class="small name" title="{name}">{case.number} · {name}</p>{kept}')
 
 
 def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: OperatingPoint, case: Case) -> None:
@@ -99,15 +101,18 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
 
     if "mask_threshold" not in state:
         follow_point()
-    st.segmented_control(
-        "Operating point",
-        list(points),
-        format_func=str.capitalize,
-        required=True,
-        key="operating_point",
-        persist_state="session",
-        on_change=follow_point,
-    )
+    point, chosen = chosen_thresholds(weights)
+    by_hand = chosen != Thresholds.of(point)
+    with st.container(key="points-by-hand" if by_hand else "points"):
+        st.segmented_control(
+            "Operating point, changed by hand" if by_hand else "Operating point",
+            list(points),
+            format_func=str.capitalize,
+            required=True,
+            key="operating_point",
+            persist_state="session",
+            on_change=follow_point,
+        )
     st.slider(
         "Score threshold",
         0.0,
@@ -118,8 +123,7 @@ def choose_thresholds(weights: Weights) -> tuple[OperatingPoint, Thresholds]:
         persist_state="session",
         help="A film is flagged if its score is at least this.",
     )
-    point, chosen = chosen_thresholds(weights)
-    if (state["score_threshold"], state["mask_threshold"]) != (point.score, point.mask_threshold):
+    if by_hand:
         st.button(f"Reset to {point.name}", key="back", on_click=follow_point, type="tertiary", icon=":material/undo:")
     return point, chosen
 
@@ -178,7 +182,8 @@ def offer_files(
     """
 
     def overlay() -> bytes:
-        return encoded(overlay_picture(film.greys.grey_picture(), finding), comment=setting.line())
+        picture = overlay_picture(film.greys.grey_picture(), finding)
+        return encoded(captioned(picture, finding, setting, sides=film.frontal), comment=setting.line())
 
     def mask() -> bytes:
         return encoded(mask_picture(finding), comment=setting.line())
@@ -211,12 +216,17 @@ def offer_files(
         st.html(f'<p class="small">{said}</p>')
     header = "with the patient’s own header" if case.source else "de-identified"
     stem = f"film-{case.number}"
-    size = "PNG at the film's own size"
     downloads(
         "downloads",
         [
-            Offer(_FILES[0], f"The film with the contour, {size}", f"{stem}-overlay.png", "image/png", overlay),
-            Offer(_FILES[1], f"The mask, 0 or 255, {size}", f"{stem}-mask.png", "image/png", mask),
+            Offer(
+                _FILES[0],
+                "The film with the contour at its own size, and a caption below, PNG",
+                f"{stem}-overlay.png",
+                "image/png",
+                overlay,
+            ),
+            Offer(_FILES[1], "The mask, 0 or 255, at the film's own size, PNG", f"{stem}-mask.png", "image/png", mask),
             Offer(
                 _FILES[2],
                 "Score, thresholds, side, size, regions",

@@ -1,10 +1,23 @@
 """From probabilities to a finding: its grade, what counts as one region, its side, and the order of regions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ptx_app.inference.decide import Finding, Grade, Side, Thresholds, binary_mask, border, decide, grade
+from ptx_app.film.radiograph import Box
+from ptx_app.inference.decide import (
+    Finding,
+    Grade,
+    Side,
+    Thresholds,
+    binary_mask,
+    border,
+    decide,
+    grade,
+    sides_of,
+)
 from ptx_app.inference.predict import Prediction
 
 AIR = Thresholds(score=0.5, mask_threshold=0.5, smallest_region=0.0)
@@ -77,6 +90,27 @@ def test_a_picture_much_wider_than_high_shows_more_than_a_film_and_has_no_sides(
     finding = found(probability)
     assert [region.side for region in finding.regions] == [side]
     assert list(finding.by_side()) == [side]
+
+
+DRAWN = np.zeros((100, 100), bool)
+DRAWN[40:60, 20:30] = DRAWN[40:60, 70:90] = True  # middles in columns 24.5 and 79.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "sides"),
+    [
+        ({}, (Side.RIGHT, Side.LEFT)),
+        ({"film": Box(0, 0, 100, 48)}, (Side.LEFT,)),  # the film's own middle counts, not the picture's
+        ({"film": Box(0, 0, 100, 52)}, (Side.RIGHT, Side.LEFT)),
+        ({"film": Box(0, 30, 100, 100)}, (Side.RIGHT, Side.LEFT)),
+        ({"film": Box(45, 0, 100, 100)}, (Side.UNKNOWN,)),  # too wide for one film
+        ({"frontal": False}, (Side.UNKNOWN,)),
+    ],
+)
+def test_a_readers_contour_has_the_sides_of_a_finding(changes, sides):
+    prediction = replace(Prediction(0.9, np.zeros((10, 10), np.float32), 0.0), **changes)
+    assert sides_of(DRAWN, prediction) == sides
+    assert sides_of(np.zeros_like(DRAWN), prediction) == ()
 
 
 def test_the_masks_of_both_sides_are_whole_and_apart_wherever_they_lie():

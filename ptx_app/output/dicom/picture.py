@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from ptx_app.film.radiograph import is_frontal
+from ptx_app.output.caption import captioned
 from ptx_app.output.dicom.context import Context, believed
 from ptx_app.output.pictures import grey_picture, overlay_picture
 
@@ -36,8 +38,10 @@ def deidentified_film(context: Context) -> SCImage:
 
 
 def secondary_capture(context: Context) -> SCImage:
-    """The film in 8-bit colour with the contour burned in."""
-    picture = overlay_picture(grey_picture(context.radiograph.pixels), context.finding)
+    """The film in 8-bit colour with the contour burned in and a caption below."""
+    radiograph = context.radiograph
+    picture = overlay_picture(grey_picture(radiograph.pixels), context.finding)
+    picture = captioned(picture, context.finding, context.setting, sides=is_frontal(radiograph.rejections))
     image = _image(context, picture, "RGB", 8)
     source = Dataset()
     source.ReferencedSOPClassUID = context.film.SOPClassUID
