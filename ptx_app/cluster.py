@@ -75,7 +75,7 @@ class FilmWorker(WorkerPlugin):
             raise _differs("weights file")
         if detector.network.engine != setting.engine:
             raise _differs("engine: set PTX_ENGINE to the same value")
-        self._reader = SandboxedReader(workers=threads)
+        self._reader = SandboxedReader(processes=threads)
         return ResultMaker(replace(detector, read=self._reader.read), self._reader.read_source, self._wanted)
 
     def _opened(self) -> "Pacs":

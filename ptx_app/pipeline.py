@@ -194,7 +194,7 @@ class Detector:
         """
         film = field or Box(0, 0, *pixels.shape)
         if self.weights.input.fit == "stretch" or lungs is None:
-            return NetworkInput(prepare(film.of(pixels), self.weights.input), film=field)
+            return NetworkInput(prepare(film.of(pixels), self.weights.input), field=field)
         box = lung_box(lungs, (film.height, film.width))
         shown = Box(film.top + box.top, film.left + box.left, film.top + box.bottom, film.left + box.right)
         return NetworkInput(prepare(shown.of(pixels), self.weights.input), shown, field)
@@ -207,14 +207,20 @@ class Detector:
         """The network's input for a film (H, W) float32 in [0, 1] that fills its picture."""
         return self.prepare(film, lungs=self.find_lungs(film))
 
-    def predict_film(self, film: NDArray[np.float32], shape: tuple[int, int] | None = None) -> Prediction:
-        """The network's output for a film (H, W) float32 in [0, 1] that fills its picture, without the film check.
+    def predict_film(
+        self, pixels: NDArray[np.float32], shape: tuple[int, int] | None = None, field: Box | None = None
+    ) -> Prediction:
+        """The network's output for a picture, as `judge` has it, without the film check.
 
-        `shape`: size of the picture that results will be drawn on, if it is not the film's own.
+        Args:
+            pixels: (H, W) float32 in [0, 1].
+            shape: size of the picture that results will be drawn on, if it is not this one's.
+            field: the film's part of the picture; None for all of it.
         """
-        prediction = self.predict(self.prepare_film(film))
-        height, width = shape or film.shape
-        return prediction.scaled(height / film.shape[0], width / film.shape[1])
+        film = field.of(pixels) if field else pixels
+        prediction = self.predict(self.prepare(pixels, field, self.find_lungs(film)))
+        height, width = shape or pixels.shape
+        return prediction.scaled(height / pixels.shape[0], width / pixels.shape[1])
 
     def decide(self, prediction: Prediction, shape: tuple[int, int], thresholds: Thresholds | None = None) -> Finding:
         """The finding for a film of (H, W) px, at the given thresholds or the default operating point."""

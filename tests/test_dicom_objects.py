@@ -110,7 +110,7 @@ PROBABILITY[55, 44] = 0.9
 
 def found(radiograph, score=0.93, field=None):
     probability = PROBABILITY if score < 0.94 else np.zeros_like(PROBABILITY)
-    return decide(Prediction(score, probability, 0.0, film=field), radiograph.shape, Thresholds(0.5, 0.5, 0.0))
+    return decide(Prediction(score, probability, 0.0, field=field), radiograph.shape, Thresholds(0.5, 0.5, 0.0))
 
 
 def made(data: bytes, *, identified=False, score=0.93, field=None) -> dict[str, bytes]:
@@ -493,7 +493,7 @@ def test_pictures_have_no_source():
 
 
 def test_the_sandbox_reads_the_same_source_and_says_the_same_errors():
-    with SandboxedReader(workers=1) as reader:
+    with SandboxedReader(processes=1) as reader:
         for name in ("plain", "tables", "Japanese", "sigmoid", "no window"):
             assert facts_of(reader.read_source(SOURCES[name])) == facts_of(read_source(SOURCES[name]))
         assert reader.read_source(PICTURES["PNG"]) is None

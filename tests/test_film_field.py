@@ -97,7 +97,7 @@ def spread_over(field: Box | None, shape: tuple[int, int], *boxes: tuple[int, in
     probability = np.zeros((100, 100), np.float32)
     for left, top, right, bottom in boxes:
         probability[top:bottom, left:right] = 0.8
-    prediction = Prediction(0.9, probability, 2.0, film=field)
+    prediction = Prediction(0.9, probability, 2.0, field=field)
     return prediction, decide(prediction, shape, Thresholds(0.5, 0.5, 0))
 
 
@@ -120,7 +120,7 @@ def test_the_mask_lies_where_the_field_does_and_nowhere_else():
 
 def test_probabilities_are_stretched_linearly_over_the_field():
     steps = np.asarray([[0.0, 1.0], [0.0, 1.0]], np.float32)
-    over = Prediction(0.9, steps, 2.0, film=Box(0, 10, 4, 14)).over_picture((4, 20))
+    over = Prediction(0.9, steps, 2.0, field=Box(0, 10, 4, 14)).over_picture((4, 20))
     assert over[0, 10:14] == pytest.approx([0, 0.25, 0.75, 1])
 
 
@@ -198,7 +198,7 @@ def test_the_field_comes_home_from_the_child_process(film):
 
     data = dicom_of(around(film, (0, 0, 0, 200), 1.0))
     assert pydicom.dcmread(io.BytesIO(data)).Columns == 760
-    with SandboxedReader(workers=1) as reader:
+    with SandboxedReader(processes=1) as reader:
         field = reader.read(data).field
     assert field == read_film(data).field
     assert near(field, Box(0, 0, 600, 560))

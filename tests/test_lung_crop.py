@@ -94,7 +94,7 @@ def test_the_box_is_found_in_the_films_part_of_the_picture():
     field = Box(100, 200, 500, 600)
     prepared = detector().prepare(picture, field, LUNGS)
     box = lung_box(LUNGS, (400, 400))
-    assert prepared.film == field
+    assert prepared.field == field
     assert prepared.shown == Box(100 + box.top, 200 + box.left, 100 + box.bottom, 200 + box.right)
 
 

@@ -180,7 +180,7 @@ def test_the_estimate_ends_at_the_whole_hemithorax():
 
 def test_a_film_inside_a_frame_is_measured_by_its_own_field():
     field = Box(50, 100, 150, 200)
-    prediction = Prediction(0.9, square((60, 20, 90, 30)), 3.0, film=field)
+    prediction = Prediction(0.9, square((60, 20, 90, 30)), 3.0, field=field)
     finding = decide(prediction, (200, 300), Thresholds(0.5, 0.5, 0.0))
     (found,) = measure(finding, LUNGS, SPACING, field)
     assert found.hemithorax_share == pytest.approx(300 / 1800)

@@ -15,14 +15,14 @@ import pytest
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
 from ptx_app.film.radiograph import Radiograph
+from ptx_app.film.sandbox.child import FILM, LENGTH, send
 from ptx_app.film.sandbox.reader import SandboxedReader
-from ptx_app.film.sandbox.worker import FILM, LENGTH, send
 from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom
 
 
 @pytest.fixture
 def reader():
-    with SandboxedReader(workers=1, seconds=5) as reader:
+    with SandboxedReader(processes=1, seconds=5) as reader:
         yield reader
 
 
@@ -39,7 +39,7 @@ def film(seed: int, height: int = 200, width: int = 160) -> bytes:
     return dicom_of(np.random.default_rng(seed).random((height, width), dtype=np.float32))
 
 
-def worker_of(reader: SandboxedReader) -> int:
+def child_of(reader: SandboxedReader) -> int:
     process = reader._idle.get()
     reader._idle.put(process)
     return process.pid
@@ -54,10 +54,10 @@ def test_it_reads_what_the_plain_reader_reads(reader, data):
 def test_it_raises_what_the_plain_reader_raises(reader, data):
     with pytest.raises(FilmError) as plain:
         read_film(data)
-    with pytest.raises(FilmError) as guarded:
+    with pytest.raises(FilmError) as sandboxed:
         reader.read(data)
-    assert type(guarded.value) is type(plain.value)
-    assert (guarded.value.code, guarded.value.message) == (plain.value.code, plain.value.message)
+    assert type(sandboxed.value) is type(plain.value)
+    assert (sandboxed.value.code, sandboxed.value.message) == (plain.value.code, plain.value.message)
 
 
 def test_a_refusal_stays_a_refusal(reader):
@@ -66,37 +66,37 @@ def test_a_refusal_stays_a_refusal(reader):
         reader.read(many)
 
 
-def test_one_warm_worker_serves_film_after_film_and_errors_do_not_end_it(reader):
+def test_one_warm_child_serves_film_after_film_and_errors_do_not_end_it(reader):
     reader.read(film(1))
-    first = worker_of(reader)
+    first = child_of(reader)
     with pytest.raises(FilmError):
         reader.read(b"nonsense")
     reader.read(film(2))
-    assert worker_of(reader) == first
+    assert child_of(reader) == first
 
 
-def test_a_killed_worker_is_a_clear_error_and_the_next_film_works(reader):
+def test_a_killed_child_is_a_clear_error_and_the_next_film_works(reader):
     reader.read(film(1))
-    # Pause the worker first, so that it has the film when it is killed.
-    os.kill(worker_of(reader), signal.SIGSTOP)
-    threading.Timer(0.3, os.kill, (worker_of(reader), signal.SIGKILL)).start()
+    # Pause the child process first, so that it has the film when it is killed.
+    os.kill(child_of(reader), signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (child_of(reader), signal.SIGKILL)).start()
     with pytest.raises(FilmError) as raised:
         reader.read(film(2))
     assert raised.value.code == "READER_LOST"
     assert same(reader.read(film(3)), read_film(film(3)))
 
 
-def test_a_worker_that_died_while_idle_is_replaced_unseen(reader):
+def test_a_child_that_died_while_idle_is_replaced_unseen(reader):
     reader.read(film(1))
-    os.kill(worker_of(reader), signal.SIGKILL)
+    os.kill(child_of(reader), signal.SIGKILL)
     time.sleep(0.2)
     assert same(reader.read(film(2)), read_film(film(2)))
 
 
 def test_a_file_that_takes_too_long_is_ended_and_the_next_film_works():
-    with SandboxedReader(workers=1, seconds=3) as reader:  # a worker starts in 2 s on a busy machine
+    with SandboxedReader(processes=1, seconds=3) as reader:  # a child process starts in 2 s on a busy machine
         reader.read(film(1))
-        os.kill(worker_of(reader), signal.SIGSTOP)
+        os.kill(child_of(reader), signal.SIGSTOP)
         started = time.monotonic()
         with pytest.raises(FilmError) as raised:
             reader.read(film(2))
@@ -108,17 +108,17 @@ def test_a_file_that_takes_too_long_is_ended_and_the_next_film_works():
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
 def test_a_film_over_the_memory_limit_is_refused_and_the_next_film_works():
     large = dicom_of(np.zeros((3000, 3000), np.float32))
-    with SandboxedReader(workers=1, memory_bytes=16 << 20) as reader:
+    with SandboxedReader(processes=1, memory_bytes=16 << 20) as reader:
         with pytest.raises(FilmError) as raised:
             reader.read(large)
         assert raised.value.code in {"TOO_MUCH_MEMORY", "READER_LOST"}
         assert reader.read(film(1)).pixels.shape == (200, 160)
-    with SandboxedReader(workers=1) as reader:
+    with SandboxedReader(processes=1) as reader:
         assert reader.read(large).pixels.shape == (3000, 3000)
 
 
 def test_many_at_once_each_get_their_own_film():
-    with SandboxedReader(workers=2) as reader:
+    with SandboxedReader(processes=2) as reader:
         seen: dict[int, tuple[int, ...]] = {}
 
         def read(number: int) -> None:
@@ -140,7 +140,7 @@ def test_greedy_readers_let_a_third_one_in():
             reader.read(large)
             done.append(None)
 
-    with SandboxedReader(workers=1) as reader:
+    with SandboxedReader(processes=1) as reader:
         threads = [threading.Thread(target=greedy) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -196,23 +196,23 @@ def test_an_answer_without_sense_is_a_lost_reader(reader, monkeypatch, answer):
 
 
 @pytest.mark.skipif(not hasattr(signal, "alarm"), reason="this system has no alarm")
-def test_a_worker_ends_itself_where_nobody_else_does():
+def test_a_child_ends_itself_where_nobody_else_does():
     code = (
-        "import time, ptx_app.film.sandbox.worker as worker;"
-        "worker._GRACE = 0.5; worker.answer = lambda *_: time.sleep(60);"
-        "worker.main(768 << 20, 0.5)"
+        "import time, ptx_app.film.sandbox.child as child;"
+        "child._GRACE = 0.5; child.answer = lambda *_: time.sleep(60);"
+        "child.main(768 << 20, 0.5)"
     )
-    worker = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    send(worker.stdin, FILM, b"film")
-    assert worker.wait(20) == -signal.SIGALRM
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    send(child.stdin, FILM, b"film")
+    assert child.wait(20) == -signal.SIGALRM
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another process's limits can be read on Linux only")
-def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
+def test_a_child_writes_nothing_to_the_disk(reader, tmp_path):
     target = tmp_path / "written"
     code = (
-        "import pathlib, ptx_app.film.sandbox.worker as worker;"
-        f"worker.answer = lambda _, data: pathlib.Path({str(target)!r}).write_bytes(data); worker.main(768 << 20, 5)"
+        "import pathlib, ptx_app.film.sandbox.child as child;"
+        f"child.answer = lambda _, data: pathlib.Path({str(target)!r}).write_bytes(data); child.main(768 << 20, 5)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -224,14 +224,14 @@ def test_a_worker_writes_nothing_to_the_disk(reader, tmp_path):
     import resource
 
     reader.read(film(1))
-    assert resource.prlimit(worker_of(reader), resource.RLIMIT_CORE) == (0, 0), "a crash must not leave a core file"
+    assert resource.prlimit(child_of(reader), resource.RLIMIT_CORE) == (0, 0), "a crash must not leave a core file"
 
 
 def test_what_a_decoder_prints_does_not_come_between_the_answers():
     code = (
-        "import os, ptx_app.film.sandbox.worker as worker; answer = worker.answer;"
-        "worker.answer = lambda *asked: (os.write(1, b'loud'), print('loud', flush=True), answer(*asked))[2];"
-        "worker.main(768 << 20, 5)"
+        "import os, ptx_app.film.sandbox.child as child; answer = child.answer;"
+        "child.answer = lambda *asked: (os.write(1, b'loud'), print('loud', flush=True), answer(*asked))[2];"
+        "child.main(768 << 20, 5)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -255,14 +255,14 @@ def test_a_jpeg_cut_short_and_ended_is_refused(reader):
     assert raised.value.code == "TRUNCATED"
 
 
-def test_closing_ends_every_worker_and_leaves_the_reader_usable():
-    reader = SandboxedReader(workers=2)
+def test_closing_ends_every_child_and_leaves_the_reader_usable():
+    reader = SandboxedReader(processes=2)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda seed: reader.read(film(seed, 1500, 1500)), range(6)))
-    workers = [process.pid for process in reader._idle.queue if process is not None]
+    children = [process.pid for process in reader._idle.queue if process is not None]
     reader.close()
-    assert workers
-    for process in workers:
+    assert children
+    for process in children:
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
     assert reader.read(film(1)).pixels.shape == (200, 160)
@@ -270,18 +270,18 @@ def test_closing_ends_every_worker_and_leaves_the_reader_usable():
     reader.close()
 
 
-def test_the_worker_is_light():
+def test_the_child_is_light():
 
     code = (
-        "import sys, ptx_app.film.sandbox.worker, ptx_app.film.dicom.reader, ptx_app.film.picture; print(*sys.modules)"
+        "import sys, ptx_app.film.sandbox.child, ptx_app.film.dicom.reader, ptx_app.film.picture; print(*sys.modules)"
     )
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "streamlit", "matplotlib", "albumentations"} & set(modules)
 
 
-def test_the_time_limit_begins_when_the_worker_is_ready(monkeypatch):
-    slow = "import sys, time; time.sleep(1.5); from ptx_app.film.sandbox.worker import main; main(int(sys.argv[1]), 60)"
-    monkeypatch.setattr("ptx_app.film.sandbox.reader._WORKER", ("-c", slow))
+def test_the_time_limit_begins_when_the_child_is_ready(monkeypatch):
+    slow = "import sys, time; time.sleep(1.5); from ptx_app.film.sandbox.child import main; main(int(sys.argv[1]), 60)"
+    monkeypatch.setattr("ptx_app.film.sandbox.reader._CHILD", ("-c", slow))
     begun = []
     timer = threading.Timer
 
@@ -290,16 +290,16 @@ def test_the_time_limit_begins_when_the_worker_is_ready(monkeypatch):
         return timer(60, stop)  # long, as the machine may be busy; the test checks only when the time limit starts
 
     monkeypatch.setattr("ptx_app.film.sandbox.reader.threading.Timer", watched)
-    with SandboxedReader(workers=1, seconds=1) as reader:
+    with SandboxedReader(processes=1, seconds=1) as reader:
         started = time.monotonic()
         assert reader.read(film(1)).pixels.shape == (200, 160)
     film_begun = next(moment for seconds, moment in begun if seconds == 1)
     assert film_begun - started >= 1.5
 
 
-def test_a_worker_that_never_gets_ready_is_said_and_the_next_film_works(reader, monkeypatch):
+def test_a_child_that_never_gets_ready_is_said_and_the_next_film_works(reader, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("ptx_app.film.sandbox.reader._WORKER", ("-c", "raise SystemExit(1)"))
+        patch.setattr("ptx_app.film.sandbox.reader._CHILD", ("-c", "raise SystemExit(1)"))
         with pytest.raises(FilmError) as raised:
             reader.read(film(1))
     assert raised.value.code == "READER_NOT_STARTED"
@@ -308,11 +308,11 @@ def test_a_worker_that_never_gets_ready_is_said_and_the_next_film_works(reader, 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("part", ["facts", "pixels"])
-def test_an_interrupted_worker_never_answers_the_next_film(reader, monkeypatch, interruption, part):
+def test_an_interrupted_child_never_answers_the_next_film(reader, monkeypatch, interruption, part):
     from ptx_app.film.sandbox.reader import receive
 
     reader.read(film(1))
-    first, asked = worker_of(reader), []
+    first, asked = child_of(reader), []
 
     def interrupted(pipe, most):
         asked.append(most)
@@ -330,7 +330,7 @@ def test_an_interrupted_worker_never_answers_the_next_film(reader, monkeypatch, 
     assert reader._idle.qsize() == 1
 
 
-def test_a_worker_that_cannot_be_ended_is_not_kept_either(reader, monkeypatch):
+def test_a_child_that_cannot_be_ended_is_not_kept_either(reader, monkeypatch):
     reader.read(film(1))
     with monkeypatch.context() as patch:
 

@@ -78,11 +78,11 @@ def test_all_pages_of_a_sign_in_are_told_once_why_it_ended(known, clock):
     known.alive("jane", 1000)
     known.when_over("jane", lambda why: told.append(("first", why)))
     known.when_over("jane", lambda why: told.append(("second", why)))
-    known.sweep()
+    known.end_idle()
     assert told == []
     clock.now += 60
-    known.sweep()
-    known.sweep()
+    known.end_idle()
+    known.end_idle()
     known.end("jane", "asked")
     assert told == [("first", "idle"), ("second", "idle")]
     known.when_over("jane", lambda why: told.append(("late", why)))

@@ -114,7 +114,7 @@ def fuzz(count: int, seed: int) -> dict[str, object]:
     files, outcomes = whole_files(), collections.Counter[str]()
     bad_pixels, slowest, lost = 0, 0.0, []
     started = time.monotonic()
-    with SandboxedReader(workers=1, seconds=SECONDS, memory_bytes=MEMORY_BYTES) as reader:
+    with SandboxedReader(processes=1, seconds=SECONDS, memory_bytes=MEMORY_BYTES) as reader:
         for number in range(count):
             data = damaged(files, Random(f"{seed}/{number}"))
             begun = time.monotonic()

@@ -27,8 +27,8 @@ def cases(folder: Path) -> tuple[str, str]:
     with (folder / "cases.csv").open() as file:
         expected = {row["case"]: row["expected"].split(";")[0] for row in csv.DictReader(file)}
     rows, slowest, lost, counts = [], 0.0, 0, dict.fromkeys(("accepted", "rejected", "failed"), 0)
-    with SandboxedReader(workers=1) as reader:
-        reader.read((folder / "chest_cr_siim_jpegbaseline.dcm").read_bytes())  # warm up the worker
+    with SandboxedReader(processes=1) as reader:
+        reader.read((folder / "chest_cr_siim_jpegbaseline.dcm").read_bytes())  # warm up the child process
         for name, wanted in sorted(expected.items()):
             started = time.perf_counter()
             try:

@@ -64,7 +64,7 @@ def film(side: int, number: int = 0) -> bytes:
 def by_side(weights: Weights, sides: Sequence[int], rounds: int) -> dict[int, dict[str, Times]]:
     """From bytes to contour for films of each side, in the app and in the plain way, by turns."""
     grown = {}
-    with SandboxedReader(workers=1) as reader:
+    with SandboxedReader(processes=1) as reader:
         detector = replace(Detector.load(lungs=True), read=reader.read)
         for side in sides:
             data = film(side)
@@ -190,7 +190,7 @@ outlining grow with the film.
 
 `ptx predict` on a folder of films of 1024 px, start included:
 
-| Films | s | films a minute | peak memory, readers included (MiB) |
+| Films | s | films a minute | peak memory, reading processes included (MiB) |
 | --- | --- | --- | --- |
 {_lines(films)}
 

@@ -191,6 +191,7 @@ def measure(films: int) -> dict[str, str]:
             all_read(page, _BATCH)
             batches.append(_BATCH / (time.monotonic() - dropped) * 60)
         after = memory.now()
+    held = [f"{each['server']} MiB ({each['readers']} MiB)" for each in (with_one, after)]
     return {
         "page usable after the server's start": f"{usable:.1f} s",
         "first verdict after the server's start": f"{first:.1f} s",
@@ -199,8 +200,8 @@ def measure(films: int) -> dict[str, str]:
         "the server's share of it": f"{server_settings:.3f} s, {sent / 1000:.0f} kB",
         **drawing,
         f"films a minute, {_BATCH} dropped at once": f"{statistics.median(batches):.0f}" if batches else "–",
-        "memory of the server with one film (readers)": f"{with_one['server']} MiB ({with_one['readers']} MiB)",
-        f"the same after {films} films": f"{after['server']} MiB ({after['readers']} MiB)",
+        "memory of the server with one film (its reading processes)": held[0],
+        f"the same after {films} films": held[1],
     }
 
 

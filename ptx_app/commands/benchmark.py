@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     weights, sources = select(load_manifest(), arguments.weights)
     file = locate(weights, given=sources)
     films = [bytes_of(file) for file in walk(arguments.films)] or [_film_1024()]
-    with SandboxedReader(workers=1) as reader:
+    with SandboxedReader(processes=1) as reader:
         detector = replace(Detector.load(arguments.weights, lungs=True), read=reader.read)
         steps = [speed.timed_in_turns(speed.step_ways(detector, film), arguments.rounds) for film in films]
         whole = {"app": speed.app_way(detector, films[0])}

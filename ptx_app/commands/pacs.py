@@ -121,7 +121,7 @@ def _read(pacs: "Pacs", arguments: argparse.Namespace, log: Log) -> int:
     statuses = []
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with SandboxedReader(workers=arguments.jobs) as reader, open_table(output / TABLE, []) as add:
+        with SandboxedReader(processes=arguments.jobs) as reader, open_table(output / TABLE, []) as add:
             maker = ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted)
             for number, film in enumerate(films, 1):
                 stem, result, told = _result(pacs, film, number, maker, log)

@@ -216,7 +216,7 @@ def _results_of(
         with spread(plan.to_do, wanted, arguments.scheduler, films.instances) as results:
             yield results
         return
-    with SandboxedReader(workers=arguments.jobs) as reader:
+    with SandboxedReader(processes=arguments.jobs) as reader:
         maker = ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted)
         yield _results(plan.to_do, films.read, maker, arguments.jobs)
 

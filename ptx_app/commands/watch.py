@@ -130,7 +130,7 @@ def _watch(arguments: argparse.Namespace) -> None:
             add_row = stack.enter_context(open_table(output / TABLE, ledger.rows()))
         except OSError as error:
             raise _unwritable() from error
-        reader = stack.enter_context(SandboxedReader(workers=arguments.jobs))
+        reader = stack.enter_context(SandboxedReader(processes=arguments.jobs))
         if arguments.metrics_port is not None:
             port = stack.enter_context(served(arguments.metrics_port, metrics, health))
             _LOG.info("Metrics are at http://127.0.0.1:%d/metrics, health is at /health.", port)

@@ -53,7 +53,7 @@ def prepare_folder(
     try:
         for name in ("images", "masks"):
             (output / name).mkdir(parents=True, exist_ok=True)
-        with SandboxedReader(workers=_WORKERS) as reader, ThreadPoolExecutor(_WORKERS) as pool:
+        with SandboxedReader(processes=_WORKERS) as reader, ThreadPoolExecutor(_WORKERS) as pool:
 
             def prepared(uid: str) -> Row | str:
                 try:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
 from ptx_app.data.index import LabelledFilm, MaskKind
 from ptx_app.data.store import as_pixels, read_grey
-from ptx_app.film.radiograph import View
+from ptx_app.film.radiograph import Box, View
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.predict import Prediction
 from ptx_app.pipeline import Detector
@@ -30,6 +30,7 @@ class KnownFilm:
         pixels: (h, w) float32 in [0, 1], as in a Radiograph.
         truth: (H, W) bool, all False for a negative film. It may be larger than the pixels, if these were reduced.
         outlined: whether the truth may be compared with an outline: not where it is missing, or was drawn by a model.
+        field: as in a Radiograph.
     """
 
     name: str
@@ -39,6 +40,7 @@ class KnownFilm:
     pixels: NDArray[np.float32]
     truth: NDArray[np.bool_]
     outlined: bool = True
+    field: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def predict_films(
             film.positive,
             film.view,
             film.truth,
-            detector.predict_film(film.pixels, film.truth.shape),
+            detector.predict_film(film.pixels, film.truth.shape, film.field),
             film.outlined,
         )
         for film in tqdm(films, what, total, unit="film")
@@ -102,7 +104,7 @@ def dicom_films(folder: Path) -> Iterator[KnownFilm]:
     """
     runs = read_run_lengths(folder / "train-rle.csv")
     patients = _patients(folder / "cases.csv")
-    with SandboxedReader(workers=1) as reader:
+    with SandboxedReader(processes=1) as reader:
         for uid, path in find_films(folder).items():
             if uid not in runs:
                 continue
@@ -110,7 +112,8 @@ def dicom_films(folder: Path) -> Iterator[KnownFilm]:
             shape = radiograph.shape
             positive = is_positive(runs[uid])
             truth = decode_run_lengths(runs[uid], shape) if positive else _nothing(shape)
-            yield KnownFilm(uid, patients.get(uid, uid), positive, radiograph.view, radiograph.pixels, truth)
+            group, pixels = patients.get(uid, uid), radiograph.pixels
+            yield KnownFilm(uid, group, positive, radiograph.view, pixels, truth, field=radiograph.field)
 
 
 def _patients(table: Path) -> dict[str, str]:

@@ -85,8 +85,8 @@ _BITS_STORED_WRONG = FilmNote(
 _HIGH_BIT_WRONG = FilmNote(
     "HIGH_BIT_WRONG", "The header states the wrong bit position for the greys. The actual position was used."
 )
-_WINDOW_IGNORED = FilmNote(
-    "WINDOW_IGNORED", "The header's window would give a blank picture. The film is shown over its own range of greys."
+WINDOW_IGNORED = FilmNote(
+    "WINDOW_IGNORED", "The header's window cannot be used. The film is shown over its own range of greys."
 )
 _LEAST_BETWEEN = 0.02
 
@@ -119,7 +119,7 @@ def shades_of(
     if shades is not None:
         film = counts.sum()
         if film and counts[(shades > 0) & (shades < 1)].sum() < _LEAST_BETWEEN * film and np.ptp(real[counts > 0]) > 1:
-            warnings.append(_WINDOW_IGNORED)
+            warnings.append(WINDOW_IGNORED)
             shades = None
     if shades is None:
         deep = scale.bits_stored > 8 or _BITS_STORED_WRONG in warnings

@@ -160,13 +160,13 @@ def decide(prediction: Prediction, shape: tuple[int, int], thresholds: Threshold
         shape: (H, W) of the picture in px.
         thresholds: from an operating point, or set by the user.
     """
-    film, seen = prediction.film or Box(0, 0, *shape), prediction.seen(shape)
-    area = film.height * film.width
+    field, seen = prediction.field or Box(0, 0, *shape), prediction.seen(shape)
+    area = field.height * field.width
     mask = np.zeros(shape, dtype=np.bool_)
     if prediction.score < thresholds.score:
         return Finding(False, prediction.score, mask, (), thresholds, area)
     full = _stretched(prediction.probability, (seen.height, seen.width))
-    seen.of(mask)[...], regions = _regions(full, thresholds, seen, film)
+    seen.of(mask)[...], regions = _regions(full, thresholds, seen, field)
     if not prediction.frontal:
         regions = tuple(replace(region, side=Side.UNKNOWN) for region in regions)
     return Finding(True, prediction.score, mask, regions, thresholds, area)
@@ -179,10 +179,11 @@ def sides_of(mask: NDArray[np.bool_], prediction: Prediction) -> tuple[Side, ...
         mask: (H, W) of the picture.
         prediction: of the same film; it says which part of the picture the film is.
     """
-    film, seen = prediction.film or Box(0, 0, *mask.shape), prediction.seen(mask.shape)
+    field, seen = prediction.field or Box(0, 0, *mask.shape), prediction.seen(mask.shape)
     middles = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)[3][1:, 0]
     found = {
-        _side(float(middle) - seen.left, seen.width, film) if prediction.frontal else Side.UNKNOWN for middle in middles
+        _side(float(middle) - seen.left, seen.width, field) if prediction.frontal else Side.UNKNOWN
+        for middle in middles
     }
     return tuple(side for side in Side if side in found)
 
@@ -203,7 +204,7 @@ def _stretched(probability: NDArray[np.float32], shape: tuple[int, int]) -> NDAr
 
 
 def _regions(
-    probability: NDArray[np.float32], thresholds: Thresholds, seen: Box, film: Box
+    probability: NDArray[np.float32], thresholds: Thresholds, seen: Box, field: Box
 ) -> tuple[NDArray[np.bool_], tuple[Region, ...]]:
     height, width = probability.shape
     mask = probability >= np.float32(thresholds.mask_threshold)
@@ -230,10 +231,10 @@ def _regions(
         if label not in standing or areas[label] < least:
             inner[label].of(held)[own(label)] = False
             continue
-        side = _side(box.left + float(centroids[label, 0]), width, film)
+        side = _side(box.left + float(centroids[label, 0]), width, field)
         left, top, place = seen.left + box.left, seen.top + box.top, inner[label]
         corners = (left + place.left, top + place.top, left + place.right, top + place.bottom)
-        regions.append(Region(side, areas[label] / (film.height * film.width), corners))
+        regions.append(Region(side, areas[label] / (field.height * field.width), corners))
     regions.sort(key=lambda region: (-region.share, region.box[1], region.box[0]))
     return mask, tuple(regions)
 
@@ -244,7 +245,7 @@ def _box(mask: NDArray[np.bool_]) -> Box:
     return Box(top, left, top + height, left + width)
 
 
-def _side(column: float, width: int, film: Box) -> Side:
-    if film.width > _WIDEST * film.height:
+def _side(column: float, width: int, field: Box) -> Side:
+    if field.width > _WIDEST * field.height:
         return Side.UNKNOWN
     return Side.RIGHT if column < (width - 1) / 2 else Side.LEFT

@@ -115,26 +115,26 @@ class _Hemithorax:
     lung: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, air: NDArray[np.bool_], field: NDArray[np.bool_], side: Side) -> "_Hemithorax":
-        stretched = cv2.resize(field.astype(np.uint8), air.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    def of(cls, air: NDArray[np.bool_], lung: NDArray[np.bool_], side: Side) -> "_Hemithorax":
+        stretched = cv2.resize(lung.astype(np.uint8), air.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
         if side is Side.LEFT:
             air, stretched = air[:, ::-1], stretched[:, ::-1]
         return cls(air, stretched & ~air)
 
     @cached_property
-    def extent(self) -> tuple[int, int]:
+    def rows(self) -> tuple[int, int]:
         """The first row, and the one behind the last."""
-        return _extent(self.air | self.lung)
+        return _rows(self.air | self.lung)
 
     @property
     def height(self) -> int:
         """In px."""
-        top, bottom = self.extent
+        top, bottom = self.rows
         return bottom - top
 
     def measured(self, found: SideMeasure, middles: list[float], spacing: PixelSpacing | None) -> SideMeasure:
         """`found` with what the hemithorax tells; `middles`: the rows of its regions."""
-        top, bottom = self.extent
+        top, bottom = self.rows
         thirds = top + (bottom - top) // 3, top + 2 * (bottom - top) // 3
         area = np.count_nonzero(self.air)
         parts = [np.count_nonzero(third) / area for third in np.split(self.air, thirds)]
@@ -148,7 +148,7 @@ class _Hemithorax:
             return found
         apical = self._apical(top, bottom) * spacing.row_mm
         lateral = max((self._across(row) for row in range(thirds[0], bottom)), default=0) * spacing.column_mm
-        first, last = _extent(self.lung) if self.lung.any() else (top, bottom)
+        first, last = _rows(self.lung) if self.lung.any() else (top, bottom)
         halves = [self._across(first + (last - first) * quarter // 4) * spacing.column_mm for quarter in (1, 3)]
         collins = min(100.0, 4.2 + 4.7 * (apical + sum(halves)) / 10)
         return replace(
@@ -168,7 +168,7 @@ class _Hemithorax:
         if above:
             return float(max(above))
         # No lung is left below the apex.
-        return float((_extent(self.lung)[0] if self.lung.any() else bottom) - top)
+        return float((_rows(self.lung)[0] if self.lung.any() else bottom) - top)
 
     def _across(self, row: int) -> float:
         """The air between chest wall and lung in px, in a row; none in a row below the lung, all if no lung is left."""
@@ -187,7 +187,7 @@ def _before(air: NDArray[np.bool_], lung: NDArray[np.bool_]) -> int | None:
     return int(np.count_nonzero(air[: inside[-1]])) if inside.size else None
 
 
-def _extent(mask: NDArray[np.bool_]) -> tuple[int, int]:
+def _rows(mask: NDArray[np.bool_]) -> tuple[int, int]:
     """The first row with a pixel, and the one behind the last."""
     rows = np.flatnonzero(mask.any(axis=1))
     return int(rows[0]), int(rows[-1]) + 1

@@ -23,7 +23,7 @@ class Prediction:
         probability: (S, S) float32 in [0, 1]: the probability of pneumothorax for each pixel of the network's square.
         logit: image-level logit before calibration. With flip averaging, the mean of film and mirror image.
         shown: the part of the picture that the square shows; None for the film.
-        film: the film's part of the picture; None for the whole picture.
+        field: the film's part of the picture; None for the whole picture.
         activation: (s, s) float32 over what the square shows: what each place adds to the score, as Grad-CAM has it;
             None if the network does not tell. Only its positive values, next to each other, mean something.
         frontal: False if the film check says that the view is not frontal; the sides of the patient are then unknown.
@@ -33,7 +33,7 @@ class Prediction:
     probability: NDArray[np.float32]
     logit: float
     shown: Box | None = None
-    film: Box | None = None
+    field: Box | None = None
     activation: NDArray[np.float32] | None = None
     frontal: bool = True
 
@@ -57,12 +57,12 @@ class Prediction:
 
     def seen(self, shape: tuple[int, int]) -> Box:
         """The part of a picture of (H, W) px that the square shows."""
-        return self.shown or self.film or Box(0, 0, *shape)
+        return self.shown or self.field or Box(0, 0, *shape)
 
     def scaled(self, rows: float, columns: float) -> "Prediction":
         """The same prediction for a picture with that many times the rows and columns."""
-        shown, film = (box and box.scaled(rows, columns) for box in (self.shown, self.film))
-        return replace(self, shown=shown, film=film)
+        shown, field = (box and box.scaled(rows, columns) for box in (self.shown, self.field))
+        return replace(self, shown=shown, field=field)
 
     def calibrated(self, calibration: Calibration) -> "Prediction":
         """The same prediction with the score of another calibration."""
@@ -84,7 +84,7 @@ def predict(network: Network, prepared: NetworkInput, weights: Weights) -> Predi
     activation = None if output.activation is None else _averaged(output.activation)
     logit = float(output.score_logits.mean())
     score = calibrated_score(logit, mean, weights.calibration)
-    return Prediction(score, mean, logit, prepared.shown, prepared.film, activation)
+    return Prediction(score, mean, logit, prepared.shown, prepared.field, activation)
 
 
 def _averaged(maps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -19,12 +19,12 @@ class NetworkInput:
     Attributes:
         square: (channels, side, side) float32, from `prepare`.
         shown: the part of the picture that the square shows; None for the film.
-        film: the film's part of the picture; None for the whole picture.
+        field: the film's part of the picture; None for the whole picture.
     """
 
     square: NDArray[np.float32]
     shown: Box | None = None
-    film: Box | None = None
+    field: Box | None = None
 
 
 def prepare(pixels: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:

@@ -24,7 +24,7 @@ MANIFEST_PATH = _PACKAGED if _PACKAGED.is_file() else ROOT / "weights_manifest.j
 
 Text = Annotated[str, Field(min_length=1)]
 WeightsName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Side = Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
+SquareSide = Annotated[int, Field(ge=32, le=2048, multiple_of=32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -63,7 +63,7 @@ class InputSpec(_Record):
     whole film if no pair of lungs is found. `denoising` "median" applies a median filter of 3 × 3 px to the square.
     """
 
-    side: Side
+    side: SquareSide
     fit: Literal["stretch", "lungs"]
     interpolation: Literal["area", "linear"]
     channels: Literal[3]

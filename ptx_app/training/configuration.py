@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ptx_app.data.index import MaskKind
 from ptx_app.errors import SettingsError
 from ptx_app.evaluation.thresholds import PublishingSection
-from ptx_app.model.manifest import InputSpec, NetworkSpec, Side, WeightsName
+from ptx_app.model.manifest import InputSpec, NetworkSpec, SquareSide, WeightsName
 
 MASK_WEIGHTS = {
     MaskKind.EXPERT: 1.0,
@@ -50,7 +50,7 @@ class NetworkSection(_Section):
 class InputSection(_Section):
     """The network's input."""
 
-    side: Side = 384
+    side: SquareSide = 384
     fit: Literal["stretch", "lungs"] = "stretch"
     interpolation: Literal["area", "linear"] = "area"
     channels: Literal[3] = 3
@@ -142,7 +142,7 @@ class ScheduleSection(_Section):
     films: Annotated[int, Field(gt=0)]
     name: Literal["cosine", "plateau"] = "cosine"
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    sides: tuple[tuple[float, Side], ...] = ()
+    sides: tuple[tuple[float, SquareSide], ...] = ()
     frozen_encoder: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 

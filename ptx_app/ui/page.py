@@ -55,7 +55,7 @@ def show() -> None:
         sign_in.check_settings()
         who = sign_in.person()
         if who is None:
-            sign_in.sign_ins().sweep()  # so that the trail has the reason first
+            sign_in.sign_ins().end_idle()  # so that the trail has the reason first
             end_visit("signed out")
             sign_in.show_sign_in()
         else:

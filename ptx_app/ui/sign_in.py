@@ -176,7 +176,7 @@ def _sign_ins() -> SignIns:
     def watch() -> None:
         while True:
             time.sleep(min(5.0, known.idle_seconds / 4))
-            known.sweep()
+            known.end_idle()
 
     threading.Thread(target=watch, name="sign-ins", daemon=True).start()
     return known

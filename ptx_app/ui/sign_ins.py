@@ -61,7 +61,7 @@ class SignIns:
         for call in calls:
             call(why)
 
-    def sweep(self) -> None:
+    def end_idle(self) -> None:
         """End all sign-ins that are no longer in use."""
         with self._lock:
             idle = [name for name, known in self._known.items() if known.on_end and not self._is_alive(known)]

@@ -100,10 +100,10 @@ DRAWN[40:60, 20:30] = DRAWN[40:60, 70:90] = True  # middles in columns 24.5 and 
     ("changes", "sides"),
     [
         ({}, (Side.RIGHT, Side.LEFT)),
-        ({"film": Box(0, 0, 100, 48)}, (Side.LEFT,)),  # the film's own middle counts, not the picture's
-        ({"film": Box(0, 0, 100, 52)}, (Side.RIGHT, Side.LEFT)),
-        ({"film": Box(0, 30, 100, 100)}, (Side.RIGHT, Side.LEFT)),
-        ({"film": Box(45, 0, 100, 100)}, (Side.UNKNOWN,)),  # too wide for one film
+        ({"field": Box(0, 0, 100, 48)}, (Side.LEFT,)),  # the film's own middle counts, not the picture's
+        ({"field": Box(0, 0, 100, 52)}, (Side.RIGHT, Side.LEFT)),
+        ({"field": Box(0, 30, 100, 100)}, (Side.RIGHT, Side.LEFT)),
+        ({"field": Box(45, 0, 100, 100)}, (Side.UNKNOWN,)),  # too wide for one film
         ({"frontal": False}, (Side.UNKNOWN,)),
     ],
 )

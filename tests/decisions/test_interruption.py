@@ -14,9 +14,9 @@ def test_whoever_reads_after_an_interruption_gets_their_own_film(interruption, m
     first, second, third = (dicom_of(chance.random((side, 80), np.float32)) for side in (90, 100, 110))
 
     def interrupted(*_: object) -> bytes:
-        raise interruption  # as when a page is stopped while the worker is answering
+        raise interruption  # as when a page is stopped while the child process is answering
 
-    with SandboxedReader(workers=1, seconds=120) as reader:
+    with SandboxedReader(processes=1, seconds=120) as reader:
         with monkeypatch.context() as patch:
             patch.setattr("ptx_app.film.sandbox.reader.receive", interrupted)
             with pytest.raises(interruption):

@@ -205,7 +205,7 @@ def test_from_query_to_objects_stored_in_the_study_and_read_back(orthanc, caplog
     (there,) = asked.films(study.uid, [series.uid for series in study.series])
     data = asked.fetch(there)
     detector = Detector.load()
-    with SandboxedReader(workers=1) as reader:
+    with SandboxedReader(processes=1) as reader:
         radiograph, source = reader.read(data), there.require_source(reader.read_source, data)
         assert code(THERE.require_source, reader.read_source, data) == "PACS_OTHER_FILM"
     examination = detector.examine(radiograph)

@@ -288,7 +288,7 @@ def test_a_film_that_kills_its_reader_is_set_aside_after_three_tries(folders):
     killed: list[int] = []
 
     def read(data: bytes) -> Radiograph:
-        if data == poison:  # its worker is stopped first, so that it has the film when it is killed
+        if data == poison:  # its reading process is stopped first, so that it has the film when it is killed
             reader.read(good)
             process = reader._idle.get()
             reader._idle.put(process)
@@ -302,7 +302,7 @@ def test_a_film_that_kills_its_reader_is_set_aside_after_three_tries(folders):
     wanted = Wanted(Setting.of(detector.weights, point, Thresholds.of(point), detector.network.engine))
     rows: list[dict[str, object]] = []
     stop, metrics = threading.Event(), Metrics()
-    with SandboxedReader(workers=1) as reader, Ledger(output / "inbox.sqlite") as ledger:
+    with SandboxedReader(processes=1) as reader, Ledger(output / "inbox.sqlite") as ledger:
         maker = ResultMaker(replace(detector, read=read), reader.read_source, wanted)
         options = Options(delete_read=True, jobs=1, settle_seconds=0)
         space = Space((folder, output), 0)

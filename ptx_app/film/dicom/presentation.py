@@ -8,12 +8,9 @@ from pydicom.dataset import Dataset
 from ptx_app.errors import FilmError
 from ptx_app.film.dicom.form import StoredForm
 from ptx_app.film.dicom.header import code, integer, number, numbers, text
-from ptx_app.film.grey import GreyScale, Lut, Window
+from ptx_app.film.grey import WINDOW_IGNORED, GreyScale, Lut, Window
 from ptx_app.film.radiograph import FilmNote
 
-_WINDOW_IGNORED = FilmNote(
-    "WINDOW_IGNORED", "The header's window cannot be used. The film is shown over its own range of greys."
-)
 _VOI_LUT_IGNORED = FilmNote(
     "VOI_LUT_IGNORED", "The header's VOI LUT is damaged. The film is shown over its own range of greys."
 )
@@ -58,7 +55,7 @@ def grey_scale(dataset: Dataset, form: StoredForm) -> tuple[GreyScale, list[Film
             warnings.append(_VOI_LUT_IGNORED)
         voi = _window(dataset)
         if voi is None and "WindowWidth" in dataset and dataset.get("WindowWidth") not in (None, ""):
-            warnings.append(_WINDOW_IGNORED)
+            warnings.append(WINDOW_IGNORED)
     elif isinstance(voi, Lut) and len(voi.entries) < voi.stated:
         warnings.append(_VOI_LUT_SHORT)
 

@@ -1,7 +1,7 @@
 """Reads untrusted files in child processes with memory and time limits.
 
-If a file makes a decoder crash, hang or use too much memory, only its child process is lost, never the app. Workers
-start when they are first needed and are reused. A lost worker is replaced for the next film.
+If a file makes a decoder crash, hang or use too much memory, only its child process is lost, never the app. Children
+start when they are first needed and are reused. A lost one is replaced for the next film.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import BinaryIO, TypeVar, cast
 from ptx_app.errors import FilmError
 from ptx_app.fair_queue import FairQueue
 from ptx_app.film.radiograph import Radiograph
-from ptx_app.film.sandbox.worker import (
+from ptx_app.film.sandbox.child import (
     FILM,
     MOST_FACTS,
     MOST_LEVELS,
@@ -37,27 +37,27 @@ from ptx_app.film.source import SourceReference
 
 Answer = TypeVar("Answer", Radiograph, SourceReference | None)
 _ROOT = str(Path(__file__).resolve().parents[3])
-_WORKER = ("-m", "ptx_app.film.sandbox.worker")
-_START_SECONDS = 120.0  # long, because loading the worker's modules can be slow on a busy machine
+_CHILD = ("-m", "ptx_app.film.sandbox.child")
+_START_SECONDS = 120.0  # long, because loading the child's modules can be slow on a busy machine
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _SECRETS = {"PTX_AUDIT_KEY"}  # not for a process that parses strangers' files
 
 
 class SandboxedReader:
-    """A pool of reading processes. Many threads may use it at once; they wait if no worker is free."""
+    """A pool of reading processes. Many threads may use it at once; they wait if none is free."""
 
-    def __init__(self, workers: int = 2, seconds: float = 10.0, memory_bytes: int = 768 << 20) -> None:
+    def __init__(self, processes: int = 2, seconds: float = 10.0, memory_bytes: int = 768 << 20) -> None:
         """Create the pool. No process is started yet.
 
         Args:
-            workers: number of files to read at the same time.
+            processes: number of files to read at the same time.
             seconds: time limit per file, from when its process is ready.
-            memory_bytes: memory limit per file, on top of the worker's own memory (on Linux only).
+            memory_bytes: memory limit per file, on top of the child's own memory (on Linux only).
         """
         self._seconds, self._memory_bytes = seconds, memory_bytes
-        self._fair_queue = FairQueue(workers)
+        self._fair_queue = FairQueue(processes)
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
-        for _ in range(workers):
+        for _ in range(processes):
             self._idle.put(None)
 
     def read(self, data: bytes, on_wait: Callable[[int], None] = lambda _: None) -> Radiograph:
@@ -65,7 +65,7 @@ class SandboxedReader:
 
         Args:
             data: the file's bytes.
-            on_wait: called repeatedly while all workers are busy, with the number of films ahead of this one.
+            on_wait: called repeatedly while all processes are busy, with the number of films ahead of this one.
 
         Raises:
             FilmError: as `read_film`; also TOO_SLOW or READER_LOST if a limit or a crash ended the reading, and
@@ -103,7 +103,7 @@ class SandboxedReader:
     def _start(self) -> subprocess.Popen[bytes]:
         """Start a process and wait until it is ready for a file."""
         process = subprocess.Popen(  # noqa: S603  (our own module)
-            [sys.executable, *_WORKER, str(self._memory_bytes), str(self._seconds)],
+            [sys.executable, *_CHILD, str(self._memory_bytes), str(self._seconds)],
             cwd=_ROOT,
             env={name: value for name, value in os.environ.items() if name not in _SECRETS} | _ONE_THREAD,
             stdin=subprocess.PIPE,
@@ -164,7 +164,7 @@ class SandboxedReader:
             watch.cancel()
 
     def close(self) -> None:
-        """End all idle workers. Busy workers are not stopped."""
+        """End all idle child processes. Busy ones are not stopped."""
         idle = []
         with contextlib.suppress(queue.Empty):
             while True:
