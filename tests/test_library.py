@@ -90,6 +90,26 @@ def test_importing_any_module_changes_no_logger_warning_variable_or_setting():
     printed(_SNAPSHOT)
 
 
+_UI = """
+import cv2, gc, importlib, os, pkgutil, streamlit.net_util as net_util, streamlit.web.bootstrap
+from starlette.formparsers import MultiPartParser
+def state():
+    return MultiPartParser.spool_max_size, net_util.get_external_ip, gc.get_freeze_count(), dict(os.environ)
+before = state()
+import ptx_app.ui
+for module in pkgutil.walk_packages(ptx_app.ui.__path__, "ptx_app.ui."):
+    importlib.import_module(module.name)
+assert state() == before, (before[:3], state()[:3])
+from ptx_app.ui.server import prepare_process
+prepare_process()
+assert state()[:2] != before[:2]
+"""
+
+
+def test_importing_the_page_changes_nothing_until_its_entry_point_asks():
+    printed(_UI)
+
+
 _LOGGERS = """
 import logging, PIL.Image, pydicom.pixels.decoders, pydicom.pixels.encoders, pydicom.pixels.utils
 PIL.Image.init()  # loads every plugin
@@ -163,17 +183,19 @@ def test_the_example_of_the_documentation_runs(tmp_path):
     assert (tmp_path / "overlay.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "ptx_app.data.challenge",
-        "ptx_app.film.reading",
-        "ptx_app.inference.decide",
-        "ptx_app.output.pictures",
-        "ptx_app.ui.course",
-    ],
-)
+WITH_EXAMPLES = [
+    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    for file in sorted((ROOT / "ptx_app").rglob("*.py"))
+    if ">>>" in file.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("module", WITH_EXAMPLES)
 def test_the_examples_in_docstrings_hold(module):
     found = doctest.testmod(importlib.import_module(module))
     assert found.attempted > 0
     assert found.failed == 0
+
+
+def test_public_functions_have_examples():
+    assert {"ptx_app.film.reading", "ptx_app.inference.decide", "ptx_app.output.pictures"} <= set(WITH_EXAMPLES)

@@ -62,6 +62,12 @@ def test_what_is_still_a_pair_of_lungs(boxes):
     assert lung_pair(square(*boxes), 0.5) is not None
 
 
+def test_parts_that_touch_at_a_corner_are_one_lung():
+    lungs = lung_pair(square(RIGHT, (60, 20, 75, 50), (75, 50, 90, 80)), 0.5)
+    assert lungs is not None
+    assert np.count_nonzero(lungs.patient_left) == 2 * 15 * 30
+
+
 def test_a_pixel_at_the_threshold_belongs_to_a_lung():
     assert lung_pair(square(RIGHT, LEFT), float(np.float32(0.9))) is not None
     assert lung_pair(square(RIGHT, LEFT), 0.91) is None

@@ -1,10 +1,11 @@
 """Tries what README.md promises to a new user: a new environment from requirements-app.txt, and the app in it.
 
-python -m tools.try_install             needs a network; takes a minute
+python -m tools.try_install             needs a network; takes two minutes
 
 It installs into a temporary folder, says how long that took and how large it is, analyses the example film with `ptx
 predict`, and starts both entry points until each shows the example's verdict. Without Chromium it only asks the servers
-whether they are well.
+whether they are well. Then it builds the wheel, installs it into another new environment, with the packages that pip
+chooses from its own ranges, and analyses the film there, away from the repository.
 """
 
 import subprocess
@@ -27,18 +28,34 @@ def main() -> None:
     """Install, measure, run. Exits with 1 if something is not as promised."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        python = install(folder / "venv", ROOT / "hosts/community-cloud/requirements.txt")
-        analyse(python, folder)
+        film = folder / "film.dcm"
+        film.write_bytes(real_dicom())
+        python = install(folder / "venv", "-r", ROOT / "hosts/community-cloud/requirements.txt")
+        analyse(film, ROOT, python, "-m", "ptx_app")
         for entry in ENTRIES:
             serve(python, entry)
+        python = install(folder / "venv-of-the-wheel", wheel(folder / "dist"))
+        analyse(film, folder, python.parent / "ptx")
 
 
-def install(target: Path, requirements: Path) -> Path:
-    """Make an environment and return its Python. Exits if it is too large or has torch."""
+def wheel(target: Path) -> Path:
+    """Build the package's wheel into a folder."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", target, ROOT], check=True
+    )
+    (made,) = target.glob("*.whl")
+    return made
+
+
+def install(target: Path, *what: str | Path) -> Path:
+    """Make an environment with what pip is told to install, and return its Python.
+
+    Exits if it is too large or has torch.
+    """
     begun = time.monotonic()
     venv.create(target, with_pip=True)
     python = target / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", requirements], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *what], check=True)
     seconds = time.monotonic() - begun
     size = sum(path.lstat().st_size for path in target.rglob("*") if path.is_file() and not path.is_symlink()) / 1e6
     print(f"Installed in {seconds:.0f} s; {size:.0f} MB on the disk (at most {_MOST_MB})")
@@ -47,12 +64,11 @@ def install(target: Path, requirements: Path) -> Path:
     return python
 
 
-def analyse(python: Path, folder: Path) -> None:
-    """Run the command line on the example film."""
-    film = folder / "film.dcm"
-    film.write_bytes(real_dicom())
-    subprocess.run([python, "-m", "ptx_app", "predict", film, "--output", folder / "out"], cwd=ROOT, check=True)
-    print((folder / "out" / "results.csv").read_text(encoding="utf-8").strip())
+def analyse(film: Path, where: Path, *ptx: str | Path) -> None:
+    """Run the command line on a film in a folder, and print the table."""
+    with tempfile.TemporaryDirectory() as output:
+        subprocess.run([*ptx, "predict", film, "--output", output], cwd=where, check=True)
+        print((Path(output) / "results.csv").read_text(encoding="utf-8").strip())
 
 
 def serve(python: Path, entry: str) -> None:

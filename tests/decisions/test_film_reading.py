@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
 from ptx_app.film.dicom.parsing import parse
+from ptx_app.film.dicom.source import read_dicom_source
 from tests.support.films import dicom_of
 
 ROWS, COLUMNS = 80, 100
@@ -355,6 +356,40 @@ def file_of_every_element() -> bytes:
     out = io.BytesIO()
     pydicom.dcmwrite(out, plain, enforce_file_format=True)
     return out.getvalue()[: out.getvalue().index(b"\x08\x00\x16\x00")] + data
+
+
+# What a DICOM export with the patient's own header may read beside them, and nothing else does. Every one is used.
+OF_PATIENT_AND_STUDY = {
+    "AccessionNumber",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "ReferringPhysicianName",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "StudyDate",
+    "StudyDescription",
+    "StudyID",
+    "StudyInstanceUID",
+    "StudyTime",
+}
+
+
+def test_an_export_with_the_patients_header_parses_these_beside_them(monkeypatch):
+    parsed = []
+
+    def keep(*given):
+        parsed.append(parse(*given).dataset)
+        raise FilmError("KEPT", "Parsed.")
+
+    monkeypatch.setattr("ptx_app.film.dicom.source.parse", keep)
+    with pytest.raises(FilmError, match="Parsed"):
+        read_dicom_source(file_of_every_element(), Limits())
+    assert {keyword_for_tag(element) or str(element) for element in parsed[0].keys()} == (  # noqa: SIM118
+        MAY_BE_READ | OF_PATIENT_AND_STUDY
+    )
 
 
 def test_of_a_file_with_every_element_only_these_are_parsed():

@@ -97,7 +97,11 @@ def test_overlap_is_of_the_networks_mask_with_the_truth_at_its_own_size(folder):
         answer[:, :, 32:] = -9
         return NetworkOutput(answer, np.zeros(len(batch), np.float32))
 
+    def unsure_outside(batch):
+        return NetworkOutput(np.where(batch[:, 0] < -0.5, 9, -0.6).astype(np.float32), np.zeros(len(batch), np.float32))
+
     assert overlaps_of(dark_is_lung, entry, films[:2]) == {"a0": 1.0, "a1": 1.0}
+    assert overlaps_of(unsure_outside, entry, films[:1]) == {"a0": 1.0}, "0.35 is below the threshold"
     assert overlaps_of(right_half, entry, films[:1])["a0"] == pytest.approx(2 / 3)
 
 
