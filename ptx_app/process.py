@@ -1,6 +1,9 @@
-"""Setup at the start of each process of the project. Importing the package does none of this."""
+"""Setup at the start of each process of the project, and the command that started it. Importing does none of this."""
 
 import os
+import shlex
+import sys
+from pathlib import Path
 
 from ptx_app.privacy import quiet_loggers
 
@@ -23,3 +26,11 @@ def begin() -> None:
     """Call at the start of every entry point, before torch is imported."""
     set_environment()
     quiet_loggers()
+
+
+def typed_command() -> str:
+    """The command that started this process, as one types it. What writes a page of figures puts it there."""
+    script, *arguments = sys.argv
+    path = Path(script)
+    started = f"python -m tools.{path.stem}" if path.parent.name == "tools" else "ptx"
+    return shlex.join([*started.split(), *arguments])

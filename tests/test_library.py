@@ -17,6 +17,7 @@ from ptx_app import privacy
 from ptx_app.errors import FilmError
 from ptx_app.film import read_film
 from ptx_app.model.manifest import ROOT
+from ptx_app.process import typed_command
 from tests.support.films import real_dicom
 from tests.support.marked_films import marked_dicom, markers_in, misnamed_dicom
 
@@ -181,6 +182,19 @@ def test_the_example_of_the_documentation_runs(tmp_path):
     said = printed(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{example}", cwd=tmp_path)
     assert re.search(r"score 0\.\d\d", said)
     assert (tmp_path / "overlay.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "typed"),
+    [
+        (["/usr/bin/ptx", "evaluate", "--against", "a b"], "ptx evaluate --against 'a b'"),
+        (["/src/ptx_app/__main__.py", "film-check", "--keep"], "ptx film-check --keep"),
+        (["/src/tools/make_speed.py", "--rounds", "3"], "python -m tools.make_speed --rounds 3"),
+    ],
+)
+def test_a_page_of_figures_names_the_command_that_made_it(words, typed, monkeypatch):
+    monkeypatch.setattr(sys, "argv", words)
+    assert typed_command() == typed
 
 
 WITH_EXAMPLES = [

@@ -7,6 +7,7 @@ import pytest
 
 from ptx_app.evaluation.report import markdown, value
 from ptx_app.experiments.comparison import comparison_table
+from ptx_app.experiments.lung_fields import CrossValidation, Folds, lung_page
 from ptx_app.model.manifest import ROOT, load_manifest
 
 REPORT = ROOT / "docs" / "evaluation.json"
@@ -38,6 +39,15 @@ def test_the_report_is_of_the_default_weights(document):
 def test_the_report_matches_its_json(document):
     text = REPORT.with_suffix(".md").read_text(encoding="utf-8")
     assert text.startswith(markdown(document, {}))
+
+
+def test_the_page_of_the_lung_fields_matches_its_json():
+    document = json.loads((ROOT / "docs" / "lungs.json").read_text(encoding="utf-8"))
+    entry = load_manifest().lung_fields
+    assert entry is not None
+    assert document["sha256"] == entry.sha256
+    validation = CrossValidation(document["dice"], Folds(**document["folds"]))
+    assert (ROOT / "docs" / "lungs.md").read_text(encoding="utf-8") == lung_page(entry, validation, document["command"])
 
 
 @pytest.mark.parametrize("name", ["ablation", "encoders"])

@@ -86,7 +86,7 @@ def main() -> int:
     lines = table(arguments.films, size, taken)
     print("\n".join(lines))
     if arguments.document:
-        write_measured(arguments.document, "python -m tools.cluster_speed", lines)
+        write_measured(arguments.document, lines)
     return 0
 
 

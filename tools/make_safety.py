@@ -19,7 +19,7 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film.check.frontal import check
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.manifest import load_manifest
-from ptx_app.process import begin
+from ptx_app.process import begin, typed_command
 
 
 def cases(folder: Path) -> tuple[str, str]:
@@ -65,8 +65,9 @@ def measured(tool: str, *options: str) -> dict[str, Any]:
 
 
 def listed(figures: dict[str, Any]) -> str:
-    """Figures as a table, one per row."""
-    rows = (f"| {name.replace('_', ' ')} | {value} |" for name, value in figures.items())
+    """Figures as a table, one per row; of a list, its length."""
+    counted = {name: len(value) if isinstance(value, list) else value for name, value in figures.items()}
+    rows = (f"| {name.replace('_', ' ')} | {value} |" for name, value in counted.items())
     return "\n".join(["| figure | value |", "|---|---|", *rows])
 
 
@@ -99,7 +100,7 @@ def main() -> None:
     again = measured("load", "--sessions", "4", "--rounds", str(arguments.rounds))
     page = f"""# Safety measurements
 
-Written by `python -m tools.make_safety` on {platform.machine()}, {os.cpu_count()} cores, with the weights
+Written by `{typed_command()}` on {platform.machine()}, {os.cpu_count()} cores, with the weights
 {weights.name} (sha256 `{weights.sha256[:16]}…`). What is promised, and which
 tests check it, is in [SECURITY.md](../SECURITY.md). Figures of the film check are in [check.md](check.md).
 

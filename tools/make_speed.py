@@ -24,7 +24,7 @@ from ptx_app.evaluation.speed import Times
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.manifest import ROOT, Weights, load_manifest
 from ptx_app.pipeline import Detector
-from ptx_app.process import begin
+from ptx_app.process import begin, typed_command
 from ptx_app.weights.fetch import locate
 from tests.support.films import dicom_of, simulated_film
 from tests.support.serving import CHROMIUM, NO_CHROMIUM
@@ -145,7 +145,7 @@ def page_of(weights: Weights, figures: Mapping[str, Any], page: Mapping[str, str
     passes = ", on a film and its mirror image" if weights.flip_averaging else ""
     return f"""# Speed and memory
 
-Written by `python -m tools.make_speed`; no figure is typed by hand. Weights: `{weights.name}`, sha256
+Written by `{typed_command()}`; no figure is typed by hand. Weights: `{weights.name}`, sha256
 `{weights.sha256[:16]}…`. {figures["machine"]}; load average before: {busy:.1f}. The ways of one table took turns in one
 run, {figures["rounds"]} rounds, so trust the ratios more than the seconds. *Plain torch* is what a tutorial would show:
 pydicom's own pixels and torch in fp32, with as many passes of the network.

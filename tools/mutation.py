@@ -33,6 +33,8 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 from scipy.stats import binomtest
 
+from ptx_app.process import typed_command
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -292,12 +294,15 @@ def _limit(folder: Path, tests: Sequence[str]) -> float:
     return 3 * (time.monotonic() - begun) + 20
 
 
-def markdown(command: str, commit: str, numbers: dict[str, int], tried: Sequence[Tried], minutes: float) -> str:
-    """The document as Markdown."""
+def markdown(tree: Path, commit: str, numbers: dict[str, int], tried: Sequence[Tried], minutes: float) -> str:
+    """The document as Markdown. `tree`: the repository whose code was changed."""
+    manifest = json.loads((tree / "weights_manifest.json").read_text(encoding="utf-8"))
+    (sha256,) = (entry["sha256"] for entry in manifest["weights"] if entry["name"] == manifest["default"])
     lines = [
         "# Mutation testing",
         "",
-        f"Written by `{command}` at commit {commit}, in {minutes:.0f} minutes; no figure is typed by hand. Each mutant "
+        f"Written by `{typed_command()}` at commit {commit}, in {minutes:.0f} minutes; no figure is typed by hand. "
+        f"Weights: `{manifest['default']}`, sha256 `{sha256[:16]}…`. Each mutant "
         "changes one place of the code: an operator, a number, a condition, an exception, a decorator, a loop. It is "
         "killed if a test of its package fails. A timeout also counts as noticed. The films of PTX_DATA were "
         f"{'available' if os.environ.get('PTX_DATA') else 'not available, so tests that need them were skipped'}.",
@@ -340,8 +345,7 @@ def main() -> None:
     begun = time.monotonic()
     plan = read_plan(arguments.plan) if arguments.plan else PLAN
     commit, numbers, tried = measure(arguments.tree, plan, arguments.sample, arguments.seed, arguments.jobs)
-    command = f"python -m tools.mutation --sample {arguments.sample} --seed {arguments.seed}"
-    text = markdown(command, commit, numbers, tried, (time.monotonic() - begun) / 60)
+    text = markdown(arguments.tree, commit, numbers, tried, (time.monotonic() - begun) / 60)
     arguments.output.write_text(text, encoding="utf-8")
     print(text)
 

@@ -45,7 +45,7 @@ def markdown(document: EvaluationDocument, figures: dict[str, str]) -> str:
     lines = [
         f"# Evaluation of {document['model']}",
         "",
-        "Written by `ptx evaluate`; no figure is typed by hand. "
+        f"Written by `{document['command']}`; no figure is typed by hand. "
         f"{_films(document)}, {flips} flip averaging. "
         "In brackets: 95 % interval, bootstrapped by patient. Weights: "
         f"sha256 `{document['sha256'][:16]}…`. Computed by {document['engine']}.",

@@ -19,6 +19,7 @@ from ptx_app.evaluation.report import markdown
 from ptx_app.evaluation.results import evaluate, film_by_film, results_of
 from ptx_app.inference.decide import Thresholds
 from ptx_app.pipeline import Detector
+from ptx_app.process import typed_command
 
 
 def write_evaluation(
@@ -58,7 +59,7 @@ def write_evaluation(
     predicted = predict_films(detector, prepared_films(films), len(films), "films")
     results = results_of(predicted, weights)
     labels = {"labels": "reader" if readers else "expert", "engine": detector.network.engine}
-    document: EvaluationDocument = labels | evaluate(results, weights)
+    document: EvaluationDocument = {"command": typed_command()} | labels | evaluate(results, weights)
     document["outlined"] = int((~np.isnan(results.dice)).sum())
     if readers:
         del document["goals"]  # they are for the validation films

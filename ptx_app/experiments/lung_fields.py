@@ -25,6 +25,7 @@ from ptx_app.model.manifest import ROOT, LungFields, LungFigures
 from ptx_app.model.manifest_editing import read_document, write_document
 from ptx_app.model.network import Network
 from ptx_app.model.torch_network import TorchNetwork
+from ptx_app.process import typed_command
 from ptx_app.training.configuration import Configuration
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
@@ -130,13 +131,13 @@ def publish_lung_fields(run: RunFolder, figures: dict[str, LungFigures]) -> Lung
     return entry
 
 
-def lung_page(entry: LungFields, validation: CrossValidation) -> str:
-    """The figures as Markdown."""
+def lung_page(entry: LungFields, validation: CrossValidation, command: str) -> str:
+    """The figures as Markdown. `command`: what made them."""
     worst = sorted(validation.overlaps.items(), key=lambda item: item[1])[:5]
     lines = [
         "# Lung fields",
         "",
-        f"Written by `ptx lung-fields`. Weights: `{entry.name}`, sha256 `{entry.sha256[:16]}…`.",
+        f"Written by `{command}`. Weights: `{entry.name}`, sha256 `{entry.sha256[:16]}…`.",
         "",
         "A lung is the lung field beside the heart and above the diaphragm: the heart's shadow is not part of it.",
         "",
@@ -170,8 +171,13 @@ def train_and_measure(configuration: Configuration, data: Path, runs: Path, fold
         return False
     entry = publish_lung_fields(shipped.folder, figures_of(validation.overlaps, read_lung_index(data)))
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(lung_page(entry, validation), encoding="utf-8")
-    document = {"sha256": entry.sha256, "folds": asdict(folds), "figures": entry.model_dump(mode="json")["figures"]}
+    report.write_text(lung_page(entry, validation, typed_command()), encoding="utf-8")
+    document = {
+        "command": typed_command(),
+        "sha256": entry.sha256,
+        "folds": asdict(folds),
+        "figures": entry.model_dump(mode="json")["figures"],
+    }
     document["dice"] = {name: round(value, PLACES) for name, value in sorted(validation.overlaps.items())}
     report.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return True

@@ -142,7 +142,9 @@ def test_figures_are_of_the_folds_that_were_measured(folder):
     measured = {film.image_id: 0.9 for film in fold(read_lung_index(folder), 0, 2)[1]}
     found = figures_of(measured, read_lung_index(folder))
     assert (found["A"].films, found["B"].films, found["all"].films) == (4, 3, 7)
-    page = lung_page(LUNGS.model_copy(update={"figures": found}), CrossValidation(measured, Folds(2, 1)))
+    entry = LUNGS.model_copy(update={"figures": found})
+    page = lung_page(entry, CrossValidation(measured, Folds(2, 1)), "ptx lung-fields made.toml")
+    assert "Written by `ptx lung-fields made.toml`." in page
     assert "in 1 of 2 folds" in page
 
 

@@ -14,6 +14,7 @@ from ptx_app.evaluation.metrics import wilson
 from ptx_app.experiments.film_check.pictures import Picture
 from ptx_app.film import read_film
 from ptx_app.film.check.classifier import Appearance, Layers, classify
+from ptx_app.process import typed_command
 
 # Wrong orientations of films: name, degrees clockwise, inverted.
 _WAYS = (
@@ -147,7 +148,7 @@ def page(rows: Sequence[Row], sha256: str) -> str:
     lines = [
         "# The film check",
         "",
-        "Written by `ptx film-check`, which trains the film check and measures it, or with `--keep` measures it alone.",
+        f"Written by `{typed_command()}`: without `--keep` it trains the film check first.",
         f"In brackets: Wilson's 95 % interval. Weights: sha256 `{sha256[:16]}…`.",
         "",
         "Other pictures are photographs, drawings, CT and MR slices, and radiographs of other parts of the body. Each",
