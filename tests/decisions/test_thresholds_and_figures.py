@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ptx_app.data.index import LabelledFilm, MaskKind
+from ptx_app.evaluation import metrics
 from ptx_app.evaluation.known_films import PredictedFilm
 from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.metrics import bootstrap, dice, iou
@@ -198,7 +199,8 @@ def test_an_interval_is_of_a_thousand_draws():
     assert len(drawn) == 1000
 
 
-def test_films_whose_verdict_changes_are_counted_by_truth_and_direction():
+def test_films_whose_verdict_changes_are_counted_by_truth_and_direction(monkeypatch):
+    monkeypatch.setattr(metrics, "BOOTSTRAP_DRAWS", 20)  # the counts have no interval
     # Each way a film can go, another number of times: (positive, flagged now, flagged before).
     ways = {
         (True, True, False): 1, (True, False, True): 2, (False, False, True): 3, (False, True, False): 4,
