@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from ptx_app.data.index import LabelledFilm, MaskKind, read_index
 from ptx_app.evaluation import metrics
 from ptx_app.evaluation.goals import against_goals
 from ptx_app.evaluation.hard_cases import CASES, harder
-from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
-from ptx_app.evaluation.manifest_figures import manifest_figures
+from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm, predict_films, prepared_films
+from ptx_app.evaluation.manifest_figures import manifest_figures, outline
 from ptx_app.evaluation.plots import telling_films
 from ptx_app.evaluation.report import _NAMES, markdown, value
 from ptx_app.evaluation.results import _other_side, differences, evaluate, film_by_film, results_of, thirds_by_size
@@ -21,11 +24,12 @@ from ptx_app.film.radiograph import View
 from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import Calibration, NetworkSpec, OperatingPoint, Weights
+from ptx_app.model.network import NetworkOutput
 from ptx_app.model.torch_network import TorchNetwork, build_module
 from ptx_app.pipeline import Detector
 from ptx_app.training.configuration import InputSection
 from ptx_app.training.optimisation import set_batch_norm_momentum
-from tests.support.made_folder import prepared_folder
+from tests.support.made_folder import film_and_mask, prepared_folder, row, write_index
 
 POINTS = tuple(
     OperatingPoint(name=name, score=score, mask_threshold=0.5, smallest_region=0.0)
@@ -460,14 +464,145 @@ def test_one_command_writes_report_json_and_figures(tmp_path, monkeypatch):
     assert len(list((tmp_path / "pictures").iterdir())) == 4
 
 
-def test_films_to_make_harder_are_drawn_from_both_labels_and_always_the_same():
-    from ptx_app.data.index import LabelledFilm, MaskKind
+class BrightIsAir:
+    """A network that marks bright pixels as air; its score depends on the brightest pixel."""
 
+    engine = "made"
+
+    def __call__(self, batch):
+        grey = batch[:, 0] * WEIGHTS.input.std + WEIGHTS.input.mean
+        return NetworkOutput((grey - 0.5) * 20, (grey.max(axis=(1, 2)) - 0.5) * 10)
+
+
+def folder_of(folder: Path, kinds: dict[str, MaskKind], **values: str) -> Path:
+    """A prepared folder of a film for each name, positive but for "negative"."""
+    rows = []
+    for number, (name, kind) in enumerate(kinds.items()):
+        positive = name != "negative"
+        film, mask = film_and_mask(number, positive)
+        for file, picture in ((f"{name}.png", film), (f"{name}-mask.png", mask)):
+            cv2.imwrite(str(folder / file), picture)
+        masked = {"mask": f"{name}-mask.png"} if positive and not kind.endswith("label-only") else {}
+        rows.append(row(name, label=str(int(positive)), mask_kind=kind.value, **masked, **values))
+    return write_index(folder, rows)
+
+
+@pytest.fixture
+def evaluation_of(tmp_path, monkeypatch):
+    """Evaluates BrightIsAir on a folder, with one hard case and no figures. Returns the document and the report."""
+    monkeypatch.setattr(metrics, "BOOTSTRAP_DRAWS", 2)
+    monkeypatch.setattr("ptx_app.evaluation.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("ptx_app.evaluation.run.CASES", dict(list(CASES.items())[:1]))
+
+    def evaluated(data: Path, **options: object) -> tuple[dict[str, object], str]:
+        report = write_evaluation(Detector(WEIGHTS, BrightIsAir()), data, tmp_path / "new" / "report", **options)
+        return json.loads((tmp_path / "new" / "report" / "evaluation.json").read_text()), report.read_text()
+
+    return evaluated
+
+
+EXPERT = {"negative": MaskKind.EXPERT, "first": MaskKind.EXPERT, "second": MaskKind.EXPERT}
+
+
+def test_an_evaluation_is_of_the_entry_as_it_is_with_nothing_that_was_not_asked_for(tmp_path, evaluation_of):
+    data = folder_of(tmp_path, EXPERT, split="val")
+    for _ in range(2):  # the second writes over the first
+        document, text = evaluation_of(data)
+        assert (document["labels"], document["engine"], document["flip_averaging"]) == ("expert", "made", False)
+        assert (document["films"], document["positives"], document["outlined"]) == (3, 2, 2)
+        assert document["overall"]["dice_mean"]["value"] > 0.9
+        assert not {"against", "hard_cases"} & set(document)
+        assert "## Hard cases" not in text
+    assert evaluation_of(data, flip_averaging=True)[0]["flip_averaging"]
+
+
+def test_another_model_is_put_beside_it(tmp_path, evaluation_of):
+    other = Detector(WEIGHTS.model_copy(update={"name": "other"}), BrightIsAir())
+    document, text = evaluation_of(folder_of(tmp_path, EXPERT, split="val"), against=other)
+    assert (document["model"], document["against"]["model"]) == ("tiny", "other")
+    assert document["against"]["differences"]["auc"]["value"] == 0
+    assert "Next to other" in text
+
+
+def test_hard_cases_are_measured_beside_the_films_as_they_are(tmp_path, evaluation_of):
+    document, text = evaluation_of(folder_of(tmp_path, EXPERT, split="val"), hard_films=2)
+    hard = document["hard_cases"]
+    assert (hard["films"], hard["positives"]) == (2, 1)
+    (name,) = list(CASES)[:1]
+    assert [(each["case"], each["strength"]) for each in hard["cases"]] == [
+        ("as they are", ""),
+        (name, "1.4"),
+        (name, "2"),
+        (name, "3"),
+    ]
+    unchanged, *_, strongest = (each["dice_positive"] for each in hard["cases"])
+    assert unchanged["low"] <= unchanged["value"] <= unchanged["high"]
+    assert unchanged["value"] > 0.9
+    assert strongest["value"] == 0  # so dark that nothing is bright
+    assert "2 of the films (1 positive)" in text
+    assert f"| {name} | 3 | " in text
+
+
+READERS = {
+    "negative": MaskKind.READER,
+    "drawn": MaskKind.READER,
+    "agreed": MaskKind.READER_AGREED,
+    "said": MaskKind.READER_LABEL,
+}
+
+
+def test_readers_answers_have_no_goals_and_only_what_they_drew_is_outlined(tmp_path, evaluation_of):
+    document, text = evaluation_of(folder_of(tmp_path, READERS | {"expert": MaskKind.EXPERT}), readers=True)
+    assert (document["labels"], document["films"], document["positives"]) == ("reader", 4, 3)
+    assert document["outlined"] == 1
+    assert "goals" not in document
+    assert "4 films labelled by readers of the page, 3 with a pneumothorax" in text
+
+
+def test_hard_cases_of_readers_answers_without_any_outline_have_no_dice(tmp_path, evaluation_of):
+    kinds = {name: READERS[name] for name in ("negative", "agreed", "said")}
+    document, text = evaluation_of(folder_of(tmp_path, kinds), readers=True, hard_films=4)
+    assert {each["dice_positive"]["value"] for each in document["hard_cases"]["cases"]} == {None}
+    assert document["hard_cases"]["cases"][0]["auc"]["value"] == 1
+    assert document["by_size"] == []
+    assert "nan" not in text
+
+
+KNOWN = {MaskKind.EXPERT, MaskKind.MATCHED, MaskKind.CONSENSUS, MaskKind.READER}
+
+
+@pytest.mark.parametrize("kind", MaskKind)
+def test_a_prepared_film_may_be_compared_with_an_outline_that_is_known_and_not_the_models(tmp_path, kind):
+    data = folder_of(tmp_path, {"film": kind, "negative": MaskKind.EXPERT}, view="AP")
+    film, negative = prepared_films(read_index(data))
+    assert (film.name, film.group, film.positive, film.view) == ("film", "p-film", True, View.AP)
+    assert film.outlined == (kind in KNOWN)
+    mask = film_and_mask(0, positive=True)[1] > 0
+    assert film.truth.sum() == (0 if kind.endswith("label-only") else mask.sum())
+    assert np.array_equal(film.truth, mask) or not film.truth.any()
+    assert negative.outlined
+    assert negative.truth.shape == (1024, 1024)
+    assert not negative.truth.any()
+
+
+def test_a_prediction_keeps_what_is_known_of_its_film_at_the_size_of_its_truth():
+    pixels, truth = film_and_mask(0, positive=True)
+    known = KnownFilm("film", "patient", True, View.AP, np.float32(pixels / 255), truth > 0, outlined=False)
+    small = replace(known, pixels=cv2.resize(known.pixels, (64, 32)))
+    for each in (known, small):
+        (found,) = predict_films(Detector(WEIGHTS, BrightIsAir()), [each])
+        assert (found.name, found.group, found.positive, found.view) == ("film", "patient", True, View.AP)
+        assert (found.outlined, found.shape) == (False, (128, 128))
+        assert metrics.dice(outline(found, Thresholds.of(POINTS[1])), found.truth) > 0.9
+
+
+def test_films_to_make_harder_are_drawn_from_both_labels_and_always_the_same():
     films = [
         LabelledFilm(str(n), "val", n % 3 == 0, MaskKind.EXPERT, None, View.PA, None, None)  # type: ignore[arg-type]
         for n in range(30)
     ]
     chosen = drawn(films, 8)
     assert [film.positive for film in chosen] == [True] * 4 + [False] * 4
-    assert drawn(films, 8) == chosen
+    assert drawn(films, 8) == drawn(films, 8, seed=1) == chosen != drawn(films, 8, seed=2)
+    assert [film.positive for film in drawn(films, 7)] == [True] * 4 + [False] * 4
     assert len(drawn(films, 60)) == 30
