@@ -30,6 +30,7 @@ from ptx_app.pipeline import Detector
 from ptx_app.training.configuration import InputSection
 from ptx_app.training.optimisation import set_batch_norm_momentum
 from tests.support.made_folder import film_and_mask, prepared_folder, row, write_index
+from tests.support.records import records_of
 
 POINTS = tuple(
     OperatingPoint(name=name, score=score, mask_threshold=0.5, smallest_region=0.0)
@@ -594,6 +595,10 @@ def test_a_prediction_keeps_what_is_known_of_its_film_at_the_size_of_its_truth()
         assert (found.name, found.group, found.positive, found.view) == ("film", "patient", True, View.AP)
         assert (found.outlined, found.shape) == (False, (128, 128))
         assert metrics.dice(outline(found, Thresholds.of(POINTS[1])), found.truth) > 0.9
+
+
+def test_nobody_can_change_a_figure_that_another_may_hold():
+    assert [record for record in records_of("ptx_app.evaluation") if not record.__dataclass_params__.frozen] == []
 
 
 def test_films_to_make_harder_are_drawn_from_both_labels_and_always_the_same():
