@@ -76,6 +76,8 @@ def test_what_is_asked_for_unless_a_configuration_says_otherwise():
         "balanced_specificity": 0.9,
         "specificity": 0.97,
     }
+    with pytest.raises(ValidationError):
+        PublishingSection().prevalence = 0.5
 
 
 @pytest.mark.parametrize("name", ["prevalence", "sensitivity", "balanced_specificity", "specificity"])
