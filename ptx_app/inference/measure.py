@@ -77,7 +77,9 @@ def measure(
     field = field or Box(0, 0, *finding.mask.shape)
     believed = spacing if spacing and spacing.believable else None
     estimated = view is not View.AP and len(finding.sides) == 1
-    masks = {side: mask for side, mask in finding.by_side().items() if side is not Side.UNKNOWN}
+    masks: dict[Side, NDArray[np.bool_]] = {
+        side: mask for side, mask in finding.by_side().items() if side is not Side.UNKNOWN
+    }
     whole = {} if lungs is None else _whole_hemithoraces(masks, lungs, field)
     measured = []
     for side, mask in masks.items():
