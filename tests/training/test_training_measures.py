@@ -273,7 +273,7 @@ def test_the_calibration_finds_what_the_scores_were_made_with():
     assert found.mask_weight == pytest.approx(0.4, abs=0.05)
     numbers = found.temperature, found.bias, found.mask_weight
     assert [round(number, 4) for number in numbers] == list(numbers)
-    assert [round(number, 3) for number in numbers] != list(numbers)
+    assert all(round(number, 3) != number for number in numbers)
 
 
 def test_the_calibration_is_for_the_requested_prevalence():
