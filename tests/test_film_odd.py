@@ -17,6 +17,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from ptx_app.errors import FilmError
 from ptx_app.film import read_film
 from ptx_app.film.check.frontal import check
+from ptx_app.film.dicom.suitability import class_name
 from ptx_app.film.radiograph import Radiograph, View
 from tests.support.films import dicom_of, simulated_film
 
@@ -119,6 +120,8 @@ def test_a_film_that_fills_few_greys_is_stretched_and_says_so(twelve_bits, make)
     film = read_film(make(twelve_bits))
     assert "GREY_RANGE_STRETCHED" in warnings_of(film)
     assert np.ptp(film.pixels) > 0.98
+    assert film.pixels.min() >= 0
+    assert film.pixels.max() <= 1
     assert np.corrcoef(film.pixels.ravel(), twelve_bits.ravel())[0, 1] > 0.995
 
 
@@ -285,6 +288,22 @@ def test_unknown_modalities_warn(twelve_bits, modality):
 @pytest.mark.parametrize("modality", ["CT", "MG", "US", "RF"])
 def test_known_modalities_that_are_others_reject(twelve_bits, modality):
     assert rejections_of(read_film(dicom(twelve_bits, Modality=modality))) == {"WRONG_MODALITY"}
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "name"),
+    [
+        (uid.ComputedRadiographyImageStorage, "Computed Radiography Image"),
+        (uid.CTImageStorage, "CT Image"),
+        ("1.2.840.10008.999", "unknown"),
+        ("1.2.3.4", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_the_kind_of_a_file_is_named_as_the_standard_names_its_class(sop_class, name):
+    dataset = Dataset()
+    dataset.SOPClassUID = sop_class
+    assert class_name(dataset) == name
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_the_two_largest_regions_are_the_lungs_by_their_place():
     [
         (),
         (RIGHT,),
-        (RIGHT, (60, 20, 69, 53)),  # 0.0297 of the film
+        ((10, 20, 34, 78), (60, 20, 69, 53)),  # 0.0297 of the film
         ((0, 0, 45, 80), LEFT),  # 0.36 of the film
         (RIGHT, (60, 20, 71, 50)),  # 5.5 times smaller
         ((10, 5, 40, 40), (60, 24, 90, 59)),  # 16 of 35 rows beside each other
@@ -53,10 +53,12 @@ def test_what_is_no_pair_of_lungs(boxes):
     "boxes",
     [
         (RIGHT, (60, 20, 71, 53)),  # 0.0363 of the film, 4.96 times smaller
-        ((0, 0, 43, 80), LEFT),  # 0.344 of the film
-        ((10, 5, 40, 40), (60, 22, 90, 57)),  # 18 of 35 rows beside each other
+        ((10, 20, 34, 78), (60, 20, 70, 50)),  # 0.03 of the film
+        ((0, 0, 50, 70), LEFT),  # 0.35 of the film
+        (RIGHT, (60, 20, 72, 50)),  # 5 times smaller
+        ((10, 5, 40, 45), (60, 25, 90, 65)),  # 20 of 40 rows beside each other
     ],
-    ids=["just large enough", "just not too large", "just beside"],
+    ids=["not too unequal", "just large enough", "just not too large", "just not too unequal", "just beside"],
 )
 def test_what_is_still_a_pair_of_lungs(boxes):
     assert lung_pair(square(*boxes), 0.5) is not None
@@ -88,6 +90,48 @@ def test_sizes_of_a_band_along_the_left_chest_wall():
     assert found.lateral_mm == 6 * 2
     assert found.collins_percent == pytest.approx(4.2 + 4.7 * (2.0 + 1.2 + 1.2), abs=0.05)
     assert found.places == (Place.APICAL,)
+
+
+@pytest.mark.parametrize(
+    ("row", "place", "lateral"),
+    [
+        (20, Place.APICAL, 0),
+        (39, Place.APICAL, 0),
+        (40, Place.LATERAL, 8),
+        (59, Place.LATERAL, 8),
+        (60, Place.BASAL, 8),
+        (79, Place.BASAL, 8),
+    ],
+)
+def test_a_row_of_air_belongs_to_its_third_and_is_lateral_below_the_first(row, place, lateral):
+    # The hemithorax has the rows from 20 to 79, so its thirds begin at 20, 40 and 60.
+    (found,) = measure(finding_of((82, row, 90, row + 1)), LUNGS, SPACING)
+    assert (found.places, found.region_places) == ((place,), (place,))
+    assert found.lateral_mm == lateral * 2
+
+
+def test_the_lateral_distance_is_the_largest_below_the_first_third():
+    (found,) = measure(finding_of((80, 22, 90, 38), (82, 45, 90, 55), (86, 65, 90, 75)), LUNGS, SPACING)
+    assert found.lateral_mm == 8 * 2
+
+
+def test_a_region_whose_middle_is_between_two_thirds_is_in_the_lower_one():
+    (found,) = measure(finding_of((82, 39, 90, 41)), LUNGS, None)
+    assert found.region_places == (Place.LATERAL,)
+
+
+def test_on_a_film_twice_as_high_as_the_square_heights_are_twice_as_large():
+    finding = decide(Prediction(0.9, square((60, 20, 90, 30)), 3.0), (2 * SIDE, SIDE), Thresholds(0.5, 0.5, 0.0))
+    (found,) = measure(finding, LUNGS, SPACING)
+    assert found.hemithorax_share == pytest.approx(10 / 60)
+    assert found.apical_mm == 20 * 2
+
+
+def test_regions_of_unknown_side_are_not_measured():
+    lateral = Prediction(0.9, square((60, 20, 90, 30)), 3.0, frontal=False)
+    finding = decide(lateral, (SIDE, SIDE), Thresholds(0.5, 0.5, 0.0))
+    assert finding.sides == (Side.UNKNOWN,)
+    assert measure(finding, LUNGS, SPACING) == ()
 
 
 def dome(radius: int) -> np.ndarray:

@@ -117,3 +117,9 @@ def test_spacing_is_believed_only_where_something_says_what_was_measured(tags, b
     dataset = pydicom.dcmread(io.BytesIO(dicom_of(RAMP, **tags)))
     spacing = spacing_of(dataset, stored_form(dataset, Limits())[0])
     assert (spacing.believable, spacing.calibrated) == (believable, calibrated)
+
+
+@pytest.mark.parametrize("numbers", [[3.5], [3.5, 3.5, 3.5], [0, 3.5], [3.5, 1000]])
+def test_spacing_is_two_numbers_above_zero_and_below_a_metre(numbers):
+    dataset = pydicom.dcmread(io.BytesIO(dicom_of(RAMP, PixelSpacing=numbers)))
+    assert spacing_of(dataset, stored_form(dataset, Limits())[0]) is None

@@ -18,10 +18,8 @@ class Goal:
 
 
 def _best_challenge_dice(document: EvaluationDocument) -> EvaluationDocument:
-    points = document["operating_points"].values()
-    best: EvaluationDocument = max(
-        (point["challenge_dice"] for point in points), key=lambda measured: float(measured["value"])
-    )
+    measured = [point["challenge_dice"] for point in document["operating_points"].values()]
+    best: EvaluationDocument = max(measured, key=lambda each: each["value"] or 0.0)  # None at all points, or at none
     return best
 
 

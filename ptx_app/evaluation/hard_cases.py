@@ -47,7 +47,7 @@ def _turned(film: KnownFilm, degrees: float) -> KnownFilm:
         matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
         return np.asarray(cv2.warpAffine(picture, matrix, (width, height), flags=interpolation))
 
-    truth = turned(film.truth.astype(np.uint8), cv2.INTER_NEAREST) > 0
+    truth = turned(film.truth.astype(np.uint8), cv2.INTER_NEAREST).astype(np.bool_)
     return replace(film, pixels=turned(film.pixels, cv2.INTER_LINEAR).astype(np.float32), truth=truth)
 
 

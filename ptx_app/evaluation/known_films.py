@@ -88,7 +88,7 @@ def prepared_films(films: Sequence[LabelledFilm]) -> Iterator[KnownFilm]:
     """Films of a prepared folder. Raises SettingsError FILM_UNREADABLE."""
     for film in films:
         pixels = as_pixels(read_grey(film.image))
-        truth = read_grey(film.mask) > 0 if film.mask else _nothing((1024, 1024))
+        truth = read_grey(film.mask).astype(np.bool_) if film.mask else _nothing((1024, 1024))
         outlined = film.mask_known and film.mask_kind is not MaskKind.READER_AGREED
         yield KnownFilm(film.image_id, film.group, film.positive, film.view, pixels, truth, outlined)
 

@@ -134,8 +134,8 @@ def _decided(
 
 def _other_side(truth: Bools, mask: Bools) -> float:
     middle = truth.shape[1] // 2
-    true, shown = ([bool(half.any()) for half in np.split(what, [middle], axis=1)] for what in (truth, mask))
-    return float(any(s and not t for t, s in zip(true, shown, strict=True))) if sum(true) == 1 else float("nan")
+    true, shown = (np.array([half.any() for half in np.split(what, [middle], axis=1)]) for what in (truth, mask))
+    return float((shown & ~true).any()) if true.sum() == 1 else float("nan")
 
 
 def _touched(regions: Bools, by: Bools) -> tuple[int, int]:

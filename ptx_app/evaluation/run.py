@@ -95,10 +95,10 @@ def hard_case_rows(detector: Detector, films: Sequence[LabelledFilm]) -> Evaluat
         what = case if strength is None else f"{case} {strength:g}"
         predicted = predict_films(detector, changed, len(known), what)
         figures = manifest_figures(predicted, weights.calibration, Thresholds.of(weights.operating_point()))
-        kept = {
-            name: dict(zip(("value", "low", "high"), (figures[name], *figures[f"{name}_interval"]), strict=True))
-            for name in ("auc", "dice_positive")
-        }
+        kept = {}
+        for name in ("auc", "dice_positive"):
+            numbers = zip(("value", "low", "high"), (figures[name], *figures[f"{name}_interval"]), strict=True)
+            kept[name] = {which: None if np.isnan(number) else number for which, number in numbers}
         rows.append({"case": case, "strength": "" if strength is None else f"{strength:g}"} | kept)
     return {"films": len(known), "positives": sum(film.positive for film in known), "cases": rows}
 

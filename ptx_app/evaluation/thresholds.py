@@ -15,10 +15,10 @@ from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import mask_evidence
 from ptx_app.model.manifest import Calibration
 
-MASK_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 19))
+MASK_THRESHOLDS = tuple(step / 20 for step in range(2, 19))
 SMALLEST_REGIONS = (0.0, 0.0002, 0.0005, 0.001, 0.002, 0.005)  # shares of the film; 0.001 is 32 × 32 px of 1024 × 1024
-SUREST_PIXELS = tuple(round(0.1 * step, 1) for step in range(10))
-SMALLEST_RELATIVE = tuple(round(0.05 * step, 2) for step in range(7))  # shares of the film's largest region
+SUREST_PIXELS = tuple(step / 10 for step in range(10))
+SMALLEST_RELATIVE = tuple(step / 20 for step in range(7))  # shares of the film's largest region
 # Mean Dice that differs by less is about as good: another seed of training moves it by 0.01.
 _ABOUT_AS_GOOD = 0.005
 _FLATTEST, _STEEPEST, _HEAVIEST = 20.0, 0.05, 20.0  # limits of temperature and weight; a fit beyond them is meaningless

@@ -77,12 +77,12 @@ def measure(
     field = field or Box(0, 0, *finding.mask.shape)
     believed = spacing if spacing and spacing.believable else None
     estimated = view is not View.AP and len(finding.sides) == 1
-    masks = finding.by_side()
+    masks: dict[Side, NDArray[np.bool_]] = {
+        side: mask for side, mask in finding.by_side().items() if side is not Side.UNKNOWN
+    }
     whole = {} if lungs is None else _whole_hemithoraces(masks, lungs, field)
     measured = []
     for side, mask in masks.items():
-        if side is Side.UNKNOWN:
-            continue
         found = SideMeasure(side, float(np.count_nonzero(mask) / finding.film_pixels))
         if side in whole:
             middles = [
@@ -147,7 +147,7 @@ class _Hemithorax:
         if spacing is None:
             return found
         apical = self._apical(top, bottom) * spacing.row_mm
-        lateral = max((self._across(row) for row in range(thirds[0], bottom)), default=0) * spacing.column_mm
+        lateral = max(self._across(row) for row in range(thirds[0], bottom)) * spacing.column_mm
         first, last = _rows(self.lung) if self.lung.any() else (top, bottom)
         halves = [self._across(first + (last - first) * quarter // 4) * spacing.column_mm for quarter in (1, 3)]
         collins = min(100.0, 4.2 + 4.7 * (apical + sum(halves)) / 10)

@@ -18,6 +18,7 @@ from ptx_app.film import Limits, read_film
 from ptx_app.film.dicom.parsing import parse
 from ptx_app.film.dicom.source import read_dicom_source
 from tests.support.films import dicom_of
+from tests.support.records import records_of
 
 ROWS, COLUMNS = 80, 100
 EXACT = Limits(pixels=ROWS * COLUMNS, side=COLUMNS, smallest_side=ROWS)
@@ -103,6 +104,10 @@ def test_what_unpacks_to_more_than_the_limit_is_refused_though_the_file_is_short
     with pytest.raises(FilmError) as raised:
         read_film(film, Limits(inflated_bytes=unpacked))
     assert raised.value.code == "TOO_LARGE"
+
+
+def test_nobody_can_change_a_film_that_another_may_hold():
+    assert [record for record in records_of("ptx_app.film") if not record.__dataclass_params__.frozen] == []
 
 
 def test_the_limits_are_these_unless_others_are_named():

@@ -19,6 +19,8 @@ from ptx_app.inference.decide import (
     sides_of,
 )
 from ptx_app.inference.predict import Prediction
+from ptx_app.model.manifest import OperatingPoint
+from tests.support.records import records_of
 
 AIR = Thresholds(score=0.5, mask_threshold=0.5, smallest_region=0.0)
 
@@ -47,6 +49,7 @@ def marked(*boxes: tuple[int, int, int, int], side: int = 100) -> NDArray[np.flo
         (0.0924, 0.0919, Grade.BORDERLINE),
         (0.0, 0.0919, Grade.CLEAR),
         (1.0, 1.0, Grade.BORDERLINE),
+        (0.0, 0.0, Grade.FLAGGED),  # a threshold of 0 flags every film
     ],
 )
 def test_grades_by_distance_from_the_threshold(score, threshold, expected):
@@ -65,6 +68,21 @@ def test_the_borderline_scores_that_are_named_are_those_that_get_this_verdict(th
     assert grade(lowest + 1e-6, threshold) is Grade.BORDERLINE
     assert grade(highest - 1e-6, threshold) is Grade.BORDERLINE
     assert grade(highest + 1e-6, threshold) is Grade.FLAGGED
+
+
+def test_an_operating_point_has_all_the_thresholds():
+    values = {
+        "score": 0.1,
+        "mask_threshold": 0.2,
+        "smallest_region": 0.3,
+        "surest_pixel": 0.4,
+        "smallest_relative": 0.5,
+    }
+    assert Thresholds.of(OperatingPoint(name="only", **values)) == Thresholds(**values)
+
+
+def test_nobody_can_change_a_result_that_another_may_hold():
+    assert [record for record in records_of("ptx_app.inference") if not record.__dataclass_params__.frozen] == []
 
 
 BULK_AT_THE_RIGHT = marked(

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from ptx_app.data.index import LabelledFilm, MaskKind
+from ptx_app.evaluation import metrics
 from ptx_app.evaluation.known_films import PredictedFilm
 from ptx_app.evaluation.manifest_figures import manifest_figures
 from ptx_app.evaluation.metrics import bootstrap, dice, iou
@@ -63,6 +65,47 @@ def test_balanced_is_the_lowest_threshold_that_reaches_its_specificity_between_t
 def test_nine_of_ten_negative_films_pass_at_the_default_point():
     assert DEFAULT_POINT == "balanced"
     assert PublishingSection().balanced_specificity == 0.9
+
+
+def test_what_is_asked_for_unless_a_configuration_says_otherwise():
+    assert PublishingSection().model_dump() == {
+        "flip_averaging": False,
+        "mask_evidence": False,
+        "prevalence": 0.22,
+        "sensitivity": 0.95,
+        "balanced_specificity": 0.9,
+        "specificity": 0.97,
+    }
+    with pytest.raises(ValidationError):
+        PublishingSection().prevalence = 0.5
+
+
+@pytest.mark.parametrize("name", ["prevalence", "sensitivity", "balanced_specificity", "specificity"])
+def test_a_share_to_reach_is_above_zero_and_at_most_one_and_a_prevalence_below_one(name):
+    assert getattr(PublishingSection(**{name: 0.01}), name) == 0.01
+    for wrong in (0, -0.01, 1.01, *([1] if name == "prevalence" else [])):
+        with pytest.raises(ValidationError):
+            PublishingSection(**{name: wrong})
+    if name != "prevalence":
+        assert getattr(PublishingSection(**{name: 1}), name) == 1
+
+
+@pytest.mark.parametrize("highest", [0.8, 1.0])
+def test_thresholds_may_flag_every_film_or_hardly_any(highest):
+    # The lowest score is of a positive film, the highest of a negative one.
+    section = PublishingSection(sensitivity=1.0, balanced_specificity=0.5, specificity=1.0)
+    points = score_thresholds(np.asarray([0.2, 0.4, 0.6, highest]), np.asarray([True, False, True, False]), section)
+    assert points == {"sensitive": 0.0, "balanced": 0.5, "specific": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "threshold"),
+    [(0.12345, 0.22222, 0.1728), (0.5, 0.50004, 0.50002), (0.49996, 0.5, 0.5), (1e-20, 3e-20, 3e-20)],
+    ids=["four decimals", "more if needed", "the upper score itself", "too small for decimals"],
+)
+def test_a_threshold_is_halfway_between_two_films_with_few_decimals(below, above, threshold):
+    points = score_thresholds(np.asarray([below, above]), np.asarray([False, True]), PublishingSection())
+    assert set(points.values()) == {threshold}
 
 
 UNCALIBRATED = Calibration(temperature=1.0, bias=0.0)
@@ -198,7 +241,8 @@ def test_an_interval_is_of_a_thousand_draws():
     assert len(drawn) == 1000
 
 
-def test_films_whose_verdict_changes_are_counted_by_truth_and_direction():
+def test_films_whose_verdict_changes_are_counted_by_truth_and_direction(monkeypatch):
+    monkeypatch.setattr(metrics, "BOOTSTRAP_DRAWS", 20)  # the counts have no interval
     # Each way a film can go, another number of times: (positive, flagged now, flagged before).
     ways = {
         (True, True, False): 1, (True, False, True): 2, (False, False, True): 3, (False, True, False): 4,
@@ -206,16 +250,17 @@ def test_films_whose_verdict_changes_are_counted_by_truth_and_direction():
     }  # fmt: skip
     each = [way for way, count in ways.items() for _ in range(count)]
 
-    def predicted(column: int) -> list[PredictedFilm]:
+    def predicted(column: int, flagged: float) -> list[PredictedFilm]:
         made = []
         for number, way in enumerate(each):
             film = replace(haloed(number), positive=way[0], truth=haloed(number).truth & way[0])
-            made.append(replace(film, prediction=replace(film.prediction, logit=3.0 if way[column] else -3.0)))
+            made.append(replace(film, prediction=replace(film.prediction, logit=flagged if way[column] else -3.0)))
         return made
 
     weights = at(THRESHOLD)
     points = (weights.operating_points[0].model_copy(update={"score": 0.5}),)
     weights = weights.model_copy(update={"operating_points": points})
-    now, before = (results_of(predicted(column), weights) for column in (1, 2))
+    # Now a flagged film has just the threshold's score, 0.5; before it had a higher one.
+    now, before = results_of(predicted(1, 0.0), weights), results_of(predicted(2, 3.0), weights)
     counted = film_by_film(now, weights, before, weights)
     assert [counted[name] for name in ("found_now", "missed_now", "spared_now", "flagged_now")] == [1, 2, 3, 4]

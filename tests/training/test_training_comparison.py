@@ -3,14 +3,18 @@
 import argparse
 import json
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from ptx_app.commands import compare as command
 from ptx_app.errors import SettingsError
+from ptx_app.evaluation import cost
 from ptx_app.experiments.comparison import merged, read_comparison
+from ptx_app.model.manifest import load_manifest
 from tests.support import made_folder
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -30,6 +34,48 @@ all = {}
 bce = { title = "BCE alone", loss = { mask = "bce" } }
 flips = { title = "Flips", publishing = { flip_averaging = true } }
 """
+
+
+class Inline:
+    """Runs what it is given at once, in place of the process pool."""
+
+    def __init__(self, workers, context):
+        assert (workers, context.get_start_method()) == (1, "spawn")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def submit(self, work, *arguments):
+        done = Future()
+        done.set_result(work(*arguments))
+        return done
+
+
+def test_a_cost_is_the_median_of_five_films_after_a_warm_up_and_one_pass_of_the_network(monkeypatch):
+    clock = [0.0]
+    seconds = iter([100.0, 5.0, 1.0, 4.0, 3.1239, 2.0])  # the first one warms up
+
+    class Slow:
+        def predict_film(self, film):
+            assert film.shape == (1024, 1024)
+            clock[0] += next(seconds)
+
+    monkeypatch.setattr(cost, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(cost, "build_module", lambda _: torch.nn.Conv2d(3, 2, 5, padding=2))
+    monkeypatch.setattr(cost, "TorchNetwork", lambda *_: None)
+    monkeypatch.setattr(cost.Detector, "around", lambda *_: Slow())
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(cost.torch, "set_num_threads", lambda threads: clock.append(threads))
+    monkeypatch.setattr(cost, "peak_memory", lambda: 7 * 2**20)
+    weights = load_manifest().entry()
+    weights = weights.model_copy(update={"input": weights.input.model_copy(update={"channels": 3, "side": 32})})
+    found = cost.measure_cost(weights, Path("none"))
+    assert clock[1:] == [2]  # threads, as the table of costs says
+    assert next(seconds, None) is None
+    assert found == cost.Cost(parameters=2 * (75 + 1), multiply_adds=32 * 32 * 2 * 75, seconds=3.124, peak_mib=7)
 
 
 def test_changes_are_made_table_by_table():

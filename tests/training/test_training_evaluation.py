@@ -1,26 +1,36 @@
 """The evaluation is right on known films and masks, and its report has the same figures as its JSON."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from ptx_app.data.index import LabelledFilm, MaskKind, read_index
+from ptx_app.evaluation import metrics
+from ptx_app.evaluation.goals import against_goals
 from ptx_app.evaluation.hard_cases import CASES, harder
-from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm
+from ptx_app.evaluation.known_films import KnownFilm, PredictedFilm, predict_films, prepared_films
+from ptx_app.evaluation.manifest_figures import manifest_figures, outline
 from ptx_app.evaluation.plots import telling_films
-from ptx_app.evaluation.report import markdown
+from ptx_app.evaluation.report import _NAMES, markdown, value
 from ptx_app.evaluation.results import _other_side, differences, evaluate, film_by_film, results_of, thirds_by_size
 from ptx_app.evaluation.run import drawn, write_evaluation
 from ptx_app.film.radiograph import View
+from ptx_app.inference.decide import Thresholds
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import Calibration, NetworkSpec, OperatingPoint, Weights
+from ptx_app.model.network import NetworkOutput
 from ptx_app.model.torch_network import TorchNetwork, build_module
 from ptx_app.pipeline import Detector
 from ptx_app.training.configuration import InputSection
 from ptx_app.training.optimisation import set_batch_norm_momentum
-from tests.support.made_folder import prepared_folder
+from tests.support.made_folder import film_and_mask, prepared_folder, row, write_index
+from tests.support.records import records_of
 
 POINTS = tuple(
     OperatingPoint(name=name, score=score, mask_threshold=0.5, smallest_region=0.0)
@@ -44,13 +54,25 @@ WEIGHTS = Weights(
 )
 
 
-def film(number: int, logit: float, truth: int, marked: int, view: View = View.PA) -> PredictedFilm:
-    """A film of 10 by 10 px whose first `truth` pixels are true and whose first `marked` ones are marked."""
-    masks = [(np.arange(100) < count).reshape(10, 10) for count in (truth, marked)]
-    probability = np.where(masks[1], 0.9, 0.1).astype(np.float32)
-    return PredictedFilm(
-        f"film-{number}", f"patient-{number}", truth > 0, view, masks[0], Prediction(0.0, probability, logit)
-    )
+def film(
+    number: int, logit: float, truth: int, marked: int, view: View = View.PA, marked_from: int = 0
+) -> PredictedFilm:
+    """A film of 10 by 10 px whose first `truth` pixels are true; `marked` ones are marked, from `marked_from` on."""
+    pixels = np.arange(100)
+    true, shown = pixels < truth, (pixels >= marked_from) & (pixels < marked_from + marked)
+    return with_masks(number, logit, true.reshape(10, 10), shown.reshape(10, 10), view)
+
+
+def with_masks(number: int, logit: float, true: np.ndarray, shown: np.ndarray, view: View = View.PA) -> PredictedFilm:
+    probability = np.where(shown, 0.9, 0.1).astype(np.float32)
+    prediction = Prediction(0.0, probability, logit)
+    return PredictedFilm(f"film-{number}", f"patient-{number}", bool(true.any()), view, true, prediction)
+
+
+@pytest.fixture
+def hardly_any_draws(monkeypatch):
+    """For tests of values without their intervals, which take most of the time."""
+    monkeypatch.setattr(metrics, "BOOTSTRAP_DRAWS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +117,85 @@ def test_another_model_is_compared_film_by_film(films, document):
     assert "Film by film" not in markdown(document, {})
 
 
+@pytest.mark.usefixtures("hardly_any_draws")
+@pytest.mark.parametrize(("overlap", "changed"), [(1, 0), (2, 1)])
+def test_an_outline_is_better_or_worse_if_its_dice_changes_by_more_than_a_tenth(overlap, changed):
+    # 10 true px and 10 marked ones: the Dice is 0.1 for each that is both.
+    beside, nearer = (
+        results_of([film(0, 2.0, 10, 10, marked_from=10 - both), film(1, 2.0, 0, 0)], WEIGHTS) for both in (0, overlap)
+    )
+    assert film_by_film(nearer, WEIGHTS, beside, WEIGHTS)["better_outline"] == changed
+    assert film_by_film(beside, WEIGHTS, nearer, WEIGHTS)["worse_outline"] == changed
+
+
+@pytest.mark.usefixtures("hardly_any_draws")
+def test_a_film_without_a_true_outline_counts_by_its_score_alone(films, document):
+    agreed = replace(film(6, 2.0, 30, 60), outlined=False)
+    results = results_of([*films, agreed], WEIGHTS)
+    found = evaluate(results, WEIGHTS)
+    assert found["positives"] == 4
+    assert found["operating_points"]["balanced"]["sensitivity"]["value"] == 0.5  # without it a third
+    assert results.points["balanced"].outlined[6]
+    assert sum(part["count"] for part in found["by_size"]) == 3
+    for name in ("dice_mean", "dice_median", "iou_mean", "iou_median"):
+        assert found["overall"][name]["value"] == document["overall"][name]["value"]
+    of_outlines = ("challenge_dice", "dice_positive", "other_side", "outlined_negatives")
+    of_parts = ("region_recall", "region_precision", "pixel_accuracy", "pixel_precision", "pixel_recall")
+    for point in ("sensitive", "balanced"):
+        for name in (*of_outlines, *of_parts):
+            before, after = (each["operating_points"][point][name]["value"] for each in (document, found))
+            assert before == after, name
+    thresholds = Thresholds.of(WEIGHTS.operating_point())
+    figures = [manifest_figures(each, WEIGHTS.calibration, thresholds) for each in (films, [*films, agreed])]
+    assert [each["dice_positive"] for each in figures] == [0.8333] * 2
+    assert [each["positives"] for each in figures] == [3, 4]
+
+
+@pytest.mark.usefixtures("hardly_any_draws")
+def test_regions_are_found_or_right_if_truth_and_mask_share_a_pixel():
+    true, shown = np.zeros((10, 10), bool), np.zeros((10, 10), bool)
+    true[0:2, 0:2] = true[2:4, 2:4] = True  # one region: its parts touch at a corner
+    true[8:, 0:2] = True
+    for place in ((0, 0), (3, 3), (8, 8), (5, 8), (2, 8)):
+        shown[place] = True
+    results = results_of([with_masks(0, 2.0, true, shown), film(1, -9.0, 0, 0)], WEIGHTS)
+    assert results.points["balanced"].regions.tolist() == [[2, 1, 5, 2], [0, 0, 0, 0]]
+    found = evaluate(results, WEIGHTS)["operating_points"]["balanced"]
+    assert (found["region_recall"]["value"], found["region_precision"]["value"]) == (1 / 2, 2 / 5)
+
+
+@pytest.mark.usefixtures("hardly_any_draws")
+@pytest.mark.filterwarnings("error")
+def test_where_no_film_is_flagged_nothing_is_said_of_what_flags_and_outlines_are_worth():
+    found = evaluate(results_of([film(0, -9.0, 10, 10), film(1, -9.0, 0, 5)], WEIGHTS), WEIGHTS)
+    point = {name: each["value"] for name, each in found["operating_points"]["balanced"].items() if name in _NAMES}
+    unknown = {"worth_at_20", "worth_at_5", "worth_at_1", "pixel_precision", "region_precision", "other_side"}
+    assert {name for name, value in point.items() if value is None} == unknown
+    assert (point["sensitivity"], point["specificity"], point["pixel_recall"], point["region_recall"]) == (0, 1, 0, 0)
+
+
+@pytest.mark.usefixtures("hardly_any_draws")
+def test_the_document_says_which_films_and_model_it_is_of(films):
+    same_patient = replace(films[1], group=films[0].group)
+    found = evaluate(results_of([films[0], same_patient, *films[2:]], WEIGHTS), WEIGHTS)
+    said = ("model", "films", "positives", "patients", "mask_threshold", "default_operating_point")
+    assert [found[name] for name in said] == ["tiny", 6, 3, 5, 0.5, "balanced"]
+    assert found["operating_points"]["sensitive"]["score"] == 0.2
+    assert [(part["films"], part["positives"]) for part in found["by_view"]] == [("AP", 1), ("PA", 2)]
+
+
+def test_scores_are_judged_before_and_after_calibration(document):
+    logit, positive = np.asarray([2.0, -1, -9, -9, 2, 2]), np.asarray([1, 1, 1, 0, 0, 0])
+    for name, temperature in (("before", 1), ("after", 2)):
+        score = 1 / (1 + np.exp(-logit / temperature))
+        assert document["calibration"][f"brier_{name}"]["value"] == pytest.approx(
+            ((score - positive) ** 2).mean(), abs=6e-5
+        )
+        bins = np.floor(score * 10)
+        error = sum(abs((score - positive)[bins == place].sum()) for place in set(bins)) / 6
+        assert document["calibration"][f"error_{name}"]["value"] == pytest.approx(error, abs=6e-5)
+
+
 def test_overlap_is_of_all_positive_films_flagged_or_not(document):
     overall = {name: measured["value"] for name, measured in document["overall"].items()}
     assert overall["dice_mean"] == pytest.approx(np.mean([1, 40 / 80, 1]), abs=1e-4)
@@ -137,6 +238,41 @@ def test_false_regions_and_the_value_of_a_flag(document):
         assert found[f"worth_at_{percent}"] == pytest.approx(worth, abs=1e-4)
     assert found["region_recall"] == pytest.approx(2 / 3, abs=1e-4)
     assert found["region_precision"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+GOALS = {
+    "Dice, mean, on positive films": (0.54, False),
+    "AUC": (0.965, False),
+    "Challenge's mean Dice, the highest of the operating points": (0.865, False),
+    "Sensitivity at a specificity of 0.92": (0.88, False),
+    "Films without a pneumothorax that get an outline, at the default operating point": (0.08, True),
+    "Calibration error": (0.04, True),
+}
+
+
+@pytest.mark.parametrize("figure", GOALS)
+@pytest.mark.parametrize(("short", "missed"), [(-0.01, 0), (0, 0), (0.01234, 0.0123), (None, None)])
+def test_a_goal_is_met_by_its_figure_and_missed_by_what_is_short_of_it(figure, short, missed):
+    goal, at_most = GOALS[figure]
+    reached = None if short is None else goal + short if at_most else goal - short
+    told, other = ({"value": each, "low": None, "high": None} for each in (reached, 0.5))
+    dice, auc, challenge, sensitivity, outlined, error = (told if name == figure else other for name in GOALS)
+    lower = {"value": None if challenge["value"] is None else 0.1}
+    document = {
+        "overall": {"dice_mean": dice, "auc": auc, "sensitivity_at_specificity": sensitivity},
+        "operating_points": {
+            "sensitive": {"challenge_dice": lower, "outlined_negatives": other},
+            "balanced": {"challenge_dice": challenge, "outlined_negatives": outlined},
+            "specific": {"challenge_dice": lower, "outlined_negatives": other},
+        },
+        "default_operating_point": "balanced",
+        "calibration": {"error_after": error},
+    }
+    rows = against_goals(document)
+    assert [row["figure"] for row in rows] == list(GOALS)
+    (row,) = (row for row in rows if row["figure"] == figure)
+    assert (row["goal"], row["at_most"], row["measured"]["value"]) == (goal, at_most, reached)
+    assert row["missed_by"] == missed
 
 
 @pytest.mark.parametrize(
@@ -192,6 +328,8 @@ def test_parts_by_size_and_view_are_all_of_the_films(document):
     films = [film(number, 0.0, 1 + number, 0) for number in range(7)]
     thirds = thirds_by_size(results_of(films, WEIGHTS))
     assert [list(rows) for rows in thirds.values()] == [[0, 1, 2], [3, 4], [5, 6]]
+    alone = thirds_by_size(results_of([film(0, 0.0, 5, 0)], WEIGHTS))
+    assert [(name, list(rows)) for name, rows in alone.items()] == [("small (5.00% to 5.00% of the film)", [0])]
 
 
 def test_the_report_says_what_the_document_says(document):
@@ -202,6 +340,63 @@ def test_the_report_says_what_the_document_says(document):
     assert "![ROC](roc.png)" in text
     assert "None" not in text
     assert "nan" not in text
+
+
+def test_each_table_of_the_report_is_whole_and_has_its_figures_once(document):
+    tables, table = [], []
+    for line in [*markdown(document, {}).splitlines(), ""]:
+        if line.startswith("|"):
+            table.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif table:
+            tables.append(table)
+            table = []
+    for head, divider, *rows in tables:
+        assert divider == ["---"] * len(head)
+        assert rows
+        assert {len(row) for row in rows} == {len(head)}
+    _, verdicts, outlines, by_size, by_view = (head for head, *_ in tables)
+    assert verdicts[1:3] == ["Sensitivity", "Specificity"]
+    assert [name for name in verdicts if "flag" in name] == [f"Value of a flag at {each} %" for each in (20, 5, 1)]
+    assert outlines[0] == "Operating point"
+    assert not set(outlines[1:]) & set(verdicts[1:])
+    assert {*outlines[1:], *verdicts[1:]} == {
+        _NAMES[name] for name in document["operating_points"]["balanced"] if name in _NAMES
+    }
+    assert (by_size[0], by_view[0]) == ("Pneumothorax", "View (films)")
+
+
+@pytest.mark.parametrize(
+    ("measured", "text"),
+    [
+        ((0.12345, 0.1, 0.2), "0.123 (0.100 to 0.200)"),
+        ((0.5, None, None), "0.500"),
+        ((0.0, 0.0, 0.0), "0.000 (0.000 to 0.000)"),
+        ((None, None, None), "–"),
+    ],
+)
+def test_a_figure_is_written_with_its_interval_as_far_as_they_are_known(measured, text):
+    assert value(dict(zip(("value", "low", "high"), measured, strict=True))) == text
+
+
+def test_the_report_says_whose_labels_and_which_weights_it_is_of(document):
+    expert = markdown(document | {"sha256": "0123456789abcdef0123"}, {})
+    assert "6 expert-labelled SIIM-ACR validation films of 6 patients, 3 with a pneumothorax" in expert
+    assert "sha256 `0123456789abcdef…`" in expert
+    assert "## Goals" in expert
+    answers = {name: part for name, part in document.items() if name != "goals"}
+    reader = markdown(answers | {"labels": "reader", "outlined": 2, "flip_averaging": True}, {})
+    assert "6 films labelled by readers of the page, 3 with a pneumothorax" in reader
+    assert "on 2 of the films" in reader
+    assert "with flip averaging" in reader
+    assert "expert-labelled" not in reader
+    assert "## Goals" not in reader
+
+
+def test_a_goal_without_a_figure_is_neither_met_nor_missed(document):
+    (row, *_) = document["goals"]
+    unknown = row | {"missed_by": None, "measured": {"value": None, "low": None, "high": None}}
+    text = markdown(document | {"goals": [unknown]}, {})
+    assert "| Dice, mean, on positive films | at least 0.54 | – | – |" in text
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -270,14 +465,149 @@ def test_one_command_writes_report_json_and_figures(tmp_path, monkeypatch):
     assert len(list((tmp_path / "pictures").iterdir())) == 4
 
 
-def test_films_to_make_harder_are_drawn_from_both_labels_and_always_the_same():
-    from ptx_app.data.index import LabelledFilm, MaskKind
+class BrightIsAir:
+    """A network that marks bright pixels as air; its score depends on the brightest pixel."""
 
+    engine = "made"
+
+    def __call__(self, batch):
+        grey = batch[:, 0] * WEIGHTS.input.std + WEIGHTS.input.mean
+        return NetworkOutput((grey - 0.5) * 20, (grey.max(axis=(1, 2)) - 0.5) * 10)
+
+
+def folder_of(folder: Path, kinds: dict[str, MaskKind], **values: str) -> Path:
+    """A prepared folder of a film for each name, positive but for "negative"."""
+    rows = []
+    for number, (name, kind) in enumerate(kinds.items()):
+        positive = name != "negative"
+        film, mask = film_and_mask(number, positive)
+        for file, picture in ((f"{name}.png", film), (f"{name}-mask.png", mask)):
+            cv2.imwrite(str(folder / file), picture)
+        masked = {"mask": f"{name}-mask.png"} if positive and not kind.endswith("label-only") else {}
+        rows.append(row(name, label=str(int(positive)), mask_kind=kind.value, **masked, **values))
+    return write_index(folder, rows)
+
+
+@pytest.fixture
+def evaluation_of(tmp_path, monkeypatch):
+    """Evaluates BrightIsAir on a folder, with one hard case and no figures. Returns the document and the report."""
+    monkeypatch.setattr(metrics, "BOOTSTRAP_DRAWS", 2)
+    monkeypatch.setattr("ptx_app.evaluation.run.draw_figures", lambda *_: {})
+    monkeypatch.setattr("ptx_app.evaluation.run.CASES", dict(list(CASES.items())[:1]))
+
+    def evaluated(data: Path, **options: object) -> tuple[dict[str, object], str]:
+        report = write_evaluation(Detector(WEIGHTS, BrightIsAir()), data, tmp_path / "new" / "report", **options)
+        return json.loads((tmp_path / "new" / "report" / "evaluation.json").read_text()), report.read_text()
+
+    return evaluated
+
+
+EXPERT = {"negative": MaskKind.EXPERT, "first": MaskKind.EXPERT, "second": MaskKind.EXPERT}
+
+
+def test_an_evaluation_is_of_the_entry_as_it_is_with_nothing_that_was_not_asked_for(tmp_path, evaluation_of):
+    data = folder_of(tmp_path, EXPERT, split="val")
+    for _ in range(2):  # the second writes over the first
+        document, text = evaluation_of(data)
+        assert (document["labels"], document["engine"], document["flip_averaging"]) == ("expert", "made", False)
+        assert (document["films"], document["positives"], document["outlined"]) == (3, 2, 2)
+        assert document["overall"]["dice_mean"]["value"] > 0.9
+        assert not {"against", "hard_cases"} & set(document)
+        assert "## Hard cases" not in text
+    assert evaluation_of(data, flip_averaging=True)[0]["flip_averaging"]
+
+
+def test_another_model_is_put_beside_it(tmp_path, evaluation_of):
+    other = Detector(WEIGHTS.model_copy(update={"name": "other"}), BrightIsAir())
+    document, text = evaluation_of(folder_of(tmp_path, EXPERT, split="val"), against=other)
+    assert (document["model"], document["against"]["model"]) == ("tiny", "other")
+    assert document["against"]["differences"]["auc"]["value"] == 0
+    assert "Next to other" in text
+
+
+def test_hard_cases_are_measured_beside_the_films_as_they_are(tmp_path, evaluation_of):
+    document, text = evaluation_of(folder_of(tmp_path, EXPERT, split="val"), hard_films=2)
+    hard = document["hard_cases"]
+    assert (hard["films"], hard["positives"]) == (2, 1)
+    (name,) = list(CASES)[:1]
+    assert [(each["case"], each["strength"]) for each in hard["cases"]] == [
+        ("as they are", ""),
+        (name, "1.4"),
+        (name, "2"),
+        (name, "3"),
+    ]
+    unchanged, *_, strongest = (each["dice_positive"] for each in hard["cases"])
+    assert unchanged["low"] <= unchanged["value"] <= unchanged["high"]
+    assert unchanged["value"] > 0.9
+    assert strongest["value"] == 0  # so dark that nothing is bright
+    assert "2 of the films (1 positive)" in text
+    assert f"| {name} | 3 | " in text
+
+
+READERS = {
+    "negative": MaskKind.READER,
+    "drawn": MaskKind.READER,
+    "agreed": MaskKind.READER_AGREED,
+    "said": MaskKind.READER_LABEL,
+}
+
+
+def test_readers_answers_have_no_goals_and_only_what_they_drew_is_outlined(tmp_path, evaluation_of):
+    document, text = evaluation_of(folder_of(tmp_path, READERS | {"expert": MaskKind.EXPERT}), readers=True)
+    assert (document["labels"], document["films"], document["positives"]) == ("reader", 4, 3)
+    assert document["outlined"] == 1
+    assert "goals" not in document
+    assert "4 films labelled by readers of the page, 3 with a pneumothorax" in text
+
+
+def test_hard_cases_of_readers_answers_without_any_outline_have_no_dice(tmp_path, evaluation_of):
+    kinds = {name: READERS[name] for name in ("negative", "agreed", "said")}
+    document, text = evaluation_of(folder_of(tmp_path, kinds), readers=True, hard_films=4)
+    assert {each["dice_positive"]["value"] for each in document["hard_cases"]["cases"]} == {None}
+    assert document["hard_cases"]["cases"][0]["auc"]["value"] == 1
+    assert document["by_size"] == []
+    assert "nan" not in text
+
+
+KNOWN = {MaskKind.EXPERT, MaskKind.MATCHED, MaskKind.CONSENSUS, MaskKind.READER}
+
+
+@pytest.mark.parametrize("kind", MaskKind)
+def test_a_prepared_film_may_be_compared_with_an_outline_that_is_known_and_not_the_models(tmp_path, kind):
+    data = folder_of(tmp_path, {"film": kind, "negative": MaskKind.EXPERT}, view="AP")
+    film, negative = prepared_films(read_index(data))
+    assert (film.name, film.group, film.positive, film.view) == ("film", "p-film", True, View.AP)
+    assert film.outlined == (kind in KNOWN)
+    mask = film_and_mask(0, positive=True)[1] > 0
+    assert film.truth.sum() == (0 if kind.endswith("label-only") else mask.sum())
+    assert np.array_equal(film.truth, mask) or not film.truth.any()
+    assert negative.outlined
+    assert negative.truth.shape == (1024, 1024)
+    assert not negative.truth.any()
+
+
+def test_a_prediction_keeps_what_is_known_of_its_film_at_the_size_of_its_truth():
+    pixels, truth = film_and_mask(0, positive=True)
+    known = KnownFilm("film", "patient", True, View.AP, np.float32(pixels / 255), truth > 0, outlined=False)
+    small = replace(known, pixels=cv2.resize(known.pixels, (64, 32)))
+    for each in (known, small):
+        (found,) = predict_films(Detector(WEIGHTS, BrightIsAir()), [each])
+        assert (found.name, found.group, found.positive, found.view) == ("film", "patient", True, View.AP)
+        assert (found.outlined, found.shape) == (False, (128, 128))
+        assert metrics.dice(outline(found, Thresholds.of(POINTS[1])), found.truth) > 0.9
+
+
+def test_nobody_can_change_a_figure_that_another_may_hold():
+    assert [record for record in records_of("ptx_app.evaluation") if not record.__dataclass_params__.frozen] == []
+
+
+def test_films_to_make_harder_are_drawn_from_both_labels_and_always_the_same():
     films = [
         LabelledFilm(str(n), "val", n % 3 == 0, MaskKind.EXPERT, None, View.PA, None, None)  # type: ignore[arg-type]
         for n in range(30)
     ]
     chosen = drawn(films, 8)
     assert [film.positive for film in chosen] == [True] * 4 + [False] * 4
-    assert drawn(films, 8) == chosen
+    assert drawn(films, 8) == drawn(films, 8, seed=1) == chosen != drawn(films, 8, seed=2)
+    assert [film.positive for film in drawn(films, 7)] == [True] * 4 + [False] * 4
     assert len(drawn(films, 60)) == 30

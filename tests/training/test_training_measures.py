@@ -126,6 +126,24 @@ def test_rates_and_calibration_by_hand():
     assert metrics.calibration_error(score, positive) == pytest.approx((0.1 + 0.2 + 0.1) / 4)
 
 
+@pytest.mark.parametrize(
+    ("negative", "positive", "together"),
+    [
+        (0.01, 0.09, True),
+        (0.09, 0.11, False),
+        (0.11, 0.19, True),
+        (0.19, 0.21, False),
+        (0.89, 0.91, False),
+        (1.0, 0.91, True),
+    ],
+)
+def test_calibration_is_measured_in_ten_bins_of_equal_width(negative, positive, together):
+    off = negative, positive - 1  # how far each score is from the truth
+    error = abs(sum(off)) if together else sum(map(abs, off))
+    found = metrics.calibration_error(np.asarray([negative, positive]), np.asarray([False, True]))
+    assert found == pytest.approx(error / 2)
+
+
 def test_sensitivity_at_a_specificity_is_the_best_that_any_threshold_gives():
     score = np.asarray([0.1, 0.2, 0.3, 0.4, 0.35, 0.4, 0.9])
     positive = np.asarray([False] * 4 + [True] * 3)
@@ -134,6 +152,14 @@ def test_sensitivity_at_a_specificity_is_the_best_that_any_threshold_gives():
     assert metrics.sensitivity_at_specificity(score, positive, 0.0) == 1
     assert np.isnan(metrics.sensitivity_at_specificity(score, np.zeros(7, bool), 0.9))
     assert np.isnan(metrics.sensitivity_at_specificity(score, np.ones(7, bool), 0.9))
+
+
+@pytest.mark.parametrize("wanted", [0.55, 0.92])  # as floats, 0.55 * 100 is a little more than 55
+def test_a_specificity_that_is_just_reached_is_reached(wanted):
+    score = np.asarray([*range(100), wanted * 100 - 1.5, wanted * 100 - 0.5])  # a hundred negative films, two positive
+    positive = np.arange(102) >= 100
+    assert metrics.sensitivity_at_specificity(score, positive, wanted) == 0.5
+    assert (metrics.sensitivity_at_specificity(score, positive) == 0.5) == (wanted == 0.92)  # if no other is asked for
 
 
 @settings(max_examples=50, deadline=None)
@@ -171,6 +197,34 @@ def test_the_bootstrap_draws_patients_not_films():
     )
     assert alone[0] < 0.5 < alone[1]
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
+
+
+def test_every_patient_is_as_likely_to_be_drawn_and_each_draw_has_as_many_as_there_are():
+    drawn = []
+    metrics.bootstrap(lambda chosen: float(len(drawn.append(chosen) or chosen)), ["b", "a", "c"], draws=900)
+    assert {len(chosen) for chosen in drawn} == {3}
+    assert np.bincount(np.concatenate(drawn)) / 2700 == pytest.approx([1 / 3] * 3, abs=0.03)
+
+
+def test_draws_that_give_no_number_are_left_out():
+    # A quarter of the draws have only the first patient's film, for which there is no number; half have both.
+    found = metrics.bootstrap(lambda chosen: float(chosen.mean()) if chosen.any() else float("nan"), ["a", "b"])
+    assert found == (0.5, 1.0)
+    assert np.isnan(metrics.bootstrap(lambda _: float("nan"), ["a", "b"])).all()
+
+
+def test_an_interval_is_the_same_each_time():
+    def drawn(**seed):
+        return metrics.bootstrap(lambda chosen: float(chosen.mean()), [str(film) for film in range(50)], **seed)
+
+    assert drawn() == drawn(seed=1) != drawn(seed=2)
+
+
+@pytest.mark.parametrize(
+    ("hits", "tries", "expected"), [(9, 10, (0.5958, 0.9821)), (0, 10, (0.0, 0.2775)), (0, 0, (0.0, 1.0))]
+)
+def test_wilsons_interval_of_a_share(hits, tries, expected):
+    assert metrics.wilson(hits, tries) == expected
 
 
 def encoded(mask: np.ndarray) -> str:
@@ -217,6 +271,9 @@ def test_the_calibration_finds_what_the_scores_were_made_with():
     assert found.temperature == pytest.approx(3, rel=0.05)
     assert found.bias == pytest.approx(0.7, abs=0.05)
     assert found.mask_weight == pytest.approx(0.4, abs=0.05)
+    numbers = found.temperature, found.bias, found.mask_weight
+    assert [round(number, 4) for number in numbers] == list(numbers)
+    assert all(round(number, 3) != number for number in numbers)
 
 
 def test_the_calibration_is_for_the_requested_prevalence():
@@ -232,6 +289,17 @@ def test_separable_scores_keep_a_temperature_above_zero():
     found = fit_calibration(np.asarray([-1.0, 1.0]), np.asarray([-2.0, 2.0]), np.asarray([False, True]), 0.5)
     assert found.temperature > 0
     assert np.isfinite([found.bias, found.mask_weight]).all()
+
+
+@pytest.mark.parametrize(
+    ("logit", "evidence", "name", "limit"),
+    [(1, 0, "temperature", 0.05), (-1, 0, "temperature", 20), (0, 1, "mask_weight", 20)],
+    ids=["steepest", "flattest", "heaviest"],
+)
+def test_a_fit_ends_at_its_limits(logit, evidence, name, limit):
+    sign = np.asarray([-0.01, 0.01])  # a film without and one with a pneumothorax, nearly alike
+    found = fit_calibration(logit * sign, evidence * sign, np.asarray([False, True]), 0.5)
+    assert getattr(found, name) == limit
 
 
 def test_a_mask_that_contradicts_the_label_has_weight_zero():
@@ -290,6 +358,70 @@ def test_regions_much_smaller_than_the_largest_are_dropped_unless_they_are_true(
     assert best_outline(films)[3] == relative
 
 
+def film_with(*parts: tuple[int, float, bool]) -> PredictedFilm:
+    """A positive film of 100 × 100 px. Each part is a region: its px, their probability, and whether it is true."""
+    truth, probability, row = np.zeros((100, 100), bool), np.zeros((100, 100), np.float32), 0
+    for count, likely, true in parts:
+        end = row + -(-count // 100)
+        probability[row:end].flat[:count], truth[row:end].flat[:count] = likely, true
+        row = end + 1
+    return PredictedFilm("film", "patient", True, View.PA, truth, Prediction(0.0, probability, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("likely", "chosen"), [(0.1, 0.1), (0.14, 0.1), (0.15, 0.15), (0.5, 0.5), (0.89, 0.85), (0.9, 0.9), (0.99, 0.9)]
+)
+def test_mask_thresholds_go_from_a_tenth_to_nine_tenths_by_twentieths(likely, chosen):
+    assert best_outline([film_with((400, likely, True))])[0] == chosen
+
+
+@pytest.mark.parametrize(
+    ("pixels", "chosen"),
+    [(1, 0.0), (2, 0.0002), (4, 0.0002), (5, 0.0005), (9, 0.0005), (10, 0.001), (19, 0.001), (20, 0.002), (49, 0.002),
+     (50, 0.005), (900, 0.005)],
+)  # fmt: skip
+def test_the_smallest_region_is_the_largest_of_six_that_keeps_the_true_one(pixels, chosen):
+    assert best_outline([film_with((pixels, 0.9, True))])[1] == chosen
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+def test_the_surest_pixel_is_the_highest_tenth_that_keeps_the_true_region(tenths):
+    assert best_outline([film_with((400, tenths / 10 + 0.05, True))])[2] == tenths / 10
+
+
+@pytest.mark.parametrize(
+    ("pixels", "chosen"),
+    [(19, 0.0), (20, 0.05), (39, 0.05), (40, 0.1), (60, 0.15), (80, 0.2), (100, 0.25), (119, 0.25), (120, 0.3),
+     (399, 0.3)],
+)  # fmt: skip
+def test_the_smallest_relative_region_is_the_largest_twentieth_that_keeps_the_true_one(pixels, chosen):
+    assert best_outline([film_with((400, 0.9, True), (pixels, 0.9, True))])[3] == chosen
+
+
+@pytest.mark.parametrize(("lost", "enough"), [(2, True), (3, False)])
+def test_half_a_percent_of_dice_is_given_for_stricter_thresholds_and_no_more(lost, enough):
+    # Of 201 px without 2 the Dice is 2 × 199 / (201 + 199) = 0.995; of 202 without 3 it is 0.9925.
+    assert best_outline([film_with((199, 0.9, True), (lost, 0.6, True))])[0] == (0.9 if enough else 0.6)
+    assert best_outline([film_with((199, 0.9, True), (lost, 0.9, True))])[1] == (0.005 if enough else 0.0002)
+
+
+@pytest.mark.parametrize(("sensitivity", "chosen"), [(1.0, 0.9), (0.3, 0.7)])
+def test_the_outline_is_chosen_on_the_flagged_films_of_each_operating_point(sensitivity, chosen):
+    found, missed = ([predicted(n, True, logit, height) for n in range(count)] for count, logit, height in
+                     ((4, 3.0, 0.7), (8, -1.0, 0.9)))  # fmt: skip
+    held = [*found, *missed, *(predicted(n, False, -2.0) for n in range(4))]
+    assert choose(held, PublishingSection(sensitivity=sensitivity)).points["sensitive"].mask_threshold == chosen
+
+
+def test_where_no_positive_film_is_flagged_all_of_them_choose_the_outline():
+    held = [
+        *(predicted(n, True, 1.0) for n in range(3)),
+        *(predicted(n, False, logit) for n, logit in enumerate((0, 2))),
+    ]
+    point = choose(held, PublishingSection(specificity=1.0)).points["specific"]
+    assert (point.score, point.mask_threshold) == (1.0, 0.7)
+
+
 def test_everything_is_chosen_together_and_measured_on_other_films():
     held = [predicted(n, n % 2 == 0, 2.0 if n % 2 == 0 else -2.0) for n in range(20)]
     choice = choose(held, PublishingSection())
@@ -308,6 +440,9 @@ def test_mask_evidence_counts_only_if_enabled():
     without, heeded = (choose(films, PublishingSection(mask_evidence=asked)) for asked in (False, True))
     assert without.calibration.mask_weight == 0
     assert heeded.calibration.mask_weight > 0
+    common = choose(films, PublishingSection(prevalence=0.9))  # a high prevalence adds to every score alike
+    assert common.calibration.mask_weight == 0
+    assert common.calibration.bias > 0
 
 
 def test_films_of_one_label_cannot_choose_thresholds():

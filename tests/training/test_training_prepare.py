@@ -114,11 +114,20 @@ def test_no_patient_is_in_two_splits(patients, share, seed):
 
 
 def test_the_challenges_own_films_are_read_with_their_truth(challenge, tmp_path):
-    (tmp_path / "1.0.dcm").write_bytes((challenge / "1.0" / "1.0.dcm").read_bytes())
+    for uid in ("1.0", "1.1", "1.2"):
+        (tmp_path / f"{uid}.dcm").write_bytes((challenge / uid / f"{uid}.dcm").read_bytes())
+    (tmp_path / "0.9.dcm").write_bytes(b"")  # not in the table, so it is left alone
     (tmp_path / "train-rle.csv").write_bytes((challenge / "train-rle.csv").read_bytes())
-    write_rows(tmp_path / "cases.csv", ["uid", "patient"], [("1.0", "7")])
-    (film,) = dicom_films(tmp_path)
+    write_rows(tmp_path / "cases.csv", ["uid", "patient"], [("1.0", "7"), ("1.1", "")])
+    film, negative, other = dicom_films(tmp_path)
     shades, mask = film_and_mask(0, positive=True)
     assert (film.name, film.group, film.positive, film.view) == ("1.0", "7", True, View.PA)
     assert np.abs(film.pixels - shades / 255).max() < 0.01
     assert (film.truth == (mask > 0)).all()
+    assert film.outlined
+    assert (negative.name, negative.group, negative.positive, negative.view) == ("1.1", "1.1", False, View.AP)
+    assert negative.truth.shape == negative.pixels.shape
+    assert not negative.truth.any()
+    assert (other.group, other.positive) == ("1.2", True)
+    (tmp_path / "cases.csv").unlink()
+    assert [each.group for each in dicom_films(tmp_path)] == ["1.0", "1.1", "1.2"]

@@ -94,7 +94,7 @@ def parse(data: bytes, limits: Limits, listed: list[Any] = ELEMENTS) -> Parsed:
 def _parse(data: bytes, syntax: UID, whole: bool, listed: list[Any]) -> Parsed:
     little = syntax != ExplicitVRBigEndian
     # Some writers state explicit VR and write implicit VR, or the reverse.
-    implicit = syntax == ImplicitVRLittleEndian if len(data) < 6 else not all(0x40 < byte < 0x5B for byte in data[4:6])
+    implicit = not all(0x40 < byte < 0x5B for byte in data[4:6])
     stream, elements = BytesIO(data), dict[BaseTag, RawDataElement | DataElement]()
     pixels_at, length = len(data), 0
 

@@ -119,7 +119,7 @@ _COLOUR = FilmNote("COLOUR_PICTURE", "This picture is in colour. Export the film
 def class_name(dataset: Dataset) -> str:
     """The standard's name of the SOP class without "Storage", or "unknown"."""
     uid = UID(text(dataset, "SOPClassUID"))
-    name = uid.name if uid and uid.name != uid and not uid.is_private else ""
+    name = uid.name if uid.name != uid and not uid.is_private else ""
     return name.removesuffix(" Storage") or "unknown"
 
 
