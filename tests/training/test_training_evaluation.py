@@ -89,7 +89,7 @@ def films():
 
 @pytest.fixture(scope="module")
 def document(films):
-    return {"engine": "torch, cpu"} | evaluate(results_of(films, WEIGHTS), WEIGHTS)
+    return {"command": "ptx evaluate --against other", "engine": "torch, cpu"} | evaluate(results_of(films, WEIGHTS), WEIGHTS)
 
 
 def test_another_model_is_compared_film_by_film(films, document):
@@ -382,6 +382,7 @@ def test_the_report_says_whose_labels_and_which_weights_it_is_of(document):
     expert = markdown(document | {"sha256": "0123456789abcdef0123"}, {})
     assert "6 expert-labelled SIIM-ACR validation films of 6 patients, 3 with a pneumothorax" in expert
     assert "sha256 `0123456789abcdef…`" in expert
+    assert "Written by `ptx evaluate --against other`" in expert
     assert "## Goals" in expert
     answers = {name: part for name, part in document.items() if name != "goals"}
     reader = markdown(answers | {"labels": "reader", "outlined": 2, "flip_averaging": True}, {})
