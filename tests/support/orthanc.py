@@ -1,6 +1,7 @@
 """A real archive: Debian's Orthanc with its DICOMweb plug-in, on a free port of 127.0.0.1, in a temporary folder."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -9,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import requests
+from numpy.typing import NDArray
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -104,11 +108,22 @@ def running_orthanc(home: Path) -> Iterator[Orthanc]:
 
 def dumped(data: bytes) -> str:
     """A DICOM file as dcmtk reads it, with long values cut."""
-    program = shutil.which("dcmdump")
+    return _by_dcmtk("dcmdump", "-q", data=data).decode("utf-8", "replace")
+
+
+def pictures(data: bytes) -> list[NDArray[np.uint8]]:
+    """The frames of a DICOM file as dcmtk draws them: (H, W), or (H, W, 3) as BGR."""
+    frames = int(re.findall(r"IS \[(\d+)\].*NumberOfFrames", dumped(data) + "IS [1] NumberOfFrames")[0])
+    drawn = [_by_dcmtk("dcmj2pnm", "-q", "+on", "+F", str(frame), data=data) for frame in range(1, frames + 1)]
+    return [cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_UNCHANGED) for each in drawn]
+
+
+def _by_dcmtk(name: str, *options: str, data: bytes) -> bytes:
+    """What a program of dcmtk says of a file."""
+    program = shutil.which(name)
     if program is None:
         pytest.skip("dcmtk is not installed")
     with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
         file.write(data)
         file.flush()
-        done = subprocess.run([program, "-q", file.name], capture_output=True, check=True, timeout=60)
-    return done.stdout.decode("utf-8", "replace")
+        return subprocess.run([program, *options, file.name], capture_output=True, check=True, timeout=60).stdout
