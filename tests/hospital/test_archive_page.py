@@ -218,6 +218,48 @@ def test_a_real_film_goes_from_the_search_to_a_segmentation_that_dcmtk_reads_bac
 
 @ORTHANC
 @needs_browser
+def test_the_list_has_what_the_filters_say_and_only_those_that_the_operator_allows(orthanc, app, app_by_patient, tab):
+    def of(number: int, day: str) -> bytes:
+        uids = {"StudyInstanceUID": f"1.2.60.{number}", "SeriesInstanceUID": f"1.2.60.{number}.1"}
+        return film(**uids, StudyDate=day, AccessionNumber=f"N{number}", PatientID=f"patient-{number}")
+
+    def listed(*numbers: int) -> None:
+        """Wait until the page says that these studies match, and no other."""
+        wanted, nothing = [f"N{number}" for number in numbers], page.get_by_text("No study matches.")
+        seen = studies_in(page).locator("td:nth-child(3)")
+        until(lambda: seen.all_inner_texts() == wanted and nothing.is_visible() == (not wanted), 60)
+
+    orthanc.put(of(1, "20110228"), of(2, "20110301"), of(3, "20110331"), of(4, "20110401"))
+    page = open_again(tab, app_by_patient.address)
+    search_days(page, "2011-03-01", "2011-03-31")
+    listed(3, 2)
+    search_days(page, "2011-03-02", "2011-03-30")
+    listed()
+    search_days(page, "2011-02-28", "2011-04-01")
+    listed(4, 3, 2, 1)
+    search_days(page, "2011-04-01", "2011-03-31")
+    page.get_by_text("PACS_FILTER").wait_for()
+    search_patient(page, "patient-1")  # the days are ignored
+    listed(1)
+    assert "patient-1" in studies_in(page).inner_text()
+    search_patient(page, "patient-5")
+    listed()
+    search_patient(page, "patient-2")
+    listed(2)
+    search(page, "N3")  # both are asked for
+    listed()
+    search_patient(page, "patient-3")
+    listed(3)
+
+    page = open_again(tab, app.address)
+    search(page, "N3")
+    listed(3)
+    assert page.get_by_role("textbox", name="Patient ID").count() == 0
+    assert "patient-3" not in page.content()
+
+
+@ORTHANC
+@needs_browser
 def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, app, tab, audit_folder):
     def of(number: int, day: str, **tags: object) -> bytes:
         uids = {"StudyInstanceUID": f"1.2.40.{number}", "SeriesInstanceUID": f"1.2.40.{number}.1"}
