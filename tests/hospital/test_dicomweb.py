@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import logging
+import os
 import ssl
 import threading
 import time
@@ -20,6 +21,7 @@ import pytest
 import requests
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from urllib3.util import Retry
 
 from ptx_app.errors import PtxError, SettingsError
 from ptx_app.film import read_film
@@ -255,6 +257,7 @@ THERE = Instance(STUDY, SERIES, "1.2.3")
 PATH = f"/studies/{STUDY}/series/{SERIES}/instances/1.2.3"
 FILM = rewritten(small_film(**WHERE), "1.2.3")
 BOUNDARY = b"\r\n--here"
+JSON = "application/dicom+json"
 
 
 def saying(*, meta: str | None, own: str) -> bytes:
@@ -310,6 +313,12 @@ def compressed(body: bytes) -> Any:
         handler.wfile.write(gzip.compress(body))
 
     return answer
+
+
+def referenced(uid: str, **more: int) -> bytes:
+    item = {"00081155": {"vr": "UI", "Value": [uid]}, **{tag: {"vr": "US", "Value": [n]} for tag, n in more.items()}}
+    sequence = "00081198" if "00081197" in more else "00081199"
+    return pydicom.Dataset.from_json({sequence: {"vr": "SQ", "Value": [item]}}).to_json().encode()
 
 
 def of_fake(server: Any, **settings: object) -> Pacs:
@@ -456,7 +465,69 @@ def test_no_archive_at_all():
     assert code(pacs("http://no-such-host.invalid", plain_http=True).fetch, THERE) == "PACS_UNREACHABLE"
 
 
-JSON = "application/dicom+json"
+@pytest.fixture
+def pauses(monkeypatch) -> list[float]:
+    """The seconds before each retry. None is waited."""
+    before: list[float] = []
+    monkeypatch.setattr(Retry, "sleep", lambda retry, _=None: before.append(retry.get_backoff_time()))
+    return before
+
+
+@pytest.mark.parametrize("what", ["fetch", "store"])
+@pytest.mark.parametrize(("refused", "expected"), [(1, "OK"), (2, "OK"), (3, "PACS_UNREACHABLE")])
+def test_an_archive_that_refuses_connections_at_first_is_asked_again(monkeypatch, what, refused, expected):
+    pauses: list[float] = []
+
+    def pause(retry: Retry, _: object = None) -> None:
+        pauses.append(retry.get_backoff_time())
+        if len(pauses) == refused:
+            late.listen()
+
+    monkeypatch.setattr(Retry, "sleep", pause)
+    with running_server(late=True) as late:
+        late.answers = {PATH: sent(multipart(FILM)), f"/studies/{STUDY}": sent(referenced("1.2.3"), JSON)}
+        archive = of_fake(late, store=True)
+        if what == "store":
+            assert archive.store(FILM, STUDY).code == expected
+        elif expected == "OK":
+            assert archive.fetch(THERE) == FILM
+        else:
+            assert code(archive.fetch, THERE) == expected
+    assert pauses == [0, 0.6][:refused]
+    assert len(late.asked) == (expected == "OK")
+
+
+def silent(handler: BaseHTTPRequestHandler) -> None:
+    """No answer at all: the connection is closed."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "times"),
+    [
+        (page("", 429), "PACS_BUSY", 3),
+        (page("", 503), "PACS_BUSY", 3),
+        (page("", 502), "PACS_BUSY", 1),
+        (page("", 504), "PACS_BUSY", 1),
+        (page("", 500), "PACS_FAILED", 1),
+        (silent, "PACS_CUT", 1),
+        (stalled(b"{}", 20), "PACS_TIMEOUT", 1),
+        (sent(b'{"000811', JSON, length=900), "PACS_CUT", 1),
+        (in_chunks(b'{"000811', end=b""), "PACS_CUT", 1),
+        (redirect("https://sign-in.example/"), "PACS_ELSEWHERE", 1),
+    ],
+)
+def test_what_may_have_arrived_is_not_stored_again_unasked(server, pauses, answer, expected, times):
+    server.answers[f"/studies/{STUDY}"] = answer
+    said = of_fake(server, store=True, answer_seconds=0.4).store(FILM, STUDY)
+    assert (said.code, len(server.asked)) == (expected, times)
+
+
+@pytest.mark.parametrize(("status", "times"), [(429, 3), (502, 3), (503, 3), (504, 3), (500, 1)])
+def test_a_busy_archive_is_asked_three_times_for_a_film(server, pauses, status, times):
+    server.answers[PATH] = page("", status)
+    code(of_fake(server).fetch, THERE)
+    assert len(server.asked) == times
+    assert pauses == [0, 0.6][: times - 1]
 
 
 @pytest.mark.parametrize(
@@ -538,12 +609,6 @@ def test_no_more_is_asked_for_than_is_opened(server):
     assert len(server.asked) == 2
 
 
-def referenced(uid: str, **more: int) -> bytes:
-    item = {"00081155": {"vr": "UI", "Value": [uid]}, **{tag: {"vr": "US", "Value": [n]} for tag, n in more.items()}}
-    sequence = "00081198" if "00081197" in more else "00081199"
-    return pydicom.Dataset.from_json({sequence: {"vr": "SQ", "Value": [item]}}).to_json().encode()
-
-
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -592,13 +657,22 @@ def test_a_token_is_sent_to_the_archive_only_and_read_again_from_its_file(server
 
 
 @contextmanager
-def encrypted(home: Path) -> Iterator[str]:
-    """An archive with TLS that asks for a client certificate. Certificates are made in `home`."""
+def encrypted(home: Path) -> Iterator[tuple[str, list[bytes]]]:
+    """The address of an archive with TLS that asks for a client certificate, and what was sent to be stored there.
+
+    To that it answers with bytes that are not encrypted. Certificates are made in `home`.
+    """
     make_certificates(home, "server", "client")
+    posted: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             sent(b"[]", JSON)(self)
+
+        def do_POST(self) -> None:
+            posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+            os.write(self.connection.fileno(), b"no encryption at all")
+            self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -614,7 +688,7 @@ def encrypted(home: Path) -> Iterator[str]:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield f"https://127.0.0.1:{http.server_port}"
+            yield f"https://127.0.0.1:{http.server_port}", posted
         finally:
             http.shutdown()
             thread.join()
@@ -622,7 +696,7 @@ def encrypted(home: Path) -> Iterator[str]:
 
 @OPENSSL
 def test_certificates(tmp_path, monkeypatch):
-    with encrypted(tmp_path) as address:
+    with encrypted(tmp_path) as (address, posted):
         ours = {
             "ca_bundle": tmp_path / "ca.pem",
             "certificate": tmp_path / "client.pem",
@@ -631,6 +705,8 @@ def test_certificates(tmp_path, monkeypatch):
         assert pacs(address, **ours).worklist(Filters()).studies == ()
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "server.pem"))  # the settings win
         assert pacs(address, **ours).worklist(Filters()).studies == ()
+        said = pacs(address, **ours, store=True).store(FILM, STUDY)
+        assert (said.code, len(posted)) == ("PACS_TLS", 1)  # not once more: it may have arrived
         del ours["ca_bundle"]
         assert code(pacs(address, **ours).worklist, Filters()) == "PACS_TLS"
         nobody = pacs(address, ca_bundle=tmp_path / "ca.pem")
