@@ -53,10 +53,10 @@ _SENTENCES = {
     "PACS_BUSY": "The archive is busy. Try again later.",
     "PACS_FULL": "The archive is full. Ask its operator to free some space.",
     "PACS_FAILED": "The archive reported an error of its own. Its log says why.",
-    "PACS_REFUSED": "The archive refused this request.",
+    "PACS_REFUSED": "The archive refused this request. Its log says why.",
     "PACS_TOO_LARGE": "The archive's answer is larger than allowed and was dropped.",
     "PACS_ANSWER": "The archive's answer cannot be understood. Check the address in the settings.",
-    "PACS_NOT_DICOM": "What the archive sent is not a DICOM file.",
+    "PACS_NOT_DICOM": "What the archive sent is not a DICOM file. Ask its operator to look at this film.",
     "PACS_OTHER_FILM": "The archive sent a film other than the one asked for. It was not opened.",
 }
 

@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from ptx_app.audit import Trail
 from ptx_app.data.challenge import decode_run_lengths, find_films, read_run_lengths
 from ptx_app.model.manifest import ROOT
-from tests.hospital.test_dicomweb import PATIENT, STUDY, film, uid_of
+from tests.hospital.test_dicomweb import CANNOT_BE_REACHED, PATIENT, STUDY, film, uid_of
 from tests.support.contrast import contrasts
 from tests.support.films import ct_slice
 from tests.support.marked_films import MARK
@@ -342,6 +342,7 @@ def test_an_archive_that_cannot_be_used_does_not_keep_the_page_from_working(tab,
         page = open_again(tab, server.address)
         if code == "PACS_UNREACHABLE":
             page.get_by_role("button", name="Search").click()
+            page.get_by_text(CANNOT_BE_REACHED).wait_for()
         page.get_by_text(code).wait_for()
         page.get_by_role("button", name="Large pneumothorax").click()
         until(lambda: films_of(page).count() == 1, 60)
