@@ -1,4 +1,7 @@
-"""A real archive: Debian's Orthanc with its DICOMweb plug-in, on a free port of 127.0.0.1, in a temporary folder."""
+"""A real archive: Debian's Orthanc with its DICOMweb plug-in, on a free port, in a temporary folder.
+
+Orthanc 1.10 has no setting for its address. It listens on all, and refuses whoever does not come from 127.0.0.1.
+"""
 
 import json
 import re
@@ -32,19 +35,19 @@ USER, PASSWORD = "reader", "pässwörd"
 class Orthanc:
     """The running archive: its addresses, what it has said, and its own interface to look into it."""
 
-    def __init__(self, port: int, log: Path) -> None:
+    def __init__(self, port: int, log: Path, user: str = USER, password: str = PASSWORD) -> None:
         self.base, self.address = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/dicom-web"
-        self._log = log
+        self.log = log
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.auth = (USER.encode(), PASSWORD.encode())
+        self._session.auth = (user.encode(), password.encode())
         # The archive may close a connection at the moment at which a request goes out on it.
         again = Retry(3, backoff_factor=0.2, allowed_methods=None)
         self._session.mount("http://", HTTPAdapter(max_retries=again))
 
     @property
     def said(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def up(self) -> bool:
         try:
@@ -72,9 +75,7 @@ class Orthanc:
 @contextmanager
 def running_orthanc(home: Path) -> Iterator[Orthanc]:
     """Start an empty archive with its files in `home`. It ends with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (home / "db").mkdir(parents=True)
     settings = {
         "Name": "test",
@@ -89,14 +90,26 @@ def running_orthanc(home: Path) -> Iterator[Orthanc]:
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
     (home / "orthanc.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
-    log = home / "log"
-    with log.open("wb") as opened:
-        process = subprocess.Popen([_PROGRAM, str(home / "orthanc.json")], stdout=opened, stderr=opened)
-    archive = Orthanc(port, log)
+    archive = Orthanc(port, home / "log")
+    with started(archive, home / "orthanc.json"):
+        yield archive
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def started(archive: Orthanc, settings: Path) -> Iterator[None]:
+    """Start an archive with its settings, a file or a folder, and wait for it. It ends with the block."""
+    with archive.log.open("wb") as opened:
+        process = subprocess.Popen([_PROGRAM, str(settings)], stdout=opened, stderr=opened)
     try:
         until(lambda: archive.up() or process.poll() is not None, _PATIENCE)
         assert process.poll() is None, archive.said
-        yield archive
+        yield
     finally:
         process.terminate()
         try:
