@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptx_app.audit import Log
@@ -24,7 +24,7 @@ from ptx_app.hospital.inbox_files import SET_ASIDE, Arrival, Arrivals, Space, wr
 from ptx_app.hospital.inbox_ledger import Ledger
 from ptx_app.hospital.inbox_metrics import Health, Metrics
 from ptx_app.output.table import Row
-from ptx_app.results import DICOM, Result, ResultMaker, row_of
+from ptx_app.results import DICOM, Result, ResultMaker, row_of, tell_written
 
 _LOG = logging.getLogger(__name__)
 _MOST_TRIES = 3
@@ -73,7 +73,7 @@ class Inbox:
         add_row: adds a row to the table.
         space: whether there is enough of it on the disks.
         options, metrics, health: see there.
-        log: the audit trail, told of each film before it is read.
+        log: the audit trail, told of each film before it is read, and of its result before that is written.
     """
 
     folder: Path
@@ -211,6 +211,7 @@ class Inbox:
             if tries >= _MOST_TRIES:
                 self._give_up(arrival, key, result)
         else:
+            self._tell_written(key, result)
             try:
                 for ending, content in result.outputs.items():
                     write_atomically(self.output / f"{key}{ending}", content)
@@ -226,8 +227,12 @@ class Inbox:
             stop.wait(_PAUSE_SECONDS)
 
     def _give_up(self, arrival: Arrival, key: str, result: Result) -> None:
+        self._tell_written(key, result)
         self.metrics.set_aside.inc()
         self._finish(arrival, key, result)
+
+    def _tell_written(self, key: str, result: Result) -> None:
+        tell_written(self.log, replace(result, audit_name=self.ledger.audit_name(key)), self.maker.wanted)
 
     def give_up_unseen(self, key: str, error: PtxError) -> None:
         """Note that a film failed that never came into the folder. Any thread may call this.

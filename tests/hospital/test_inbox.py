@@ -25,7 +25,7 @@ from ptx_app.output.setting import Setting
 from ptx_app.results import Result, Wanted
 from tests.support.serving import until
 
-OK = Result({"status": "ok", "score": "0.5", "flagged": 1, "side": "", "area_share": "0", "regions": 0}, {"_mask.png": b"M"})  # noqa: E501  # fmt: skip
+OK = Result({"status": "ok", "score": "0.5", "flagged": 1, "grade": "flagged", "side": "", "area_share": "0", "regions": 0}, {"_mask.png": b"M"})  # noqa: E501  # fmt: skip
 
 
 class ByHand:
@@ -370,9 +370,10 @@ def test_each_film_is_told_to_the_audit_trail_before_it_is_read(place, tmp_path)
     place.log = Log(trail, by="ptx watch")
     place.put("a.dcm", b"A")
     place.run(lambda: len(place.rows) == 1)
-    (line,) = trail.lines()
-    told = (line.record["event"], line.record["film"], line.record["how"], line.record["by"])
-    assert told == ("film opened", trail.film(b"A"), "inbox", "ptx watch")
+    opened, written = (line.record for line in trail.lines())
+    assert {(each["film"], each["by"]) for each in (opened, written)} == {(trail.film(b"A"), "ptx watch")}
+    assert (opened["event"], opened["how"]) == ("film opened", "inbox")
+    assert (written["event"], written["result"], written["files"]) == ("result written", "flagged", ["mask.png"])
     assert place.ledger.audit_name(key_of(b"A")) == trail.film(b"A")
 
     (tmp_path / "trail" / "head.json").unlink()
