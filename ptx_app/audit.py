@@ -42,6 +42,7 @@ class Event(StrEnum):
     SIGNED_OUT = "signed out"
     FILM_OPENED = "film opened"
     RESULT_SHOWN = "result shown"
+    RESULT_WRITTEN = "result written"
     SETTING_CHANGED = "setting changed"
     CHECK_OVERRULED = "check overruled"
     FILM_ANSWERED = "film answered"
@@ -351,7 +352,7 @@ class Log:
         return None if self._trail is None else self._trail.film(content)
 
     def opened(self, content: bytes, how: str) -> str | None:
-        """Tell that a film was opened, and return its name in the trail. `how`: such as dropped, archive or inbox."""
+        """Tell that a film was opened, and return its name in the trail. `how`: such as dropped, file or archive."""
         film = self.film(content)
         self.tell(Event.FILM_OPENED, film=film, how=how)
         return film

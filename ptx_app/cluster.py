@@ -102,25 +102,28 @@ class FilmWorker(WorkerPlugin):
         if self._reader:
             self._reader.close()
 
-    def make(self, film: "bytes | Instance", named_a_film: bool) -> Result:
-        """The result of a film. Raises PtxError if `setup` failed, or the archive gives this worker no film at all."""
+    def make(self, film: "bytes | Instance", named_a_film: bool, told: str | None) -> Result:
+        """The result of a film. Raises PtxError if `setup` failed, or the archive gives this worker no film at all.
+
+        `told`: the film's name in the audit trail, if it was told of it already.
+        """
         if isinstance(self._maker, PtxError):
             raise self._maker
         if self._maker is None:
             raise _differs("state")
         try:
-            data = film if isinstance(film, bytes) else self._fetched(film)
+            data, told = (film, told) if isinstance(film, bytes) else self._fetched(film)
         except FilmError as error:
             return Result.of_error(error, named_a_film=named_a_film)
-        return self._maker.make(data, named_a_film=named_a_film)
+        return replace(self._maker.make(data, named_a_film=named_a_film), audit_name=told)
 
-    def _fetched(self, film: "Instance") -> bytes:
+    def _fetched(self, film: "Instance") -> tuple[bytes, str | None]:
+        """The film's bytes, and its name in this worker's audit trail."""
         if self._pacs is None:
             raise _differs("state")
         try:
             data = self._pacs.bytes_of(film)
-            self._log.opened(data, "archive")
-            return data
+            return data, self._log.opened(data, "archive")
         except FilmError:
             raise
         except PtxError as error:
@@ -131,13 +134,13 @@ def _differs(what: str) -> SettingsError:
     return SettingsError("CLUSTER_DIFFERS", f"A worker has a different {what}. Give all machines the same.")
 
 
-def _make(plugin: str, film: "bytes | Instance", named_a_film: bool) -> Result | PtxError:
+def _make(plugin: str, film: "bytes | Instance", named_a_film: bool, told: str | None) -> Result | PtxError:
     """Runs on a worker. Returns errors: of a task that raises one, Dask may log what it was given, and so UIDs."""
     worker_plugin = get_worker().plugins.get(plugin)
     if not isinstance(worker_plugin, FilmWorker):  # such as of a run that has ended
         return _differs("state")
     try:
-        return worker_plugin.make(film, named_a_film)
+        return worker_plugin.make(film, named_a_film, told)
     except PtxError as error:
         return error
     except Exception as error:
@@ -154,6 +157,7 @@ def spread(
     wanted: Wanted,
     scheduler: str,
     instances: "Mapping[Path, Instance] | None" = None,
+    log: Log | None = None,
 ) -> Iterator[Results]:
     """The result of each file, in order, while the block runs.
 
@@ -162,24 +166,30 @@ def spread(
         wanted: what to make of every film.
         scheduler: address of Dask's scheduler, such as tcp://10.0.0.5:8786.
         instances: where each file is in the archive, from which the workers then fetch it; None to send its bytes.
+        log: the audit trail, told of each film whose bytes are sent, before they are.
 
     Raises:
         SettingsError: CLUSTER_UNREACHABLE, CLUSTER_EMPTY or CLUSTER_DIFFERS; PACKAGE_MISSING or as `read_pacs_settings`
             of a worker; from the results also CLUSTER_LOST, if the scheduler is lost, and a code of `OF_THE_SETTING`,
             if a worker gets no film from the archive.
+        AuditError: as `Log.tell`, from the results.
         WeightsError: a worker does not have the weights.
     """
     with _films_on(scheduler, FilmWorker(wanted, archive=instances is not None)) as (client, plugin):
-        yield _results(client, plugin, files, instances)
+        yield _results(client, plugin, files, instances, log or Log())
 
 
 def _results(
-    client: Client, plugin: str, files: Sequence[tuple[Path, str]], instances: "Mapping[Path, Instance] | None"
+    client: Client,
+    plugin: str,
+    files: Sequence[tuple[Path, str]],
+    instances: "Mapping[Path, Instance] | None",
+    log: Log,
 ) -> Results:
     begun: deque[tuple[Path, str, _Begun]] = deque()
     try:
         for file, stem in files:
-            begun.append((file, stem, _begun(client, plugin, file, instances)))
+            begun.append((file, stem, _begun(client, plugin, file, instances, log)))
             if len(begun) > _FILMS_PER_THREAD * max(sum(client.nthreads().values()), 1):
                 yield _ended(*begun.popleft())
         while begun:
@@ -223,14 +233,17 @@ def _forget(client: Client, plugin: str) -> None:
         client.unregister_worker_plugin(plugin)
 
 
-def _begun(client: Client, plugin: str, file: Path, instances: "Mapping[Path, Instance] | None") -> _Begun:
+def _begun(client: Client, plugin: str, file: Path, instances: "Mapping[Path, Instance] | None", log: Log) -> _Begun:
     named = is_named_a_film(file)
+    told = None
     try:
         film = bytes_of(file) if instances is None else instances[file]
+        if isinstance(film, bytes):
+            told = log.opened(film, "file")
     except FilmError as error:
         return Result.of_error(error, named_a_film=named)
     # A key of its own, as Dask would make one from the bytes, and logs keys.
-    return client.submit(_make, plugin, film, named, key=f"film-{uuid.uuid4()}", pure=False)
+    return client.submit(_make, plugin, film, named, told, key=f"film-{uuid.uuid4()}", pure=False)
 
 
 def _ended(file: Path, stem: str, begun: _Begun) -> tuple[Path, str, Result]:

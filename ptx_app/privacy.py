@@ -41,6 +41,7 @@ _LOGGERS = (
     "PIL.TiffImagePlugin",
     "charset_normalizer",
     "requests",
+    "retrying",
     "urllib3",
     "urllib3.connection",
     "urllib3.connectionpool",

@@ -9,6 +9,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.audit import Event, Log
 from ptx_app.errors import NotAFilmError, PtxError
 from ptx_app.film.radiograph import is_frontal
 from ptx_app.film.source import SourceReference
@@ -65,11 +66,13 @@ class Result:
             the finding's.
         outputs: the files to write for it, by the endings of their names.
         seconds: how long it took.
+        audit_name: the film's name in the audit trail; None if that was not told of it.
     """
 
     facts: dict[str, object]
     outputs: dict[str, bytes] = field(default_factory=dict)
     seconds: float = 0.0
+    audit_name: str | None = None
 
     @classmethod
     def of_error(cls, error: PtxError, *, named_a_film: bool, seconds: float = 0.0) -> "Result":
@@ -145,6 +148,28 @@ def row_of(file: str, stem: str, result: Result, setting: Setting) -> Row:
     mask = f"{stem}{MASK_ENDING}" if MASK_ENDING in result.outputs else ""
     names = {"file": cell(file), "mask": cell(mask), "seconds": f"{result.seconds:.3f}"}
     return result.facts | setting.facts() | names
+
+
+_UNANALYSED = {"rejected": "not analysed", "failed": "not read"}
+
+
+def tell_written(log: Log, result: Result, wanted: Wanted) -> None:
+    """Tell the audit trail of a result that is about to be written, if it knows the film. Raises AuditError."""
+    if result.audit_name is None:
+        return
+    thresholds, status, score = wanted.setting.thresholds, str(result.facts["status"]), result.facts.get("score")
+    log.tell(
+        Event.RESULT_WRITTEN,
+        film=result.audit_name,
+        result=_UNANALYSED.get(status) or result.facts["grade"],
+        code=result.facts.get("error_code"),
+        overruled=wanted.overrule or None,
+        score=None if score is None else round(float(str(score)), 4),
+        score_threshold=thresholds.score,
+        mask_threshold=thresholds.mask_threshold,
+        files=sorted(ending.removeprefix("_") for ending in result.outputs) or None,
+        identified=wanted.identified or None,
+    )
 
 
 def _half_precision(probability: NDArray[np.float32]) -> bytes:

@@ -1,6 +1,7 @@
 """The operator's settings, all read here, from the environment or from Streamlit's secrets."""
 
 import getpass
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,11 +68,19 @@ class Settings:
 
 
 def _account() -> str | None:
-    """The name of this process's user, as far as the system has one."""
+    """The name of this process's user, as the system knows it: the environment may say any name."""
+    if os.name != "posix":
+        try:
+            return getpass.getuser()
+        except (OSError, KeyError, ImportError):
+            return None
+    import pwd
+
+    number = os.getuid()
     try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return None
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # as in a container
+        return str(number)
 
 
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

@@ -5,7 +5,6 @@ import io
 import json
 import signal
 import zipfile
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +12,17 @@ import pytest
 from pydicom import dcmread
 
 from tests.support.films import broken_dicom, dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, films_of, open_page, running_server, until
+from tests.support.serving import (
+    CHROMIUM,
+    NO_CHROMIUM,
+    all_read,
+    downloaded,
+    drop,
+    films_of,
+    open_page,
+    running_server,
+    until,
+)
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
@@ -21,12 +30,6 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 @pytest.fixture(scope="module")
 def film() -> bytes:
     return dicom_of(cv2.resize(simulated_film(), (1000, 1062), interpolation=cv2.INTER_AREA))
-
-
-def downloaded(page, label: str) -> bytes:
-    with page.expect_download() as caught:
-        page.get_by_role("button", name=label, exact=True).click()
-    return Path(caught.value.path()).read_bytes()
 
 
 def test_a_dropped_dicom_is_outlined_and_the_downloads_are_right(page, film):

@@ -3,7 +3,6 @@
 import io
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +12,7 @@ import pytest
 from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, PATIENCE, open_again, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, PATIENCE, downloaded, open_again, until
 from tests.test_viewer import SHAPE, another_point, canvas, drag, middle, opened, press, settled, window, zoom
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -70,12 +69,6 @@ def painted(page: Any) -> np.ndarray:
     centres = np.stack([columns + 0.5, rows + 0.5], axis=-1) - a
     along = np.clip(centres @ (b - a) / ((b - a) @ (b - a)), 0, 1)
     return np.hypot(*np.moveaxis(centres - along[..., None] * (b - a), -1, 0)) <= RADIUS
-
-
-def downloaded(page: Any, button: str) -> bytes:
-    with page.expect_download() as caught:
-        page.get_by_role("button", name=button, exact=True).click()
-    return Path(caught.value.path()).read_bytes()
 
 
 def done(page: Any) -> np.ndarray:

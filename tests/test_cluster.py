@@ -16,6 +16,7 @@ from distributed import Client, LocalCluster
 
 from ptx_app import cluster as cluster_module
 from ptx_app.__main__ import main
+from ptx_app.audit import Trail
 from ptx_app.errors import PtxError, SettingsError
 from ptx_app.film import read_film
 from ptx_app.inference.decide import Thresholds
@@ -72,6 +73,22 @@ def told(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def predict(output: str, *options: str) -> int:
     return main(["predict", "films", "--output", output, "--json", *options])
+
+
+def test_films_that_are_sent_to_workers_are_in_the_audit_trail_of_who_sends_them(films, cluster, monkeypatch, tmp_path):
+    for path in sorted(films.iterdir())[2:]:
+        path.unlink()
+    key = "a key that only the operator of this test has"
+    monkeypatch.setenv("PTX_AUDIT_KEY", key)
+    told = []
+    for name, options in (("here", ()), ("there", ("--scheduler", cluster.scheduler_address))):
+        monkeypatch.setenv("PTX_AUDIT_FOLDER", str(tmp_path / name))
+        assert predict(f"results-{name}", *options) == 0
+        events = ("event", "film", "how", "result", "score", "files")
+        lines = [line.record for line in Trail(tmp_path / name, key).lines()]
+        told.append(sorted(str([line.get(event) for event in events]) for line in lines))
+    assert told[0] == told[1]
+    assert len(told[0]) == 4
 
 
 def parquet(output: str) -> pa.Table:

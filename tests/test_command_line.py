@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
-from ptx_app.errors import SettingsError
+from ptx_app.audit import Event, Trail
+from ptx_app.errors import AuditError, SettingsError
 from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.files import stems, walk
@@ -29,6 +31,7 @@ from ptx_app.model.manifest import ROOT, load_manifest
 from ptx_app.output.pictures import encoded
 from ptx_app.output.table import RESULT_COLUMNS
 from ptx_app.pipeline import Detector
+from ptx_app.results import Result, ResultMaker
 from tests.support.films import broken_dicom, ct_slice, dicom_of, real_dicom, simulated_film
 
 
@@ -325,6 +328,62 @@ def test_identified_objects_only_where_asked_and_only_of_dicom(tmp_path, monkeyp
     assert made == {*(f"{stem}_{kind}.dcm" for stem in ("film", "picture") for kind in kinds), "picture_film.dcm"}
     assert str(pydicom.dcmread("out/film_seg.dcm").PatientName) == "Doe^Jane"
     assert not any(b"Doe" in path.read_bytes() for path in Path("out").glob("picture*"))
+
+
+@pytest.fixture
+def trail(tmp_path, monkeypatch) -> Trail:
+    """An audit trail as an operator sets it up."""
+    key = "a key that only the operator of this test has"
+    monkeypatch.setenv("PTX_AUDIT_FOLDER", str(tmp_path / "trail"))
+    monkeypatch.setenv("PTX_AUDIT_KEY", key)
+    return Trail(tmp_path / "trail", key)
+
+
+def test_the_audit_trail_has_who_read_which_film_and_what_was_written_of_it(trail, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    study = {"StudyInstanceUID": "1.2.3.4", "SeriesInstanceUID": "1.2.3.4.5", "PatientID": "MRN-4711"}
+    films = {"Doe.dcm": dicom_of(simulated_film(), **study), "broken.dcm": broken_dicom(), "slice": ct_slice()}
+    for name, data in films.items():
+        (tmp_path / name).write_bytes(data)
+    words = ["predict", *(str(tmp_path / name) for name in films), "--output", str(tmp_path / "out")]
+    assert main([*words, "--dicom", "--identified"]) == 1  # one is broken
+    assert trail.verify().faults == ()
+    lines = [line.record for line in trail.lines()]
+    assert {(line["by"], line["account"]) for line in lines} == {("ptx predict", pwd.getpwuid(os.getuid()).pw_name)}
+    opened = {line["film"]: line["how"] for line in lines if line["event"] == "film opened"}
+    assert opened == {trail.film(data): "file" for data in films.values()}
+    written = {line["film"]: line for line in lines if line["event"] == "result written"}
+    good, broken, no_chest = (written[trail.film(data)] for data in films.values())
+    (row,) = (row for row in table(tmp_path / "out") if row["status"] == "ok")
+    assert (good["result"], good["score"]) == (row["grade"], round(float(row["score"]), 4))
+    assert good["identified"]
+    assert {f"Doe_{file}" for file in good["files"]} == {path.name for path in (tmp_path / "out").glob("Doe_*")}
+    assert (broken["result"], "score" in broken, "files" in broken) == ("not read", False, False)
+    assert (no_chest["result"], no_chest["code"]) == ("not analysed", "WRONG_MODALITY")
+    assert not any(each in str(lines) for each in ("Doe", "MRN-4711", "1.2.3.4", str(tmp_path), "somebody-else"))
+
+
+@pytest.mark.parametrize("untold", ["film opened", "result written"])
+def test_what_the_audit_trail_cannot_be_told_is_not_done(trail, untold, tmp_path, monkeypatch, capsys):
+    record, made = Trail.record, []
+
+    def full(self: Trail, event: Event, **facts: object) -> None:
+        if event == untold:
+            raise AuditError("AUDIT_UNWRITABLE", "Said.")
+        record(self, event, **facts)
+
+    monkeypatch.setattr(Trail, "record", full)
+    monkeypatch.setattr(
+        ResultMaker,
+        "make",
+        lambda *_, **__: made.append(1) or Result({"status": "ok", "grade": ""}, {"_mask.png": b""}),
+    )
+    (tmp_path / "film.dcm").write_bytes(b"film")
+    assert main(["predict", str(tmp_path / "film.dcm"), "--output", str(tmp_path / "out")]) == 1
+    assert "AUDIT_UNWRITABLE: Said." in capsys.readouterr().err
+    assert len(made) == (untold == "result written")
+    assert table(tmp_path / "out") == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.csv"]
 
 
 def test_a_rejected_film_can_be_analysed_anyway(tmp_path):

@@ -95,6 +95,15 @@ def test_what_a_flag_is_worth_depends_on_how_many_films_have_one(prevalence, fla
     assert said == f"Then {flagged} of flagged films have a pneumothorax, and so do {others} of the others."
 
 
+@pytest.mark.parametrize(
+    ("sensitivity", "specificity", "known"),
+    [(0.0, 1.0, False), (1.0, 0.0, False), (None, None, False), (0.0, 0.9, True), (1.0, 1.0, True), (0.9, 0.0, True)],
+)
+def test_where_none_or_all_films_were_flagged_a_flag_is_worth_nothing_that_is_known(sensitivity, specificity, known):
+    point = POINT.model_copy(update={"sensitivity": sensitivity, "specificity": specificity})
+    assert bool(messages.worth_of_a_flag(point, 0.05)) == known
+
+
 def test_the_report_has_technique_finding_measurement_and_limits():
     setting = Setting.of(load_manifest().entry(), POINT, Thresholds.of(POINT), "OpenVINO")
     finding = found(0.9)

@@ -19,7 +19,7 @@ from ptx_app.errors import PtxError, SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.output.results_table import open_table
 from ptx_app.output.table import TABLE
-from ptx_app.results import DICOM, Result, ResultMaker, row_of
+from ptx_app.results import DICOM, Result, ResultMaker, row_of, tell_written
 from ptx_app.settings import read_settings
 
 if TYPE_CHECKING:
@@ -126,9 +126,14 @@ def _read(pacs: "Pacs", arguments: argparse.Namespace, log: Log) -> int:
             for number, film in enumerate(films, 1):
                 stem, result, told = _result(pacs, film, number, maker, log)
                 row = row_of(stem, stem, result, wanted.setting)
-                for ending, content in result.outputs.items():
-                    if arguments.dicom or ending not in DICOM.values():
-                        (output / f"{stem}{ending}").write_bytes(content)
+                kept = {
+                    ending: content
+                    for ending, content in result.outputs.items()
+                    if arguments.dicom or ending not in DICOM.values()
+                }
+                tell_written(log, replace(result, outputs=kept, audit_name=told), wanted)
+                for ending, content in kept.items():
+                    (output / f"{stem}{ending}").write_bytes(content)
                 add(row)
                 statuses.append(row["status"])
                 found = f"flagged={row['flagged']} score={row['score']}" if row["status"] == "ok" else row["error_code"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from ptx_app.audit import Log
 from ptx_app.commands.archive_arguments import add_filters, films_of, has_filters, worklist_of
 from ptx_app.commands.film_arguments import add_film_arguments, detector_and_wanted
 from ptx_app.errors import FilmError, SettingsError
@@ -22,7 +23,7 @@ from ptx_app.output.record import with_file
 from ptx_app.output.results_table import earlier_rows, open_table, stem_of
 from ptx_app.output.table import PARQUET, TABLE, Row, cell
 from ptx_app.pipeline import Detector
-from ptx_app.results import DICOM, ENDINGS, RECORD, Result, ResultMaker, Wanted, row_of
+from ptx_app.results import DICOM, ENDINGS, RECORD, Result, ResultMaker, Wanted, row_of, tell_written
 from ptx_app.settings import read_settings
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             require_apart(arguments.films, films.files, arguments.output, plan.names)
         arguments.output.mkdir(parents=True, exist_ok=True)
         with _results_of(plan, films, detector, wanted, arguments) as results:
-            made = _write_all(plan, arguments.output, wanted, results)
+            made = _write_all(plan, arguments.output, wanted, results, films.log)
         if arguments.parquet:
             from ptx_app.output.parquet import write_parquet
 
@@ -95,16 +96,24 @@ class _Films:
     Attributes:
         files: what names each in the table.
         read: gives the bytes of one to this machine. Raises FilmError.
+        log: the audit trail, told of each film before it is read, and of its result before that is written.
         instances: where each is in the archive; None if they are files of this machine.
     """
 
     files: list[Path]
     read: Callable[[Path], bytes]
+    log: Log
     instances: "Mapping[Path, Instance] | None" = None
+
+    def opened(self, file: Path) -> tuple[bytes, str | None]:
+        """A film's bytes, and its name in the audit trail. Raises FilmError or AuditError."""
+        data = self.read(file)
+        return data, self.log.opened(data, "file" if self.instances is None else "archive")
 
 
 def _films(arguments: argparse.Namespace) -> _Films:
     """Look for the films. Raises SettingsError if there is none, and as `walk` or `Pacs`."""
+    log = read_settings(os.environ).log_of("ptx predict")
     if not arguments.dicomweb:
         if has_filters(arguments):
             raise SettingsError(
@@ -114,21 +123,15 @@ def _films(arguments: argparse.Namespace) -> _Films:
         files = list(walk(arguments.films))
         if not files:
             raise SettingsError("NO_FILES", "No files were found. Check the names.")
-        return _Films(files, bytes_of)
+        return _Films(files, bytes_of, log)
     from ptx_app.hospital.dicomweb import Pacs
     from ptx_app.hospital.pacs_settings import read_pacs_settings
 
-    pacs, log = Pacs(read_pacs_settings(os.environ)), read_settings(os.environ).log_of("ptx predict")
+    pacs = Pacs(read_pacs_settings(os.environ))
     instances = dict(films_of(pacs, tqdm(worklist_of(pacs, arguments, log).studies, unit="study")))
     if not instances:
         raise SettingsError("NO_FILMS", "No film in the archive fits the search. Widen it.")
-
-    def opened(file: Path) -> bytes:
-        data = pacs.bytes_of(instances[file])
-        log.opened(data, "archive")
-        return data
-
-    return _Films(sorted(instances), opened, instances)
+    return _Films(sorted(instances), lambda file: pacs.bytes_of(instances[file]), log, instances)
 
 
 def _is_met(wanted: Wanted, row: Row, output: Path) -> bool:
@@ -213,15 +216,15 @@ def _results_of(
     if arguments.scheduler and plan.to_do:
         from ptx_app.cluster import spread
 
-        with spread(plan.to_do, wanted, arguments.scheduler, films.instances) as results:
+        with spread(plan.to_do, wanted, arguments.scheduler, films.instances, films.log) as results:
             yield results
         return
     with SandboxedReader(processes=arguments.jobs) as reader:
         maker = ResultMaker(replace(detector, read=reader.read), reader.read_source, wanted)
-        yield _results(plan.to_do, films.read, maker, arguments.jobs)
+        yield _results(plan.to_do, films.opened, maker, arguments.jobs)
 
 
-def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: Results) -> list[Row]:
+def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: Results, log: Log) -> list[Row]:
     """Delete what is stale, then write the results and the row of every file. Returns the rows."""
     for stem in plan.stale:
         for ending in ENDINGS:
@@ -232,6 +235,7 @@ def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: Results) -> l
     with open_table(output / TABLE, plan.kept) as add:
         for file, stem, result in tqdm(results, total=len(plan.to_do), unit="film"):
             row = row_of(str(file), stem, result, wanted.setting)
+            tell_written(log, result, wanted)
             for ending, content in result.outputs.items():
                 named = with_file(content.decode(), str(row["file"])).encode() if ending == RECORD else content
                 (output / f"{stem}{ending}").write_bytes(named)
@@ -251,14 +255,18 @@ def _summary(rows: Sequence[Row], earlier: int, table: Path) -> str:
 
 
 def _results(
-    files: Iterable[tuple[Path, str]], read: Callable[[Path], bytes], maker: ResultMaker, jobs: int
+    files: Iterable[tuple[Path, str]],
+    opened: Callable[[Path], tuple[bytes, str | None]],
+    maker: ResultMaker,
+    jobs: int,
 ) -> Results:
     """The result of each file, in order. While one film is in the network, others are read, encoded and written."""
 
     def result(file: Path) -> Result:
         named = is_named_a_film(file)
         try:
-            return maker.make(read(file), named_a_film=named)
+            data, told = opened(file)
+            return replace(maker.make(data, named_a_film=named), audit_name=told)
         except FilmError as error:
             return Result.of_error(error, named_a_film=named)
 

@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-free", type=int, default=1024, metavar="MB", help="stop while less disk space is free (default: 1024)"
     )
+    parser.add_argument(
+        "--try-again", action="store_true", help="read films that failed once more, if they are in the folder"
+    )
     parser.add_argument("--metrics-port", type=_port, help="serve /metrics and /health on 127.0.0.1")
     receive = parser.add_argument_group("receive by C-STORE")
     receive.add_argument("--port", type=_port, help="listen for films and write them into the folder")
@@ -122,6 +125,8 @@ def _watch(arguments: argparse.Namespace) -> None:
         detector, wanted = detector_and_wanted(arguments, record=True)
         folder, output = _prepared(arguments, stack)
         ledger = stack.enter_context(Ledger(output / _LEDGER))
+        if arguments.try_again:
+            _LOG.info("Films that failed and are forgotten, to be read again: %d.", ledger.try_again())
         metrics, health = Metrics(), Health()
         space = Space((folder, output), arguments.min_free * _MB)
         try:

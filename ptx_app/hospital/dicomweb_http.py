@@ -23,8 +23,9 @@ from ptx_app.hospital.pacs_settings import PacsSettings
 
 JSON = "application/dicom+json"
 _RETRIES = 2
-_PAUSE = 0.3  # seconds before the second retry; doubled each time
-_BUSY = (429, 502, 503, 504)
+_PAUSE = 0.3  # seconds; the first retry comes at once, the second after twice as long
+_NOT_BEGUN = (429, 503)
+_BUSY = (*_NOT_BEGUN, 502, 504)
 _ABSENT = (404, 410)
 OF_THE_SETTING = ("PACS_UNREACHABLE", "PACS_TLS", "PACS_NOT_ALLOWED", "PACS_ELSEWHERE", "PACS_ADDRESS")
 """Codes that the next request would get, too, until someone changes a setting or mends the network."""
@@ -52,10 +53,10 @@ _SENTENCES = {
     "PACS_BUSY": "The archive is busy. Try again later.",
     "PACS_FULL": "The archive is full. Ask its operator to free some space.",
     "PACS_FAILED": "The archive reported an error of its own. Its log says why.",
-    "PACS_REFUSED": "The archive refused this request.",
+    "PACS_REFUSED": "The archive refused this request. Its log says why.",
     "PACS_TOO_LARGE": "The archive's answer is larger than allowed and was dropped.",
     "PACS_ANSWER": "The archive's answer cannot be understood. Check the address in the settings.",
-    "PACS_NOT_DICOM": "What the archive sent is not a DICOM file.",
+    "PACS_NOT_DICOM": "What the archive sent is not a DICOM file. Ask its operator to look at this film.",
     "PACS_OTHER_FILM": "The archive sent a film other than the one asked for. It was not opened.",
 }
 
@@ -103,6 +104,15 @@ def _auth(settings: PacsSettings) -> AuthBase | None:
     return None
 
 
+class _Retry(Retry):
+    """Nothing is stored again that may have arrived: behind a proxy that says 502 or 504, the archive may have it."""
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        if method == "POST" and status_code not in _NOT_BEGUN:
+            return False
+        return super().is_retry(method, status_code, has_retry_after)
+
+
 class _Adapter(HTTPAdapter):
     """Tries again where no connection was made or the archive is busy, and bounds what is read.
 
@@ -110,9 +120,10 @@ class _Adapter(HTTPAdapter):
     """
 
     def __init__(self, most_bytes: int, latest: float) -> None:
-        retry = Retry(
+        retry = _Retry(
             _RETRIES,
             read=False,
+            other=0,  # such as encryption that breaks after the request
             status_forcelist=_BUSY,
             allowed_methods=None,
             backoff_factor=_PAUSE,

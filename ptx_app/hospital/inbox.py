@@ -3,6 +3,8 @@
 One thread finds films, writes results and keeps the ledger; the others only read and compute, or note films that never
 came. A film's results are written before its row is noted in the ledger, and all that follows the note is made up for
 if a kill came between.
+
+A film may be what kills the program. So each that was in work then is read alone: the next kill is its own, or none.
 """
 
 import hashlib
@@ -11,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptx_app.audit import Log
@@ -21,11 +24,10 @@ from ptx_app.hospital.inbox_files import SET_ASIDE, Arrival, Arrivals, Space, wr
 from ptx_app.hospital.inbox_ledger import Ledger
 from ptx_app.hospital.inbox_metrics import Health, Metrics
 from ptx_app.output.table import Row
-from ptx_app.results import DICOM, Result, ResultMaker, row_of
+from ptx_app.results import DICOM, Result, ResultMaker, row_of, tell_written
 
 _LOG = logging.getLogger(__name__)
 _MOST_TRIES = 3
-_MOST_INTERRUPTIONS = 10  # most kills are not the film's doing, so more of them are allowed than lost readers
 _LOST_ON_IT = ("READER_LOST", "TOO_SLOW", "UNEXPECTED")
 _NOT_ITS_FAULT = ("READER_NOT_STARTED",)
 _PAUSE_SECONDS = 30.0  # after a failure that is not a film's
@@ -71,7 +73,7 @@ class Inbox:
         add_row: adds a row to the table.
         space: whether there is enough of it on the disks.
         options, metrics, health: see there.
-        log: the audit trail, told of each film before it is read.
+        log: the audit trail, told of each film before it is read, and of its result before that is written.
     """
 
     folder: Path
@@ -97,15 +99,22 @@ class Inbox:
                 writes the table again.
             AuditError: as `Log.tell`. The film is read after the next start.
         """
+        for key, times in self.ledger.interrupt().items():
+            _LOG.warning("film %s: in work when the program ended, %d of %d times", key, times, _MOST_TRIES)
         self._dealt_with.update(self.ledger.dealt_with())
         arrivals = Arrivals(self.folder, self.options.settle_seconds)
-        with ThreadPoolExecutor(self.options.jobs, "film") as pool:
-            while not stop.is_set():
-                started = time.monotonic()
-                self._round(arrivals, pool, stop)
-                stop.wait(max(self.options.poll_seconds - (time.monotonic() - started), 0))
-            while self._busy:
-                self._collect(stop)
+        try:
+            with ThreadPoolExecutor(self.options.jobs, "film") as pool:
+                while not stop.is_set():
+                    started = time.monotonic()
+                    self._round(arrivals, pool, stop)
+                    stop.wait(max(self.options.poll_seconds - (time.monotonic() - started), 0))
+                self._finish_work(stop)
+        except PtxError:  # of ledger, table or trail: no film's doing
+            with suppress(SettingsError):
+                for _, key in self._busy.values():
+                    self.ledger.release(key)
+            raise
 
     def _round(self, arrivals: Arrivals, pool: ThreadPoolExecutor, stop: threading.Event) -> None:
         """Begin every film that is complete now, each as soon as there is room for it."""
@@ -117,7 +126,7 @@ class Inbox:
                 self._collect(stop)
             if stop.is_set() or not self._has_space():
                 return
-            self._begin(arrival, arrivals, pool)
+            self._begin(arrival, arrivals, pool, stop)
         self.metrics.waiting.set(0)
         self._has_space()
         if self._busy:
@@ -145,7 +154,7 @@ class Inbox:
                 _LOG.error("There is too little free disk space. No film is received or read until there is more.")
         return enough
 
-    def _begin(self, arrival: Arrival, arrivals: Arrivals, pool: ThreadPoolExecutor) -> None:
+    def _begin(self, arrival: Arrival, arrivals: Arrivals, pool: ThreadPoolExecutor, stop: threading.Event) -> None:
         """Begin a film, unless it was read before, changes under our hands, or the same film is in work."""
         try:
             data = bytes_of(arrival.path)
@@ -160,19 +169,34 @@ class Inbox:
         if status := self.ledger.status(key):
             self._put_away(arrival, key, status)
             return
-        attempts = self.ledger.begin(key, self.log.opened(data, "inbox"))
-        if attempts.interruptions >= _MOST_INTERRUPTIONS or attempts.tries >= _MOST_TRIES:
-            error = FilmError("INTERRUPTED", "Reading this film was interrupted too often. Export the film again.")
+        attempts = self.ledger.attempts(key)
+        if max(attempts.tries, attempts.interruptions) >= _MOST_TRIES:
+            error = FilmError(
+                "INTERRUPTED", "The program died three times of this film. To read it again: --try-again."
+            )
             self._give_up(arrival, key, Result.of_error(error, named_a_film=True))
             return
+        alone = attempts.interruptions > 0
+        if alone:
+            self._finish_work(stop)
+            if stop.is_set():
+                return
+        self.ledger.begin(key, self.log.opened(data, "inbox"))
         future = pool.submit(self.maker.make, data, named_a_film=is_named_a_film(arrival.path))
         self._busy[future] = arrival, key
+        if alone:
+            self._finish_work(stop)
+
+    def _finish_work(self, stop: threading.Event) -> None:
+        """Finish all films in work."""
+        while self._busy:
+            self._collect(stop)
 
     def _collect(self, stop: threading.Event) -> None:
         """Finish the films whose results are there, after waiting a little for the first one."""
         for future in wait(self._busy, _WAIT_SECONDS, FIRST_COMPLETED).done:
-            arrival, key = self._busy.pop(future)
-            self._take(arrival, key, future.result(), stop)
+            self._take(*self._busy[future], future.result(), stop)
+            del self._busy[future]
         self.health.beat()
 
     def _take(self, arrival: Arrival, key: str, result: Result, stop: threading.Event) -> None:
@@ -187,6 +211,7 @@ class Inbox:
             if tries >= _MOST_TRIES:
                 self._give_up(arrival, key, result)
         else:
+            self._tell_written(key, result)
             try:
                 for ending, content in result.outputs.items():
                     write_atomically(self.output / f"{key}{ending}", content)
@@ -202,8 +227,12 @@ class Inbox:
             stop.wait(_PAUSE_SECONDS)
 
     def _give_up(self, arrival: Arrival, key: str, result: Result) -> None:
+        self._tell_written(key, result)
         self.metrics.set_aside.inc()
         self._finish(arrival, key, result)
+
+    def _tell_written(self, key: str, result: Result) -> None:
+        tell_written(self.log, replace(result, audit_name=self.ledger.audit_name(key)), self.maker.wanted)
 
     def give_up_unseen(self, key: str, error: PtxError) -> None:
         """Note that a film failed that never came into the folder. Any thread may call this.

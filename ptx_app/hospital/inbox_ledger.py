@@ -34,13 +34,14 @@ CREATE TABLE files (mark BLOB PRIMARY KEY);
 CREATE TABLE received (uid_hash TEXT PRIMARY KEY, key TEXT NOT NULL);
 """,
     "ALTER TABLE films ADD COLUMN audit_name TEXT;",
+    "UPDATE films SET interruptions = 0;",  # those of films in work beside the one that did it were counted, too
 )
 """What makes each version of the database from the one before."""
 
 
 @dataclass(frozen=True)
 class Attempts:
-    """How often reading a film went wrong before: the reader was lost, or this whole process ended meanwhile."""
+    """How often reading a film went wrong before: the reader was lost, or the whole process died meanwhile."""
 
     tries: int
     interruptions: int
@@ -98,19 +99,36 @@ class Ledger:
         found = self._run("SELECT json_extract(result, '$.status') FROM films WHERE key = ? AND place IS NOT NULL", key)
         return found[0][0] if found else None
 
-    def begin(self, key: str, audit_name: str | None = None) -> Attempts:
-        """Note that a film is in work. If it already was, the process was killed meanwhile: that is counted.
+    def attempts(self, key: str) -> Attempts:
+        """How often reading a film went wrong before."""
+        found = self._run("SELECT tries, interruptions FROM films WHERE key = ?", key)
+        return Attempts(*found[0]) if found else Attempts(0, 0)
 
-        `audit_name`: its name in the audit trail; None without one.
-        """
-        ((tries, interruptions),) = self._run(
+    def begin(self, key: str, audit_name: str | None = None) -> None:
+        """Note that a film is in work. `audit_name`: its name in the audit trail; None without one."""
+        self._run(
             "INSERT INTO films (key, begun, audit_name) VALUES (?, 1, ?) ON CONFLICT (key) DO UPDATE "
-            "SET interruptions = interruptions + begun, begun = 1, "
-            "audit_name = IFNULL(excluded.audit_name, audit_name) RETURNING tries, interruptions",
+            "SET begun = 1, audit_name = IFNULL(excluded.audit_name, audit_name)",
             key,
             audit_name,
         )
-        return Attempts(tries, interruptions)
+
+    def interrupt(self) -> dict[str, int]:
+        """Note that whatever is in work was interrupted, as the process died: how often each film was by now."""
+        statement = (
+            "UPDATE films SET begun = 0, interruptions = interruptions + 1 WHERE begun RETURNING key, interruptions"
+        )
+        return dict(self._run(statement))
+
+    def try_again(self) -> int:
+        """Forget the films that failed, so that they are read again if they are there. Returns how many they are."""
+        with self._transaction() as database:
+            forgotten = database.execute(
+                "UPDATE films SET tries = 0, interruptions = 0, place = NULL, result = NULL "
+                "WHERE json_extract(result, '$.status') = 'failed'"
+            )
+            database.execute("DELETE FROM files")  # a mark does not tell its film, so every file is looked at again
+            return forgotten.rowcount
 
     def audit_name(self, key: str) -> str | None:
         """A film's name in the audit trail, or None if there was none when it was begun."""

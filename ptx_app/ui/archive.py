@@ -22,6 +22,8 @@ from ptx_app.ui.intake import take_archived
 from ptx_app.ui.visit import FOUND_IN_ARCHIVE, Archived, Case, Film, Visit
 from ptx_app.ui.worklist import worklist
 
+_FIRST_DAY = date(1900, 1, 1)  # Streamlit's own is ten years ago, and archives keep films for longer
+
 
 @dataclass
 class _Search:
@@ -184,8 +186,8 @@ def _filters(pacs: Pacs) -> Filters | None:
     """The form; what it says once its button is pressed."""
     with st.form("archive-form", border=False):
         first, last = st.columns(2)
-        since = first.date_input("From", date.today(), key="archive-since", format="YYYY-MM-DD")
-        until = last.date_input("To", date.today(), key="archive-until", format="YYYY-MM-DD")
+        since = first.date_input("From", date.today(), _FIRST_DAY, key="archive-since", format="YYYY-MM-DD")
+        until = last.date_input("To", date.today(), _FIRST_DAY, key="archive-until", format="YYYY-MM-DD")
         number = st.text_input(
             "Accession number", key="archive-number", max_chars=16, help="If set, the days are ignored"
         )

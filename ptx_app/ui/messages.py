@@ -109,11 +109,16 @@ def _between(interval: tuple[float, float] | None) -> str:
 
 
 def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
-    """How many flagged films have a pneumothorax where this share of all films, in (0, 1), does."""
+    """How many flagged films have a pneumothorax where this share of all films, in (0, 1), does.
+
+    "" if that is not known: nothing was measured, or of the measured films none or all were flagged.
+    """
     if point.sensitivity is None or point.specificity is None:
         return ""
     true, false = point.sensitivity * prevalence, (1 - point.specificity) * (1 - prevalence)
     missed, passed = (1 - point.sensitivity) * prevalence, point.specificity * (1 - prevalence)
+    if not (true + false and missed + passed):
+        return ""
     flagged, others = 100 * true / (true + false), 100 * missed / (missed + passed)
     return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and so do {others:.1f} % of the others."
 

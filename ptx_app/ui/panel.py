@@ -54,7 +54,7 @@ def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: Operatin
         f'<p class="small">{escape(said)}</p>'
         + (f'<p class="small known">Example: {escape(case.known)}</p>' if case.known else "")
     )
-    if not overruled and finding.thresholds.score == point.score and point.sensitivity is not None:
+    if not overruled and finding.thresholds.score == point.score and messages.worth_of_a_flag(point, 0.5):
         _show_worth(point)
 
 

@@ -7,19 +7,34 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import cv2
+import numpy as np
+import pydicom
 import pytest
 from websockets.sync.client import connect
 
 from ptx_app.audit import Trail
+from ptx_app.data.challenge import decode_run_lengths, find_films, read_run_lengths
 from ptx_app.model.manifest import ROOT
-from tests.hospital.test_dicomweb import PATIENT, STUDY, film, uid_of
+from tests.hospital.test_dicomweb import CANNOT_BE_REACHED, PATIENT, STUDY, film, uid_of
 from tests.support.contrast import contrasts
 from tests.support.films import ct_slice
 from tests.support.marked_films import MARK
-from tests.support.orthanc import ORTHANC, PASSWORD, USER, Orthanc, dumped
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, Server, all_read, films_of, open_again, running_server, until
+from tests.support.orthanc import ORTHANC, PASSWORD, USER, Orthanc, dumped, pictures
+from tests.support.serving import (
+    CHROMIUM,
+    NO_CHROMIUM,
+    Server,
+    all_read,
+    downloaded,
+    films_of,
+    open_again,
+    running_server,
+    until,
+)
 from tests.support.watching import small_film
 
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -35,17 +50,48 @@ def audit_folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("trail")
 
 
+def settings_for(archive: Orthanc, **more: str) -> dict[str, str]:
+    """The settings of a page that may search the archive and store in it."""
+    values = {"ADDRESS": archive.address, "USER": USER, "PASSWORD": PASSWORD, "STORE": "true"} | more
+    return {f"PTX_PACS_{name}": value for name, value in values.items()}
+
+
 @pytest.fixture(scope="module")
 def app(archive, audit_folder) -> Iterator[Server]:
-    values = {"ADDRESS": archive.address, "USER": USER, "PASSWORD": PASSWORD, "STORE": "true"}
     audit = {"PTX_AUDIT_FOLDER": str(audit_folder), "PTX_AUDIT_KEY": AUDIT_KEY}
-    with running_server(environment={f"PTX_PACS_{name}": value for name, value in values.items()} | audit) as running:
+    with running_server(environment=settings_for(archive) | audit) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def app_by_patient(archive) -> Iterator[Server]:
+    """A page whose operator allows to search by patient ID."""
+    with running_server(environment=settings_for(archive, PATIENT_ID="true")) as running:
         yield running
 
 
 def search(page, number: str = "A1") -> None:
     page.get_by_role("textbox", name="Accession number").fill(number)
     page.get_by_role("button", name="Search").click()
+
+
+def search_days(page, since: str, until: str) -> None:
+    """Search by days alone, given as YYYY-MM-DD."""
+    for key, day in (("archive-since", since), ("archive-until", until)):
+        box = page.locator(f".st-key-{key} input")
+        box.fill(day)
+        box.press("Tab")
+    page.get_by_role("button", name="Search").click()
+
+
+def search_patient(page, patient: str) -> None:
+    page.get_by_role("textbox", name="Patient ID").fill(patient)
+    page.get_by_role("button", name="Search").click()
+
+
+def studies_in(page) -> Any:
+    """The studies in the page's list, as rows."""
+    return page.get_by_role("table", name="Studies in the archive").locator("tbody").get_by_role("row")
 
 
 def said_of(archive: Orthanc) -> list[str]:
@@ -123,6 +169,93 @@ def test_from_search_to_results_in_the_study(orthanc, app, tab, audit_folder):
     assert events.count("archive searched") == 2
     assert events.index("archive searched") < events.index("film opened") < events.index("storing begun")
     assert events.index("storing begun") < events.index("storing ended")
+
+
+@ORTHANC
+@needs_browser
+def test_a_real_film_goes_from_the_search_to_a_segmentation_that_dcmtk_reads_back(
+    orthanc, app_by_patient, tab, data_dir
+):
+    folder = data_dir / "siim-val-dicom"
+    if not folder.is_dir():
+        pytest.skip("there are no validation films")
+    films, outlined = find_films(folder), read_run_lengths(folder / "train-rle.csv")
+    orthanc.put(*(path.read_bytes() for path in films.values()))
+    experts = {name: decode_run_lengths(outlined[name], (1024, 1024)) for name in films}
+    name = max(experts, key=lambda name: experts[name].sum())
+    header = pydicom.dcmread(films[name], stop_before_pixels=True)
+
+    page = open_again(tab, app_by_patient.address)
+    search_days(page, "1901-01-02", "1901-12-31")
+    page.get_by_text("No study matches.").wait_for()
+    search_days(page, "1901-01-01", "1901-01-01")
+    until(lambda: studies_in(page).count() == len(films), 60)
+    search_patient(page, header.PatientID)
+    until(lambda: studies_in(page).count() == 1, 60)
+    studies_in(page).get_by_role("button", name="Open").click()
+    all_read(page, 1)
+    page.get_by_role("heading", name="Pneumothorax flagged").wait_for()
+    page.locator('.stage[data-film][data-size="1024 × 1024"]').wait_for()
+    mask, overlay = (
+        cv2.imdecode(np.frombuffer(downloaded(page, f"{each} PNG"), np.uint8), cv2.IMREAD_UNCHANGED)
+        for each in ("Mask", "Overlay")
+    )
+    assert 2 * (experts[name] & (mask > 0)).sum() > 0.5 * (experts[name].sum() + (mask > 0).sum())  # no mirror image
+
+    page.get_by_role("button", name="Store in the archive").click()
+    page.get_by_role("button", name="Store in the patient’s study").click()
+    page.get_by_text("4 of 4 objects are in the archive.").wait_for()
+    stored = {dumped(each): each for each in orthanc.objects(header.StudyInstanceUID) if uid_of(each) != name}
+    assert len(stored) == 4
+    assert all(f"[{header.PatientID}]" in said and name in said for said in stored)
+    segmentation, capture = (
+        next(each for said, each in stored.items() if f"(0002,0002) UI ={kind}Storage" in said)
+        for kind in ("Segmentation", "SecondaryCaptureImage")
+    )
+    assert np.array_equal(np.any(pictures(segmentation), axis=0), mask > 0)
+    assert np.array_equal(pictures(capture)[0], overlay)
+
+
+@ORTHANC
+@needs_browser
+def test_the_list_has_what_the_filters_say_and_only_those_that_the_operator_allows(orthanc, app, app_by_patient, tab):
+    def of(number: int, day: str) -> bytes:
+        uids = {"StudyInstanceUID": f"1.2.60.{number}", "SeriesInstanceUID": f"1.2.60.{number}.1"}
+        return film(**uids, StudyDate=day, AccessionNumber=f"N{number}", PatientID=f"patient-{number}")
+
+    def listed(*numbers: int) -> None:
+        """Wait until the page says that these studies match, and no other."""
+        wanted, nothing = [f"N{number}" for number in numbers], page.get_by_text("No study matches.")
+        seen = studies_in(page).locator("td:nth-child(3)")
+        until(lambda: seen.all_inner_texts() == wanted and nothing.is_visible() == (not wanted), 60)
+
+    orthanc.put(of(1, "20110228"), of(2, "20110301"), of(3, "20110331"), of(4, "20110401"))
+    page = open_again(tab, app_by_patient.address)
+    search_days(page, "2011-03-01", "2011-03-31")
+    listed(3, 2)
+    search_days(page, "2011-03-02", "2011-03-30")
+    listed()
+    search_days(page, "2011-02-28", "2011-04-01")
+    listed(4, 3, 2, 1)
+    search_days(page, "2011-04-01", "2011-03-31")
+    page.get_by_text("PACS_FILTER").wait_for()
+    search_patient(page, "patient-1")  # the days are ignored
+    listed(1)
+    assert "patient-1" in studies_in(page).inner_text()
+    search_patient(page, "patient-5")
+    listed()
+    search_patient(page, "patient-2")
+    listed(2)
+    search(page, "N3")  # both are asked for
+    listed()
+    search_patient(page, "patient-3")
+    listed(3)
+
+    page = open_again(tab, app.address)
+    search(page, "N3")
+    listed(3)
+    assert page.get_by_role("textbox", name="Patient ID").count() == 0
+    assert "patient-3" not in page.content()
 
 
 @ORTHANC
@@ -209,6 +342,7 @@ def test_an_archive_that_cannot_be_used_does_not_keep_the_page_from_working(tab,
         page = open_again(tab, server.address)
         if code == "PACS_UNREACHABLE":
             page.get_by_role("button", name="Search").click()
+            page.get_by_text(CANNOT_BE_REACHED).wait_for()
         page.get_by_text(code).wait_for()
         page.get_by_role("button", name="Large pneumothorax").click()
         until(lambda: films_of(page).count() == 1, 60)

@@ -4,12 +4,15 @@ import gzip
 import io
 import json
 import logging
+import os
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import date
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,9 +20,9 @@ from typing import Any
 import highdicom
 import pydicom
 import pytest
-import requests
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from urllib3.util import Retry
 
 from ptx_app.errors import PtxError, SettingsError
 from ptx_app.film import read_film
@@ -255,6 +258,7 @@ THERE = Instance(STUDY, SERIES, "1.2.3")
 PATH = f"/studies/{STUDY}/series/{SERIES}/instances/1.2.3"
 FILM = rewritten(small_film(**WHERE), "1.2.3")
 BOUNDARY = b"\r\n--here"
+JSON = "application/dicom+json"
 
 
 def saying(*, meta: str | None, own: str) -> bytes:
@@ -285,6 +289,10 @@ def sent(
     return answer
 
 
+def silent(handler: BaseHTTPRequestHandler) -> None:
+    """No answer at all: the connection is closed."""
+
+
 def in_chunks(body: bytes, end: bytes = b"0\r\n\r\n") -> Any:
     """The body in chunks, without a length."""
 
@@ -310,6 +318,12 @@ def compressed(body: bytes) -> Any:
         handler.wfile.write(gzip.compress(body))
 
     return answer
+
+
+def referenced(uid: str, **more: int) -> bytes:
+    item = {"00081155": {"vr": "UI", "Value": [uid]}, **{tag: {"vr": "US", "Value": [n]} for tag, n in more.items()}}
+    sequence = "00081198" if "00081197" in more else "00081199"
+    return pydicom.Dataset.from_json({sequence: {"vr": "SQ", "Value": [item]}}).to_json().encode()
 
 
 def of_fake(server: Any, **settings: object) -> Pacs:
@@ -416,11 +430,16 @@ def test_what_an_archive_answers_wrongly_puts_no_address_into_the_log(server, ca
     assert "A17" not in caplog.text
 
 
-def test_every_logger_on_the_way_to_an_archive_is_silenced_as_they_quote_addresses(server):
+def test_every_logger_on_the_way_to_an_archive_is_silenced_as_they_quote_addresses(server, caplog):
+    caplog.set_level(logging.DEBUG)
     with suppress(PtxError):
         of_fake(server).worklist(Filters())
+    of_fake(server, store=True).store(FILM, STUDY)
+    server.answers = {f"/studies/{STUDY}": silent}
+    of_fake(server, store=True).store(FILM, STUDY)
+    assert caplog.records == []
     made = {name for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)}
-    theirs = {name for name in made if name.partition(".")[0] in ("urllib3", "requests", "dicomweb_client")}
+    theirs = {name for name in made if name.partition(".")[0] in ("urllib3", "requests", "retrying", "dicomweb_client")}
     assert "urllib3.connectionpool" in theirs
     assert theirs <= set(_LOGGERS)
 
@@ -437,26 +456,157 @@ def test_who_watches_the_progress_can_end_it(server):
         of_fake(server).fetch(THERE, enough)
 
 
-def test_an_archive_that_takes_no_connection_in_time_cannot_be_reached(monkeypatch):
-    def connect(*_: object, **__: object) -> None:
-        raise requests.ConnectTimeout
-
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", connect)
-    for call in (
-        lambda: pacs("http://127.0.0.1:9").worklist(Filters()),
-        lambda: pacs("http://127.0.0.1:9").fetch(THERE),
-    ):
-        assert code(call) == "PACS_UNREACHABLE"
+@pytest.fixture
+def pauses(monkeypatch) -> list[float]:
+    """The seconds before each retry. None is waited."""
+    before: list[float] = []
+    monkeypatch.setattr(Retry, "sleep", lambda retry, _=None: before.append(retry.get_backoff_time()))
+    return before
 
 
-def test_no_archive_at_all():
+@contextmanager
+def no_room() -> Iterator[str]:
+    """The address of a server whose queue of connections is full: to connect takes for ever."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(8):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def closed() -> str:
+    """An address at which nothing listens."""
     with running_server() as fake:
-        gone = fake.url
-    assert code(pacs(gone).worklist, Filters()) == "PACS_UNREACHABLE"
-    assert code(pacs("http://no-such-host.invalid", plain_http=True).fetch, THERE) == "PACS_UNREACHABLE"
+        return fake.url
 
 
-JSON = "application/dicom+json"
+CANNOT_BE_REACHED = "The archive cannot be reached. Check its address in the settings, and the network."
+
+
+@pytest.mark.parametrize("address", [closed, lambda: "http://no-such-host.invalid", None])
+def test_an_archive_that_cannot_be_reached_is_said_to_be(pauses, address):
+    with nullcontext(address()) if address else no_room() as where:
+        archive = pacs(where, plain_http=True, store=True, connect_seconds=0.1)
+        for call in (lambda: archive.worklist(Filters()), lambda: archive.films(STUDY), lambda: archive.fetch(THERE)):
+            assert said(call) == ("PACS_UNREACHABLE", CANNOT_BE_REACHED)
+        stored = archive.store(FILM, STUDY)
+        assert (stored.code, stored.message) == ("PACS_UNREACHABLE", CANNOT_BE_REACHED)
+
+
+def said(call: Callable[[], object]) -> tuple[str, str]:
+    """Code and sentence of the error."""
+    with pytest.raises(PtxError) as raised:
+        call()
+    return raised.value.code, raised.value.message
+
+
+NOT_ALLOWED = "The archive does not allow this. Check token, password or certificate in the settings."
+FULL = "The archive is full. Ask its operator to free some space."
+BUSY = "The archive is busy. Try again later."
+NOT_DICOM = "What the archive sent is not a DICOM file. Ask its operator to look at this film."
+
+
+@pytest.mark.parametrize(
+    ("answer", "asking", "sentence"),
+    [
+        (page("", 401), "worklist", NOT_ALLOWED),
+        (page("", 403), "fetch", NOT_ALLOWED),
+        (page("", 403), "store", NOT_ALLOWED),
+        (page("", 410), "fetch", "The archive no longer has this. Search again."),
+        (page("", 404), "store", "The archive no longer has this. Search again."),
+        (
+            page("", 404),
+            "worklist",
+            "There is no DICOMweb service at this address. Check the address in the settings.",
+        ),
+        (page("", 507), "store", FULL),
+        (sent(referenced("1.2.3", **{"00081197": 0xA700}), JSON, status=409), "store", FULL),
+        (page("<h1>Sign in</h1>"), "fetch", NOT_DICOM),
+        (sent(multipart(b"%PDF-1.7")), "fetch", NOT_DICOM),
+        (
+            page("<h1>Sign in</h1>"),
+            "worklist",
+            "The archive's answer cannot be understood. Check the address in the settings.",
+        ),
+        (stalled(multipart(FILM), 20), "fetch", "The archive did not answer in time. Try again later."),
+        (stalled(b"{}", 20), "store", "The archive did not answer in time. Try again later."),
+        (
+            redirect("https://sign-in.example/"),
+            "worklist",
+            "The archive redirects to another address, such as a sign-in page. Check address and token.",
+        ),
+        (silent, "fetch", "The connection to the archive broke before its whole answer was received. Try again."),
+        (page("", 503), "fetch", BUSY),
+        (page("", 503), "store", BUSY),
+        (page("", 500), "store", "The archive reported an error of its own. Its log says why."),
+        (page("", 400), "worklist", "The archive refused this request. Its log says why."),
+    ],
+)  # fmt: skip
+def test_each_failure_is_a_sentence_that_says_what_to_do(server, pauses, answer, asking, sentence):
+    server.answers = {PATH: answer, "/series": answer, f"/studies/{STUDY}": answer}
+    archive = of_fake(server, store=True, answer_seconds=0.4)
+    if asking == "store":
+        assert archive.store(FILM, STUDY).message == sentence
+    else:
+        asked = partial(archive.worklist, Filters()) if asking == "worklist" else partial(archive.fetch, THERE)
+        assert said(asked)[1] == sentence
+
+
+@pytest.mark.parametrize("what", ["fetch", "store"])
+@pytest.mark.parametrize(("refused", "expected"), [(1, "OK"), (2, "OK"), (3, "PACS_UNREACHABLE")])
+def test_an_archive_that_refuses_connections_at_first_is_asked_again(monkeypatch, what, refused, expected):
+    pauses: list[float] = []
+
+    def pause(retry: Retry, _: object = None) -> None:
+        pauses.append(retry.get_backoff_time())
+        if len(pauses) == refused:
+            late.listen()
+
+    monkeypatch.setattr(Retry, "sleep", pause)
+    with running_server(late=True) as late:
+        late.answers = {PATH: sent(multipart(FILM)), f"/studies/{STUDY}": sent(referenced("1.2.3"), JSON)}
+        archive = of_fake(late, store=True)
+        if what == "store":
+            assert archive.store(FILM, STUDY).code == expected
+        elif expected == "OK":
+            assert archive.fetch(THERE) == FILM
+        else:
+            assert code(archive.fetch, THERE) == expected
+    assert pauses == [0, 0.6][:refused]
+    assert len(late.asked) == (expected == "OK")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "times"),
+    [
+        (page("", 429), "PACS_BUSY", 3),
+        (page("", 503), "PACS_BUSY", 3),
+        (page("", 502), "PACS_BUSY", 1),
+        (page("", 504), "PACS_BUSY", 1),
+        (page("", 500), "PACS_FAILED", 1),
+        (silent, "PACS_CUT", 1),
+        (stalled(b"{}", 20), "PACS_TIMEOUT", 1),
+        (sent(b'{"000811', JSON, length=900), "PACS_CUT", 1),
+        (in_chunks(b'{"000811', end=b""), "PACS_CUT", 1),
+        (redirect("https://sign-in.example/"), "PACS_ELSEWHERE", 1),
+    ],
+)
+def test_what_may_have_arrived_is_not_stored_again_unasked(server, pauses, answer, expected, times):
+    server.answers[f"/studies/{STUDY}"] = answer
+    said = of_fake(server, store=True, answer_seconds=0.4).store(FILM, STUDY)
+    assert (said.code, len(server.asked)) == (expected, times)
+
+
+@pytest.mark.parametrize(("status", "times"), [(429, 3), (502, 3), (503, 3), (504, 3), (500, 1)])
+def test_a_busy_archive_is_asked_three_times_for_a_film(server, pauses, status, times):
+    server.answers[PATH] = page("", status)
+    code(of_fake(server).fetch, THERE)
+    assert len(server.asked) == times
+    assert pauses == [0, 0.6][: times - 1]
 
 
 @pytest.mark.parametrize(
@@ -538,12 +688,6 @@ def test_no_more_is_asked_for_than_is_opened(server):
     assert len(server.asked) == 2
 
 
-def referenced(uid: str, **more: int) -> bytes:
-    item = {"00081155": {"vr": "UI", "Value": [uid]}, **{tag: {"vr": "US", "Value": [n]} for tag, n in more.items()}}
-    sequence = "00081198" if "00081197" in more else "00081199"
-    return pydicom.Dataset.from_json({sequence: {"vr": "SQ", "Value": [item]}}).to_json().encode()
-
-
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -592,13 +736,24 @@ def test_a_token_is_sent_to_the_archive_only_and_read_again_from_its_file(server
 
 
 @contextmanager
-def encrypted(home: Path) -> Iterator[str]:
-    """An archive with TLS that asks for a client certificate. Certificates are made in `home`."""
+def encrypted(
+    home: Path, newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
+) -> Iterator[tuple[str, list[bytes]]]:
+    """The address of an archive with TLS that asks for a client certificate, and what was sent to be stored there.
+
+    To that it answers with bytes that are not encrypted. Certificates are made in `home`. `newest`: version of TLS.
+    """
     make_certificates(home, "server", "client")
+    posted: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             sent(b"[]", JSON)(self)
+
+        def do_POST(self) -> None:
+            posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+            os.write(self.connection.fileno(), b"no encryption at all")
+            self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -606,7 +761,7 @@ def encrypted(home: Path) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(home / "server.pem", home / "server.key")
     context.load_verify_locations(home / "ca.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode, context.maximum_version = ssl.CERT_REQUIRED, newest
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.handle_error = lambda *_: None
         http.socket = context.wrap_socket(http.socket, server_side=True, do_handshake_on_connect=False)
@@ -614,7 +769,7 @@ def encrypted(home: Path) -> Iterator[str]:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
-            yield f"https://127.0.0.1:{http.server_port}"
+            yield f"https://127.0.0.1:{http.server_port}", posted
         finally:
             http.shutdown()
             thread.join()
@@ -622,7 +777,7 @@ def encrypted(home: Path) -> Iterator[str]:
 
 @OPENSSL
 def test_certificates(tmp_path, monkeypatch):
-    with encrypted(tmp_path) as address:
+    with encrypted(tmp_path) as (address, posted):
         ours = {
             "ca_bundle": tmp_path / "ca.pem",
             "certificate": tmp_path / "client.pem",
@@ -631,12 +786,21 @@ def test_certificates(tmp_path, monkeypatch):
         assert pacs(address, **ours).worklist(Filters()).studies == ()
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "server.pem"))  # the settings win
         assert pacs(address, **ours).worklist(Filters()).studies == ()
+        stored = pacs(address, **ours, store=True).store(FILM, STUDY)
+        assert (stored.code, len(posted)) == ("PACS_TLS", 1)  # not once more: it may have arrived
+        no_secure = (
+            "PACS_TLS",
+            "No secure connection to the archive is possible. Check ca_bundle and certificate in the settings.",
+        )
         del ours["ca_bundle"]
-        assert code(pacs(address, **ours).worklist, Filters()) == "PACS_TLS"
+        assert said(partial(pacs(address, **ours).worklist, Filters())) == no_secure
+        broken = pacs(address, ca_bundle=tmp_path / "names")
+        assert said(partial(broken.worklist, Filters())) == no_secure
         nobody = pacs(address, ca_bundle=tmp_path / "ca.pem")
         assert code(nobody.worklist, Filters()) in ("PACS_TLS", "PACS_CUT")  # the alert may come after the handshake
-        broken = pacs(address, ca_bundle=tmp_path / "names")
-        assert code(broken.worklist, Filters()) == "PACS_TLS"
+    with encrypted(tmp_path, ssl.TLSVersion.TLSv1_2) as (address, _):  # here it comes with it
+        nobody = pacs(address, ca_bundle=tmp_path / "ca.pem")
+        assert said(partial(nobody.worklist, Filters())) == no_secure
 
 
 # Settings and filters.

@@ -25,7 +25,7 @@ from ptx_app.output.setting import Setting
 from ptx_app.results import Result, Wanted
 from tests.support.serving import until
 
-OK = Result({"status": "ok", "score": "0.5", "flagged": 1, "side": "", "area_share": "0", "regions": 0}, {"_mask.png": b"M"})  # noqa: E501  # fmt: skip
+OK = Result({"status": "ok", "score": "0.5", "flagged": 1, "grade": "flagged", "side": "", "area_share": "0", "regions": 0}, {"_mask.png": b"M"})  # noqa: E501  # fmt: skip
 
 
 class ByHand:
@@ -232,27 +232,84 @@ def test_results_that_cannot_be_written_are_made_again_later(place, monkeypatch)
     assert place.rows[0]["status"] == "ok"
 
 
-def test_interruptions_count_less_than_lost_readers(place):
-    place.put("a.dcm", b"A")
-    for _ in range(10):  # nine interruptions: the first time is none
-        attempts = place.ledger.begin(key_of(b"A"))
-    assert (attempts.tries, attempts.interruptions) == (0, 9)
-    place.ledger.release(key_of(b"A"))
-    place.run(lambda: len(place.rows) == 1)
-    assert place.rows[0]["status"] == "ok"
+def died(place, *films: bytes) -> None:
+    """The program died while it read these films."""
+    place.ledger.interrupt()  # as it began
+    for film in films:
+        place.ledger.begin(key_of(film))
 
 
-def test_a_film_that_ends_the_whole_program_each_time_is_given_up(place):
+def test_a_film_during_which_the_program_died_twice_is_read_and_after_the_third_time_set_aside(place, caplog):
     place.put("a.dcm", b"A")
     place.put("b.dcm", b"B")
-    for _ in range(10):
-        place.ledger.begin(key_of(b"A"))  # and the run makes it ten interruptions
+    place.put("c.dcm", b"C")
+    for films in ((b"A", b"B"), (b"A", b"B"), (b"B",)):
+        died(place, *films)
+    place.run(lambda: len(place.rows) == 3)
+    assert place.maker.made == [b"A", b"C"]
+    codes = {row["file"]: row.get("error_code") for row in place.rows}
+    assert codes == {key_of(b"A"): None, key_of(b"B"): "INTERRUPTED", key_of(b"C"): None}
+    assert place.value("ptx_inbox_set_aside_total") == 1
+    assert f"film {key_of(b'B')}: in work when the program ended, 3 of 3 times" in caplog.text
+    place.run(lambda: place.value("ptx_inbox_waiting") == 0)
+    assert len(place.rows) == 3
+
+
+def test_films_that_were_in_work_when_the_program_died_are_read_one_by_one_and_others_at_once(place):
+    begun = {film: threading.Event() for film in (b"A", b"B", b"C", b"D")}
+    both, seconds = threading.Barrier(2, timeout=60), 0.5
+    beside: dict[bytes, bool] = {}
+
+    def make(data: bytes, *, named_a_film: bool) -> Result:
+        begun[data].set()
+        following = {b"A": b"B", b"B": b"C"}
+        if data in following:
+            beside[data] = begun[following[data]].wait(seconds)
+        else:
+            both.wait()
+        return OK
+
+    place.maker.make = make
+    for name in "abcd":
+        place.put(f"{name}.dcm", name.upper().encode())
+    died(place, b"B")
+    place.run(lambda: len(place.rows) == 4, jobs=3)
+    assert beside == {b"A": False, b"B": False}
+
+
+def test_what_ends_the_program_in_order_counts_against_no_film(place):
+    def full(*_: object, **__: object) -> None:
+        raise SettingsError("LEDGER_UNWRITABLE", "Said.")
+
+    place.put("a.dcm", b"A")
+    place.put("b.dcm", b"B")
+    for _ in range(4):
+        finish, place.ledger.finish = place.ledger.finish, full
+        with pytest.raises(SettingsError):
+            place.inbox().run(threading.Event())
+        place.ledger.finish = finish
     place.run(lambda: len(place.rows) == 2)
-    assert place.maker.made == [b"B"]
-    assert {row["file"]: row.get("error_code") for row in place.rows} == {
-        key_of(b"A"): "INTERRUPTED",
-        key_of(b"B"): None,
-    }
+    assert {row["status"] for row in place.rows} == {"ok"}
+
+
+@pytest.mark.parametrize("delete_read", [False, True])
+def test_films_that_failed_are_tried_again_where_the_operator_says_so_and_no_others(place, delete_read):
+    place.maker.errors[b"B"] = "DICOM_BROKEN"
+    place.put("a.dcm", b"A")
+    place.put("b.dcm", b"B")
+    place.put("c.dcm", b"C")
+    for _ in range(3):
+        died(place, b"C")
+    place.run(lambda: len(place.rows) == 3, delete_read=delete_read)
+    for path in (place.folder / ".set-aside").glob("*"):
+        path.rename(place.folder / path.name)
+    place.maker.errors.clear()
+    assert place.ledger.try_again() == 2
+    assert [row["file"] for row in place.ledger.rows()] == [key_of(b"A")]
+    place.run(lambda: len(place.rows) == 5, delete_read=delete_read)
+    assert [row["status"] for row in place.ledger.rows()] == ["ok"] * 3
+    assert sorted(place.maker.made) == [b"A", b"B", b"B", b"C"]
+    assert place.ledger.try_again() == 0
 
 
 def test_nothing_is_picked_up_while_the_disk_is_full(place):
@@ -313,9 +370,10 @@ def test_each_film_is_told_to_the_audit_trail_before_it_is_read(place, tmp_path)
     place.log = Log(trail, by="ptx watch")
     place.put("a.dcm", b"A")
     place.run(lambda: len(place.rows) == 1)
-    (line,) = trail.lines()
-    told = (line.record["event"], line.record["film"], line.record["how"], line.record["by"])
-    assert told == ("film opened", trail.film(b"A"), "inbox", "ptx watch")
+    opened, written = (line.record for line in trail.lines())
+    assert {(each["film"], each["by"]) for each in (opened, written)} == {(trail.film(b"A"), "ptx watch")}
+    assert (opened["event"], opened["how"]) == ("film opened", "inbox")
+    assert (written["event"], written["result"], written["files"]) == ("result written", "flagged", ["mask.png"])
     assert place.ledger.audit_name(key_of(b"A")) == trail.film(b"A")
 
     (tmp_path / "trail" / "head.json").unlink()
@@ -335,7 +393,7 @@ def test_a_ledger_of_the_first_version_is_taken_over(tmp_path):
     for _ in range(2):
         with Ledger(tmp_path / "l") as ledger:
             assert (ledger.unsent(3), ledger.status("a"), ledger.audit_name("a")) == (["a"], "ok", None)
-            assert ledger.begin("b", "name").tries == 0
+            ledger.begin("b", "name")
             assert ledger.audit_name("b") == "name"
 
 

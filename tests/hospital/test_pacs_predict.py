@@ -157,7 +157,7 @@ def test_a_worker_tells_its_own_audit_trail_of_each_film_that_it_fetches(tmp_pat
                 worker._fetched(GONE)
             assert raised.value.code == "AUDIT_UNWRITABLE"
         else:
-            assert worker._fetched(GONE) == b"film"
+            assert worker._fetched(GONE) == (b"film", trail.film(b"film"))
     (line,) = trail.lines()
     assert (line.record["event"], line.record["film"]) == ("film opened", trail.film(b"film"))
 

@@ -107,11 +107,17 @@ def test_the_audit_trail_has_what_is_searched_downloaded_read_and_stored(set_up,
         ("ptx pacs fetch", "file downloaded"),
         ("ptx predict", "archive searched"),
         ("ptx predict", "film opened"),
+        ("ptx predict", "result written"),
         ("ptx pacs read", "film opened"),
+        ("ptx pacs read", "result written"),
         ("ptx pacs read", "storing begun"),
         ("ptx pacs read", "storing ended"),
     ]
     assert {line["film"] for line in lines if line["event"] != "archive searched"} == {trail.film(mine)}
+    assert [line["files"] for line in lines if line["event"] == "result written"] == [
+        ["mask.png", "overlay.png"],
+        ["mask.png", "overlay.png", "result.json"],
+    ]
     assert lines[-1]["objects"] == {"seg": "OK", "sc": "WARNING", "gsps": "PACS_FULL", "sr": "OK"}
 
     # What cannot be recorded is not done.

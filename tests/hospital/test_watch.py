@@ -322,6 +322,29 @@ def test_a_film_that_kills_its_reader_is_set_aside_after_three_tries(folders):
     assert metrics.registry.get_sample_value("ptx_inbox_set_aside_total") == 1
 
 
+def test_a_film_that_kills_the_whole_program_does_so_three_times_and_is_set_aside_until_told_otherwise(folders):
+    folder, output = folders
+    poison = put(folder, "b.dcm", small_film())
+    good = {put(folder, f"{name}.dcm", small_film()) for name in ("a", "c", "d")}
+    deaths, ended = 0, False
+    while not ended:
+        with watching(folder, output, "--jobs", "3", program=("tests.support.poisoned_watch", poison)) as watch:
+            until(lambda: len(rows_in(output)) == 4 or watch.process.poll() is not None, PATIENCE)
+            ended = watch.process.poll() is None
+            assert watch.end() == (0 if ended else -signal.SIGKILL)
+        deaths += not ended
+    assert deaths == 3
+    assert f"film {poison}: in work when the program ended, 3 of 3 times" in watch.log
+    assert f"film {poison}: failed INTERRUPTED" in watch.log
+    assert {row["file"]: row["error_code"] for row in rows_in(output)} == dict.fromkeys(good, "") | {
+        poison: "INTERRUPTED"
+    }
+    with watching(folder, output, "--try-again") as watch:
+        until(lambda: len(rows_in(output)) == 4 and f"film {poison}: ok" in watch.log, PATIENCE)
+        assert watch.end() == 0
+    assert {row["status"] for row in rows_in(output)} == {"ok"}
+
+
 def test_the_documents_way_to_find_a_films_results_is_right(tmp_path):
     film = small_film()
     assert key_of(film) == hashlib.sha256(film).hexdigest()[:32]

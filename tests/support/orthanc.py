@@ -1,6 +1,10 @@
-"""A real archive: Debian's Orthanc with its DICOMweb plug-in, on a free port of 127.0.0.1, in a temporary folder."""
+"""A real archive: Debian's Orthanc with its DICOMweb plug-in, on a free port, in a temporary folder.
+
+Orthanc 1.10 has no setting for its address. It listens on all, and refuses whoever does not come from 127.0.0.1.
+"""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -9,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import requests
+from numpy.typing import NDArray
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -28,19 +35,19 @@ USER, PASSWORD = "reader", "pässwörd"
 class Orthanc:
     """The running archive: its addresses, what it has said, and its own interface to look into it."""
 
-    def __init__(self, port: int, log: Path) -> None:
+    def __init__(self, port: int, log: Path, user: str = USER, password: str = PASSWORD) -> None:
         self.base, self.address = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/dicom-web"
-        self._log = log
+        self.log = log
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.auth = (USER.encode(), PASSWORD.encode())
+        self._session.auth = (user.encode(), password.encode())
         # The archive may close a connection at the moment at which a request goes out on it.
         again = Retry(3, backoff_factor=0.2, allowed_methods=None)
         self._session.mount("http://", HTTPAdapter(max_retries=again))
 
     @property
     def said(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def up(self) -> bool:
         try:
@@ -68,9 +75,7 @@ class Orthanc:
 @contextmanager
 def running_orthanc(home: Path) -> Iterator[Orthanc]:
     """Start an empty archive with its files in `home`. It ends with the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (home / "db").mkdir(parents=True)
     settings = {
         "Name": "test",
@@ -85,14 +90,26 @@ def running_orthanc(home: Path) -> Iterator[Orthanc]:
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
     (home / "orthanc.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
-    log = home / "log"
-    with log.open("wb") as opened:
-        process = subprocess.Popen([_PROGRAM, str(home / "orthanc.json")], stdout=opened, stderr=opened)
-    archive = Orthanc(port, log)
+    archive = Orthanc(port, home / "log")
+    with started(archive, home / "orthanc.json"):
+        yield archive
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def started(archive: Orthanc, settings: Path) -> Iterator[None]:
+    """Start an archive with its settings, a file or a folder, and wait for it. It ends with the block."""
+    with archive.log.open("wb") as opened:
+        process = subprocess.Popen([_PROGRAM, str(settings)], stdout=opened, stderr=opened)
     try:
         until(lambda: archive.up() or process.poll() is not None, _PATIENCE)
         assert process.poll() is None, archive.said
-        yield archive
+        yield
     finally:
         process.terminate()
         try:
@@ -104,11 +121,22 @@ def running_orthanc(home: Path) -> Iterator[Orthanc]:
 
 def dumped(data: bytes) -> str:
     """A DICOM file as dcmtk reads it, with long values cut."""
-    program = shutil.which("dcmdump")
+    return _by_dcmtk("dcmdump", "-q", data=data).decode("utf-8", "replace")
+
+
+def pictures(data: bytes) -> list[NDArray[np.uint8]]:
+    """The frames of a DICOM file as dcmtk draws them: (H, W), or (H, W, 3) as BGR."""
+    frames = int(re.findall(r"IS \[(\d+)\].*NumberOfFrames", dumped(data) + "IS [1] NumberOfFrames")[0])
+    drawn = [_by_dcmtk("dcmj2pnm", "-q", "+on", "+F", str(frame), data=data) for frame in range(1, frames + 1)]
+    return [cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_UNCHANGED) for each in drawn]
+
+
+def _by_dcmtk(name: str, *options: str, data: bytes) -> bytes:
+    """What a program of dcmtk says of a file."""
+    program = shutil.which(name)
     if program is None:
         pytest.skip("dcmtk is not installed")
     with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
         file.write(data)
         file.flush()
-        done = subprocess.run([program, "-q", file.name], capture_output=True, check=True, timeout=60)
-    return done.stdout.decode("utf-8", "replace")
+        return subprocess.run([program, *options, file.name], capture_output=True, check=True, timeout=60).stdout

@@ -168,6 +168,13 @@ def drop(page: Any, *files: tuple[str, bytes]) -> None:
     page.evaluate(_DROP, [zone, [[name, base64.b64encode(data).decode()] for name, data in files]])
 
 
+def downloaded(page: Any, button: str) -> bytes:
+    """What a button of the page downloads."""
+    with page.expect_download() as caught:
+        page.get_by_role("button", name=button, exact=True).click()
+    return Path(caught.value.path()).read_bytes()
+
+
 def films_of(page: Any) -> Any:
     """The films in the page's list, as buttons."""
     return page.get_by_role("group", name="Films of this visit").get_by_role("button")

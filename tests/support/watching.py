@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,10 +30,11 @@ def small_film(**tags: object) -> bytes:
 class Watch:
     """The process, its folders, and its log so far."""
 
-    def __init__(self, folder: Path, output: Path, *options: str) -> None:
+    def __init__(self, folder: Path, output: Path, *options: str, program: Sequence[str] = ("ptx_app",)) -> None:
         self.folder, self.output, self._lines = folder, output, []
+        words = ["watch", str(folder), "--output", str(output), "--settle", "0", *options]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ptx_app", "watch", str(folder), "--output", str(output), "--settle", "0", *options],
+            [sys.executable, "-m", *program, *words],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
@@ -71,9 +72,9 @@ class Watch:
 
 
 @contextmanager
-def watching(folder: Path, output: Path, *options: str) -> Iterator[Watch]:
-    """Watch the folder while the block runs."""
-    watch = Watch(folder, output, *options)
+def watching(folder: Path, output: Path, *options: str, program: Sequence[str] = ("ptx_app",)) -> Iterator[Watch]:
+    """Watch the folder while the block runs. `program`: Python's module that does so, and its own words."""
+    watch = Watch(folder, output, *options, program=program)
     try:
         yield watch
     finally:

@@ -16,10 +16,13 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class WeightsServer:
-    """`answers` maps a path to its answer, or to a list of answers for successive requests. The last one repeats."""
+    """`answers` maps a path to its answer, or to a list of answers for successive requests. The last one repeats.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    It refuses connections until `listen` is called.
+    """
+
+    def __init__(self, url: str, listen: Callable[[], None]) -> None:
+        self.url, self.listen = url, listen
         self.answers: dict[str, Answer | list[Answer]] = {}
         self.asked: list[str] = []
 
@@ -32,7 +35,9 @@ class WeightsServer:
 
 
 @contextmanager
-def running_server() -> Iterator[WeightsServer]:
+def running_server(*, late: bool = False) -> Iterator[WeightsServer]:
+    """A server on a free port. `late`: it listens only once its `listen` is called."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             with suppress(BrokenPipeError, ConnectionResetError):
@@ -46,17 +51,25 @@ def running_server() -> Iterator[WeightsServer]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False) as http:
         http.daemon_threads = True
         http.block_on_close = False
-        server = WeightsServer(f"http://127.0.0.1:{http.server_port}")
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+
+        def listen() -> None:
+            http.server_activate()
+            thread.start()
+
+        http.server_bind()
+        server = WeightsServer(f"http://127.0.0.1:{http.server_port}", listen)
+        if not late:
+            listen()
         try:
             yield server
         finally:
-            http.shutdown()
-            thread.join()
+            if thread.is_alive():
+                http.shutdown()
+                thread.join()
 
 
 def play_google_drive(server: WeightsServer, monkeypatch: Any) -> None:
