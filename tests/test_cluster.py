@@ -125,7 +125,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing_of_the_results(cluster, f
 
 
 def test_films_are_spread_over_the_workers(cluster, films, monkeypatch):
-    def says_who(plugin: str, data: bytes, named_a_film: bool) -> Result:
+    def says_who(plugin: str, data: bytes, named_a_film: bool, told: str | None) -> Result:
         import os
         import time
 
@@ -144,7 +144,7 @@ def test_films_are_spread_over_the_workers(cluster, films, monkeypatch):
 def test_a_film_that_costs_workers_has_failed_and_is_tried_again_by_resume(cluster, films, tmp_path, monkeypatch):
     poison = Path("films/3.dcm").read_bytes()
 
-    def dies(plugin: str, data: bytes, named_a_film: bool) -> Result:
+    def dies(plugin: str, data: bytes, named_a_film: bool, told: str | None) -> Result:
         if data == poison:
             os._exit(1)
         return Result(

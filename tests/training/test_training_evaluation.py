@@ -89,7 +89,9 @@ def films():
 
 @pytest.fixture(scope="module")
 def document(films):
-    return {"command": "ptx evaluate --against other", "engine": "torch, cpu"} | evaluate(results_of(films, WEIGHTS), WEIGHTS)
+    return {"command": "ptx evaluate --against other", "engine": "torch, cpu"} | evaluate(
+        results_of(films, WEIGHTS), WEIGHTS
+    )
 
 
 def test_another_model_is_compared_film_by_film(films, document):
