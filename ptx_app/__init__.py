@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ptx_app.model.manifest import load_manifest
     from ptx_app.pipeline import Detector
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 __all__ = ["Detector", "load_manifest", "read_film"]
 
 _HOMES = {
