@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from ptx_app.audit import Event, Log
 from ptx_app.errors import NotAFilmError, PtxError
-from ptx_app.film.radiograph import is_frontal
+from ptx_app.film.radiograph import grey_picture, is_frontal
 from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Finding
 from ptx_app.inference.measure import SideMeasure, measure
 from ptx_app.output.caption import captioned
 from ptx_app.output.dicom.objects import KINDS, dicom_objects
-from ptx_app.output.pictures import encoded, grey_picture, mask_picture, overlay_picture
+from ptx_app.output.pictures import encoded, mask_picture, overlay_picture
 from ptx_app.output.record import finding_json
 from ptx_app.output.setting import Setting
 from ptx_app.output.table import MASK_ENDING, Row, cell, facts

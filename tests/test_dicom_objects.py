@@ -21,7 +21,7 @@ from pydicom.uid import generate_uid
 
 from ptx_app.errors import FilmError
 from ptx_app.film import read_film
-from ptx_app.film.radiograph import Box
+from ptx_app.film.radiograph import Box, grey_picture
 from ptx_app.film.reading import read_source
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.film.source import SourceReference, facts_of, source_of
@@ -29,8 +29,8 @@ from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.predict import Prediction
 from ptx_app.model.manifest import load_manifest
 from ptx_app.output.dicom.objects import dicom_objects
-from ptx_app.output.dicom.outline import outlines
-from ptx_app.output.pictures import grey_picture, overlay_picture
+from ptx_app.output.outline import outlines
+from ptx_app.output.pictures import overlay_picture
 from ptx_app.output.setting import Setting
 from ptx_app.privacy import _LOGGERS
 from tests.support.films import dicom_of

@@ -13,7 +13,7 @@ FORBIDDEN = {
     "weights": ("streamlit", "ptx_app.inference", "ptx_app.ui", *TRAINER),
     "inference": ("torch", "streamlit", "ptx_app.ui", *TRAINER),
     "output": ("torch", "streamlit", "ptx_app.ui", *TRAINER),
-    "data": ("torch", "streamlit", "ptx_app.ui", "ptx_app.evaluation", *TRAINER),
+    "data": ("torch", "streamlit", "ptx_app.output", "ptx_app.ui", "ptx_app.evaluation", *TRAINER),
     "evaluation": ("streamlit", "ptx_app.ui", *TRAINER),
     "training": ("streamlit", "ptx_app.ui", "ptx_app.experiments"),
     "experiments": ("streamlit", "ptx_app.ui"),

@@ -15,8 +15,8 @@ from ptx_app.film.dicom.form import stored_form
 from ptx_app.film.dicom.tags import spacing_of
 from ptx_app.film.limits import Limits
 from ptx_app.film.modality import ModalityValues
+from ptx_app.film.radiograph import grey_picture
 from ptx_app.output.packed import PackedGreys
-from ptx_app.output.pictures import grey_picture
 from tests.support.films import dicom_of
 
 RAMP = np.linspace(0.1, 0.9, 100 * 80, dtype=np.float32).reshape(100, 80)

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from ptx_app import __version__
-from ptx_app.film.radiograph import FilmNote, View
+from ptx_app.film.radiograph import FilmNote, View, grey_picture
 from ptx_app.inference.decide import Side, Thresholds, decide
 from ptx_app.inference.measure import Place, SideMeasure
 from ptx_app.inference.predict import Prediction
@@ -36,7 +36,7 @@ def finding(*boxes, score=0.9, shape=(120, 100)):
 @given(arrays(np.float32, (7, 9), elements=st.floats(-0.5, 1.5, width=32)))
 @settings(max_examples=30, deadline=None)
 def test_grey_picture_is_within_half_a_level(pixels):
-    grey = pictures.grey_picture(pixels)
+    grey = grey_picture(pixels)
     assert np.abs(grey / 255 - np.clip(pixels, 0, 1)).max() <= 0.5 / 255 + 1e-6
 
 

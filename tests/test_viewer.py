@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from ptx_app.film import read_film
+from ptx_app.film.radiograph import grey_picture
 from ptx_app.model.manifest import ROOT, load_manifest
-from ptx_app.output.pictures import grey_picture
 from tests.support.films import dicom_of, simulated_film
 from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, open_again, until
 

@@ -23,10 +23,10 @@ from ptx_app.evaluation.speed import Times
 from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
 from ptx_app.film.files import bytes_of, walk
+from ptx_app.film.radiograph import grey_picture
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.model.engine import Engine
 from ptx_app.model.manifest import ROOT, load_manifest
-from ptx_app.output.pictures import grey_picture
 from ptx_app.pipeline import Detector
 from ptx_app.weights.fetch import locate, select
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from ptx_app.data.index import INDEX_COLUMNS, MaskKind
 from ptx_app.data.store import STORED_SIDE
-from ptx_app.film.radiograph import View
-from ptx_app.output.pictures import grey_picture
+from ptx_app.film.radiograph import View, grey_picture
 
 _QUALITY = 90  # of WebP
 

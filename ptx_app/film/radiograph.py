@@ -126,3 +126,12 @@ class Radiograph:
     def film(self) -> NDArray[np.float32]:
         """The pixels of the field, or all pixels if it is None; as a view."""
         return self.pixels if self.field is None else self.field.of(self.pixels)
+
+
+def grey_picture(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A film (H, W) float32 in [0, 1] as (H, W) uint8.
+
+    >>> grey_picture(np.array([[0, 0.5, 1]], np.float32))
+    array([[  0, 128, 255]], dtype=uint8)
+    """
+    return np.asarray(np.clip(pixels, 0, 1) * 255 + 0.5, dtype=np.uint8)

@@ -27,9 +27,8 @@ from ptx_app import __version__
 from ptx_app.data.index import INDEX_COLUMNS, MaskKind
 from ptx_app.data.writing import Row, index_row, index_table, stored_film, stored_mask
 from ptx_app.errors import ContourError, SettingsError
-from ptx_app.film.radiograph import View
+from ptx_app.film.radiograph import View, grey_picture
 from ptx_app.inference.decide import Finding, Side, Thresholds
-from ptx_app.output.pictures import grey_picture
 from ptx_app.output.setting import SETTING_COLUMNS, Setting
 
 INDEX, ANSWERS = "index.csv", "answers.csv"

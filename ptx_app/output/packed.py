@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptx_app.film.modality import ModalityValues
-from ptx_app.film.radiograph import Box, PixelSpacing
+from ptx_app.film.radiograph import Box, PixelSpacing, grey_picture
 from ptx_app.inference.predict import Prediction
-from ptx_app.output.pictures import grey_picture
 
 _FASTEST = 1
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ptx_app.film.radiograph import grey_picture
 from ptx_app.inference.decide import Finding
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -14,15 +15,6 @@ THUMBNAIL_PX = 160
 FINDING_COLOUR = (255, 176, 0)
 """RGB of the finding's colour: an amber that stands out on grey, also for colour-blind users."""
 _HALO_DIVISOR = 5  # black at an opacity of 0.8
-
-
-def grey_picture(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A film (H, W) float32 in [0, 1] as (H, W) uint8.
-
-    >>> grey_picture(np.array([[0, 0.5, 1]], np.float32))
-    array([[  0, 128, 255]], dtype=uint8)
-    """
-    return np.asarray(np.clip(pixels, 0, 1) * 255 + 0.5, dtype=np.uint8)
 
 
 def thumbnail(pixels: NDArray[np.float32]) -> bytes:

@@ -35,7 +35,7 @@ from ptx_app.training.processes import Processes
 from ptx_app.training.run_folder import RunFolder
 from ptx_app.training.sampler import FallingShareSampler, stratum
 from ptx_app.training.shared_norm import share_batch_norms
-from ptx_app.training.starting_weights import build_network
+from ptx_app.training.starting_weights import build_network, require_files
 from ptx_app.training.teachers import Teachers
 from ptx_app.training.validation import Validation, validate
 
@@ -148,8 +148,9 @@ class TrainingRun:
 
         Raises:
             SettingsError: as `gather_films` and the run itself.
-            WeightsError: as `gather_films` and the run itself.
+            WeightsError: as `require_files`, `gather_films` and the run itself.
         """
+        require_files(configuration.network)
         gathered = gather_films(configuration, data, runs, also)
         return cls(configuration, RunFolder(runs / configuration.name), gathered, processes=processes)
 

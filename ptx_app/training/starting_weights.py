@@ -37,6 +37,20 @@ def build_network(section: NetworkSection) -> nn.Module:
     return module
 
 
+def require_files(section: NetworkSection) -> None:
+    """Check that the files of the starting weights are there: a run finds out before it prepares its films.
+
+    Raises:
+        WeightsError: WEIGHTS_MISSING.
+    """
+    wanted = section.start or section.encoder_weights
+    if wanted not in ("imagenet", "none") and not (ROOT / wanted).is_file():
+        raise WeightsError(
+            "WEIGHTS_MISSING",
+            f"The starting weights {wanted} are missing. Train or copy them there, or correct the configuration.",
+        )
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file as float32. Int8 tensors are unpacked with the scale stored per output channel.
 
@@ -47,7 +61,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         packed = load_file(path)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            "WEIGHTS_DAMAGED", "The starting weights are missing or damaged. Check the path in the configuration."
+            "WEIGHTS_DAMAGED", f"The starting weights {path.name} are damaged. Make or copy that file again."
         ) from error
     return {
         name: _unpacked(tensor, packed.get(f"{name}.scale"))

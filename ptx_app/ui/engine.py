@@ -17,11 +17,11 @@ from streamlit.runtime.scriptrunner import add_script_run_ctx
 from ptx_app.errors import PtxError, SettingsError
 from ptx_app.fair_queue import FairQueue
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.film.radiograph import Radiograph
+from ptx_app.film.radiograph import Radiograph, grey_picture
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.film.source import SourceReference
 from ptx_app.model.manifest import Weights
-from ptx_app.output.pictures import encoded, grey_picture, shrunk
+from ptx_app.output.pictures import encoded, shrunk
 from ptx_app.pipeline import Detector
 from ptx_app.settings import Settings, pacs_is_set, read_settings
 from ptx_app.ui.data_url import data_url

@@ -1,6 +1,7 @@
 """A prepared folder of synthetic films: noise, and on positive ones a bright ellipse covered by the mask."""
 
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,3 +74,9 @@ def configuration(**sections: object) -> Configuration:
         "training": {"precision": "fp32", "validate_every": 80},
     }
     return parse_configuration(usual | sections)
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True)
+    prepared_folder(target)

@@ -205,6 +205,13 @@ def test_a_resumed_run_goes_on_with_the_plateaus_learning_rates(data, tmp_path, 
     assert rates[-1] == pytest.approx(0.3**2 * max(rates)), "two steps of the plateau's"
 
 
+@pytest.mark.parametrize("network", [{"start": "runs/none/last.safetensors"}, {"encoder_weights": "weights/none"}])
+def test_missing_starting_weights_are_named_before_any_film_is_read(network, tmp_path):
+    with pytest.raises(WeightsError, match=next(iter(network.values()))) as raised:
+        TrainingRun.of(configuration(network=network), tmp_path / "no films", tmp_path)
+    assert raised.value.code == "WEIGHTS_MISSING"
+
+
 def test_a_time_limit_ends_the_schedule_too(data, tmp_path):
     run = prepared_run(data, tmp_path / "run", schedule={"films": 10**6})
     assert run.train(minutes=0.01)

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from ptx_app.film.radiograph import is_frontal
+from ptx_app.film.radiograph import grey_picture, is_frontal
 from ptx_app.output.caption import captioned
 from ptx_app.output.dicom.context import Context, believed
-from ptx_app.output.pictures import grey_picture, overlay_picture
+from ptx_app.output.pictures import overlay_picture
 
 _LEVELS = 65535
 _OF_THIS_EXPORT = (

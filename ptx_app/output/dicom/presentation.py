@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from ptx_app import __version__
 from ptx_app.film.grey import Window
 from ptx_app.output.dicom.context import Context
-from ptx_app.output.dicom.outline import outlines
+from ptx_app.output.outline import outlines
 from ptx_app.output.pictures import FINDING_COLOUR
 
 # Graphic data have two numbers of four bytes for each point, and a length of 16 bits.
