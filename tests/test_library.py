@@ -212,4 +212,4 @@ def test_the_examples_in_docstrings_hold(module):
 
 
 def test_public_functions_have_examples():
-    assert {"ptx_app.film.reading", "ptx_app.inference.decide", "ptx_app.output.pictures"} <= set(WITH_EXAMPLES)
+    assert {"ptx_app.film.reading", "ptx_app.inference.decide", "ptx_app.film.radiograph"} <= set(WITH_EXAMPLES)
