@@ -23,9 +23,10 @@ _AT_HAND = bool(os.environ.get("PTX_DATA")) and _TABLE.exists()
 _NO_TWIN = {"refused", "error", "any", "twin", "left-or-refused"}
 # How alike a twin's shades are at least, as a correlation: few greys cannot be made into many.
 _ALIKE = 0.99
-# Few greys cost a little more of the score than asked for: 0.089 instead of 0.08. So does a lossy JPEG, whose greys are
-# up to 0.012 away from its twin's: 0.013 instead of 0.01.
-_WIDER = {"E28_P.png": 0.09, "E28e_P.dcm": 0.09, "E17_P.dcm": 0.015}
+# A lossy JPEG has greys up to 0.012 away from its twin's, and a score 0.013 away instead of the 0.01 that is asked for.
+_WIDER = {"E17_P.dcm": 0.013}
+_CLEAN = "clean_P.dcm"
+_NEAR_CLEAN = 0.02
 
 
 def cases() -> list[dict[str, str]]:
@@ -76,6 +77,11 @@ def test_a_file_of_the_field_has_its_outcome(detector, case):
     elif looked.error:
         assert re.match(case["code"], looked.error.code)
         assert looked.error.message.endswith(".")
+    elif case["expect"] == "any":  # read, where it might have been refused: then as the film that it was made from
+        assert looked.film.warnings
+        clean = Looked(detector, _CLEAN)
+        assert abs(looked.finding.score - clean.finding.score) <= _NEAR_CLEAN
+        assert looked.finding.sides == clean.finding.sides
 
 
 def test_every_file_is_in_the_table(data_dir):

@@ -1,6 +1,7 @@
 """The page: the film at the left, everything about it at the right, the films of the visit below."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -13,8 +14,8 @@ from streamlit.delta_generator import DeltaGenerator
 from ptx_app.audit import Event
 from ptx_app.errors import AuditError, PtxError
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.inference.decide import decide
-from ptx_app.inference.measure import measure
+from ptx_app.inference.decide import Finding, decide
+from ptx_app.inference.measure import SideMeasure, measure
 from ptx_app.output.feedback import Answer
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
@@ -343,7 +344,8 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
     if hidden(case):
         _show_hidden(stage, visit, case, film)
         return
-    verdict = st.container()
+    # What is done with a film stands below its verdict, and what is the same for all films below that.
+    verdict, actions = st.container(), st.container()
     point, thresholds = panel.choose_thresholds(detector.weights)
     visit.log.setting(
         operating_point=point.name, score_threshold=thresholds.score, mask_threshold=thresholds.mask_threshold
@@ -364,15 +366,24 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
             on_contour=partial(keep_contour, visit),
         )
     sizes = measure(finding, film.lungs, film.spacing, film.field, film.view)
+    panel.show_worth(finding, point, case)
+    panel.show_header(film)
     with verdict:
         panel.show_verdict(finding, sizes, point, case)
-    panel.show_warnings(film.warnings)
-    panel.show_header(film)
-    setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
-    panel.show_report(case, film, finding, sizes, setting)
+        panel.show_warnings(film.warnings)
+    with actions:
+        setting = Setting.of(detector.weights, point, thresholds, detector.network.engine)
+        _show_actions(visit, case, film, finding, sizes, setting)
+
+
+def _show_actions(
+    visit: Visit, case: Case, film: Film, finding: Finding, sizes: Sequence[SideMeasure], setting: Setting
+) -> None:
+    """The reader's answer, the report's text, downloads, and what an archive's film has beside them."""
     show_reading(visit, case, finding)
     tell = partial(visit.log.tell, Event.FILE_DOWNLOADED, film=case.audit_name)
     panel.offer_files(case, film, finding, sizes, setting, tell)
+    panel.show_report(case, film, finding, sizes, setting)
     if case.archived is not None:
         from ptx_app.ui.archive import offer_priors, offer_storing
         from ptx_app.ui.course import offer_course
@@ -380,7 +391,7 @@ def _show_case(stage: DeltaGenerator, visit: Visit, case: Case) -> None:
         offer_storing(case, film, finding, setting, visit.log)
         with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
             offer_priors(visit, case)
-            offer_course(visit, case, thresholds)
+            offer_course(visit, case, setting.thresholds)
 
 
 def _show_hidden(stage: DeltaGenerator, visit: Visit, case: Case, film: Film) -> None:

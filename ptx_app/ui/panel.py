@@ -54,8 +54,6 @@ def show_verdict(finding: Finding, sizes: Sequence[SideMeasure], point: Operatin
         f'<p class="small">{escape(said)}</p>'
         + (f'<p class="small known">Example: {escape(case.known)}</p>' if case.known else "")
     )
-    if not overruled and finding.thresholds.score == point.score and messages.worth_of_a_flag(point, 0.5):
-        _show_worth(point)
 
 
 def show_overruled(case: Case) -> tuple[FilmNote, ...]:
@@ -68,8 +66,10 @@ def show_overruled(case: Case) -> tuple[FilmNote, ...]:
     return overruled
 
 
-def _show_worth(point: OperatingPoint) -> None:
-    """Show what a flag is worth, at a prevalence that the reader sets."""
+def show_worth(finding: Finding, point: OperatingPoint, case: Case) -> None:
+    """Show what a flag is worth, at a prevalence that the reader sets; nothing where no figures were measured."""
+    if case.overruled or finding.thresholds.score != point.score or not messages.worth_of_a_flag(point, 0.5):
+        return
     prevalence = st.select_slider(
         "Films with a pneumothorax, of all films read",
         PREVALENCES,
