@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import os
 import shutil
 import threading
 import zipfile
@@ -207,6 +208,29 @@ def test_a_failed_write_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
     assert raised.value.code == "FEEDBACK_UNWRITABLE"
     assert (tmp_path / "index.csv").read_bytes() == before
     assert len(answers_of(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("whole", range(4))  # of the image, the mask, the index and the answers
+def test_no_file_is_half_written_whichever_write_fails(whole, tmp_path, monkeypatch):
+    folder = FeedbackFolder(tmp_path)
+    folder.save(film_of(1, READINGS["drawn"]))
+    before, calls, fsync = (tmp_path / ANSWERS).read_bytes(), [], os.fsync
+
+    def full_after(number: int) -> None:
+        calls.append(number)
+        if len(calls) > whole:
+            raise OSError("disk full")
+        fsync(number)
+
+    monkeypatch.setattr(feedback.os, "fsync", full_after)
+    with pytest.raises(SettingsError):
+        folder.save(film_of(2, READINGS["drawn"]))
+    assert len(calls) == whole + 1
+    assert (tmp_path / ANSWERS).read_bytes() == before
+    monkeypatch.setattr(feedback.os, "fsync", fsync)
+    folder.save(film_of(2, READINGS["drawn"]))
+    assert [answer["answer"] for answer in answers_of(tmp_path)] == ["contour", "contour"]
+    assert (tmp_path / ANSWERS).read_bytes().startswith(before)
 
 
 def test_answers_do_not_fill_the_disk_and_can_be_taken_back_from_a_full_one(tmp_path, monkeypatch):

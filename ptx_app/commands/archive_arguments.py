@@ -48,7 +48,10 @@ def worklist_of(pacs: "Pacs", arguments: argparse.Namespace, log: Log) -> "Workl
     log.tell(Event.ARCHIVE_SEARCHED)
     worklist = pacs.worklist(filters, arguments.limit or _MOST_STUDIES)
     if worklist.cut:
-        sys.stderr.write("There are more studies. Narrow the search, or raise --limit.\n")
+        sys.stderr.write(
+            "There are more studies. Search fewer days, or raise --limit. "
+            "A search returns at most 1,000 series of CR and as many of DX.\n"
+        )
     return worklist
 
 

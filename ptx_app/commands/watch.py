@@ -146,7 +146,13 @@ def _watch(arguments: argparse.Namespace) -> None:
             ledger=ledger,
             add_row=add_row,
             space=space,
-            options=Options(arguments.delete_read, send_to is not None, arguments.jobs, arguments.settle),
+            options=Options(
+                delete_read=arguments.delete_read,
+                send=send_to is not None,
+                identified_only=arguments.store_to == _ARCHIVE,
+                jobs=arguments.jobs,
+                settle_seconds=arguments.settle,
+            ),
             metrics=metrics,
             health=health,
             log=log,
@@ -211,6 +217,10 @@ def _require_sensible(arguments: argparse.Namespace) -> None:
     """Raise SettingsError for options that do not go together."""
     if arguments.store_to and not arguments.dicom:
         raise SettingsError("STORE_ALONE", "--store-to sends DICOM files. Add --dicom.")
+    if arguments.store_to == _ARCHIVE and not arguments.identified:
+        raise SettingsError(
+            "STORE_DEIDENTIFIED", "What is stored in the archive has the patient's header. Add --identified."
+        )
     if arguments.store_to and arguments.all:
         raise SettingsError(
             "STORE_OVERRULED", "Results of films that the film check rejects are not stored. Leave out --all."

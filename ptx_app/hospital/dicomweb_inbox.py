@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
-from ptx_app.errors import PtxError
+from ptx_app.errors import PtxError, SettingsError
 from ptx_app.hospital.dicomweb import Filters, Instance, Pacs, Series, Study
 from ptx_app.hospital.inbox_files import Space
 from ptx_app.hospital.inbox_metrics import Health, Metrics
@@ -93,9 +93,14 @@ class ArchiveSource:
     def _round(self, stop: threading.Event) -> None:
         """Fetch every film that is new, the oldest study first."""
         found = self.pacs.worklist(Filters(since=date.today() - timedelta(self.days)), _MOST_STUDIES)
-        if found.cut:
-            _LOG.warning("The archive has more new studies than can be asked for at once. Ask for fewer days.")
         late: list[PtxError] = []
+        if found.cut:
+            late.append(
+                SettingsError(
+                    "ARCHIVE_CUT",
+                    "The archive has more new studies than one search returns. Ask for fewer days: --dicomweb-days.",
+                )
+            )
         for study in reversed(found.studies):
             for series in study.series:
                 known = series.films is not None and self._complete.get(series.uid) == series.films

@@ -49,6 +49,7 @@ class Options:
     Attributes:
         delete_read: delete files once they are read; those that failed are set aside.
         send: note the films' DICOM objects for sending.
+        identified_only: but not if they are de-identified, as an archive would take them for another patient's.
         jobs: films to work on at once.
         settle_seconds: how long a file must not have changed.
         poll_seconds: how often to look for files.
@@ -56,6 +57,7 @@ class Options:
 
     delete_read: bool = False
     send: bool = False
+    identified_only: bool = False
     jobs: int = 2
     settle_seconds: float = 2.0
     poll_seconds: float = 1.0
@@ -118,7 +120,8 @@ class Inbox:
 
     def _round(self, arrivals: Arrivals, pool: ThreadPoolExecutor, stop: threading.Event) -> None:
         """Begin every film that is complete now, each as soon as there is room for it."""
-        self.health.beat()
+        if not self._busy:
+            self.health.beat()
         waiting = self._complete(arrivals)
         for number, arrival in enumerate(waiting):
             self.metrics.waiting.set(len(waiting) - number)
@@ -197,7 +200,7 @@ class Inbox:
         for future in wait(self._busy, _WAIT_SECONDS, FIRST_COMPLETED).done:
             self._take(*self._busy[future], future.result(), stop)
             del self._busy[future]
-        self.health.beat()
+            self.health.beat()  # not while nothing ends: films that hang must be seen
 
     def _take(self, arrival: Arrival, key: str, result: Result, stop: threading.Event) -> None:
         code = result.facts.get("error_code")
@@ -249,6 +252,9 @@ class Inbox:
         """Note a film's row in ledger, table, figures and log. Returns its status."""
         row = row_of(key, key, result, self.maker.wanted.setting)
         send = self.options.send and DICOM["seg"] in result.outputs
+        if send and self.options.identified_only and DICOM["film"] in result.outputs:
+            _LOG.warning("film %s: not stored, because it has no header of a patient to belong to", key)
+            send = False
         with self._table:
             self.ledger.finish(key, row, send=send)
             try:

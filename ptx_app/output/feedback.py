@@ -291,9 +291,8 @@ class FeedbackFolder:
         answers = self._folder / ANSWERS
         line = index_table([answer], ANSWER_COLUMNS)
         if answers.exists():
-            line = line[line.index(b"\n") + 1 :]
-        with answers.open("ab") as file:
-            file.write(line)
+            line = answers.read_bytes() + line[line.index(b"\n") + 1 :]
+        self._write(ANSWERS, line)
 
     def _write(self, path: str, content: bytes) -> None:
         target = self._folder / path

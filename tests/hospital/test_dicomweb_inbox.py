@@ -76,11 +76,11 @@ class Fake:
         self.films_of = dict.fromkeys(uids, FILM)
         self.errors: dict[str, list[str]] = {}
         self.asked: list[str] = []
-        self.looks = 0
+        self.looks, self.cut = 0, False
 
     def worklist(self, _filters, _most) -> Worklist:
         series = Series("1.3", "CR", len(self.films_of))
-        return Worklist((Study("1.2", "2026-11-20", "10:00", "", "", (series,)),), cut=False)
+        return Worklist((Study("1.2", "2026-11-20", "10:00", "", "", (series,)),), cut=self.cut)
 
     def films(self, _study, _series) -> list[Instance]:
         self.looks += 1
@@ -128,6 +128,15 @@ def test_a_complete_series_is_not_looked_into_again_until_it_grows(source):
     source.pacs.films_of["4"] = FILM
     rounds(source, 2)
     assert (files(source), source.pacs.asked[3:], source.pacs.looks) == (4, ["4"], 2)
+
+
+def test_a_search_that_does_not_return_all_is_a_problem_after_what_it_returned_is_read(source):
+    source.pacs.cut = True
+    (said,) = rounds(source, 1)
+    assert said.startswith("ARCHIVE_CUT: ")
+    assert files(source) == 3
+    source.pacs.cut = False
+    assert rounds(source, 1) == [None]
 
 
 def test_a_film_that_cannot_be_fetched_is_tried_three_times_and_keeps_no_other_back(source):

@@ -5,9 +5,11 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from ptx_app.hospital.inbox_metrics import Health, Metrics, served
 from ptx_app.inference.decide import Thresholds
 from ptx_app.model.manifest import load_manifest
 from ptx_app.output.setting import Setting
-from ptx_app.results import Result, Wanted
+from ptx_app.results import DICOM, Result, Wanted
 from tests.support.serving import until
 
 OK = Result({"status": "ok", "score": "0.5", "flagged": 1, "grade": "flagged", "side": "", "area_share": "0", "regions": 0}, {"_mask.png": b"M"})  # noqa: E501  # fmt: skip
@@ -490,6 +492,40 @@ def test_free_space_is_that_of_the_fullest_disk_and_none_where_a_folder_is_gone(
     assert Space((tmp_path,), 1).enough()
     assert not Space((tmp_path,), 1 << 62).enough()
     assert Space((tmp_path, tmp_path / "gone"), 1).free_bytes() == 0
+
+
+def test_films_that_hang_are_seen_and_an_idle_inbox_is_well(place):
+    now, seen = [0.0], []
+    place.health = Health(lambda: now[0])
+    place.maker.go.clear()
+    place.put("a.dcm", b"hangs")
+
+    def hung_and_let_go() -> bool:
+        if place.maker.entered.is_set() and not seen:
+            now[0] = 301.0
+            rounds = time.monotonic() + 0.2
+            until(lambda: time.monotonic() > rounds, 60, every=0.01)
+            seen.append(place.health.problems())
+            place.maker.go.set()
+        return len(place.rows) == 1
+
+    place.run(hung_and_let_go)
+    assert seen == [["STALLED"]]
+    now[0] = 1000.0
+    place.run(lambda: place.health.problems() == [])
+
+
+@pytest.mark.parametrize("kinds", [("seg", "sr"), ("film", "seg", "sr")])
+def test_an_archive_gets_no_results_that_belong_to_no_study(place, kinds, monkeypatch, caplog):
+    made = replace(OK, outputs={DICOM[kind]: b"object" for kind in kinds})
+    monkeypatch.setattr(place.maker, "make", lambda *_, **__: made)
+    place.put("a", b"film")
+    place.run(lambda: len(place.rows) == 1, send=True, identified_only=True)
+    assert bool(place.ledger.unsent(3)) == ("film" not in kinds)
+    assert ("not stored" in caplog.text) == ("film" in kinds)
+    place.put("b", b"another")
+    place.run(lambda: len(place.rows) == 2, send=True)
+    assert len(place.ledger.unsent(3)) == 1 + ("film" not in kinds)
 
 
 def test_metrics_and_health_over_http():

@@ -263,7 +263,8 @@ def test_one_inbox_at_a_time_writes_into_a_folder(folders):
         (["{}/in", "--output", "{}/out", "--port", "0", "--ae-title", "x" * 17], "AE_TITLE_INVALID"),
         (["{}/in", "--output", "{}/out", "--identified"], "IDENTIFIED_ALONE"),
         (["{}/in", "--output", "{}/out", "--dicomweb"], "PACS_NOT_SET"),
-        (["{}/in", "--output", "{}/out", "--dicom", "--store-to", "dicomweb"], "PACS_NOT_SET"),
+        (["{}/in", "--output", "{}/out", "--dicom", "--store-to", "dicomweb"], "STORE_DEIDENTIFIED"),
+        (["{}/in", "--output", "{}/out", "--dicom", "--identified", "--store-to", "dicomweb"], "PACS_NOT_SET"),
     ],
 )
 def test_errors_are_one_sentence_with_a_code_and_change_nothing(words, code, tmp_path, capsys):
