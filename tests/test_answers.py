@@ -72,11 +72,11 @@ def test_agreeing_is_said_listed_exported_and_taken_back(example, tmp_path):
     assert example.button(key="agree-1").proto.type == "primary"
     threshold = setting().thresholds.score
     example.slider(key="score_threshold").set_value(round(threshold - 0.1, 3)).run()
-    at = f"You said so at score threshold {threshold:.3g} and mask threshold"
+    at = f"You said so at score threshold {threshold:.3f} and mask threshold"
     assert f"outlined as it was then. {at}" in words_of(example)
     assert example.button(key="agree-1").proto.type == "primary"
     example.slider(key="score_threshold").set_value(1.0).run()
-    assert f"You said a pneumothorax, at score threshold {threshold:.3g}." in words_of(example)
+    assert f"You said a pneumothorax, at score threshold {threshold:.3f}." in words_of(example)
     assert example.button(key="agree-1").proto.type == "secondary", "of this verdict the reader has said nothing"
     example.button(key="back").click().run()
     case = visit(example).current

@@ -88,7 +88,8 @@ def test_rates_are_counts_with_intervals():
 
 
 @pytest.mark.parametrize(
-    ("prevalence", "flagged", "others"), [(0.2, "71 %", "0.9 %"), (0.05, "34 %", "0.2 %"), (0.01, "9 %", "0.0 %")]
+    ("prevalence", "flagged", "others"),
+    [(0.2, "71 %", "0.9 %"), (0.05, "34 %", "0.2 %"), (0.01, "9 %", "less than 0.1 %")],
 )
 def test_what_a_flag_is_worth_depends_on_how_many_films_have_one(prevalence, flagged, others):
     said = messages.worth_of_a_flag(POINT, prevalence)
@@ -102,6 +103,13 @@ def test_what_a_flag_is_worth_depends_on_how_many_films_have_one(prevalence, fla
 def test_where_none_or_all_films_were_flagged_a_flag_is_worth_nothing_that_is_known(sensitivity, specificity, known):
     point = POINT.model_copy(update={"sensitivity": sensitivity, "specificity": specificity})
     assert bool(messages.worth_of_a_flag(point, 0.05)) == known
+
+
+def test_an_interval_does_not_read_as_all_or_none_unless_it_is():
+    point = POINT.model_copy(update={"specificity_interval": (0.904, 0.9971), "sensitivity_interval": (0.002, 1.0)})
+    said = messages.stated_rates(point, Thresholds.of(point))
+    assert "(95 % interval 90 to 99.7 %)" in said
+    assert "(95 % interval 0.2 to 100 %)" in said
 
 
 def test_the_report_has_technique_finding_measurement_and_limits():
@@ -118,7 +126,7 @@ def test_the_report_has_technique_finding_measurement_and_limits():
     at_another_threshold = messages.report(found(0.1), (), setting, View.PA, (), answered).splitlines()
     assert at_another_threshold[3] == "Reader: agrees, no pneumothorax."
     by_hand = Setting.of(load_manifest().entry(), POINT, replace(Thresholds.of(POINT), score=0.7), "OpenVINO")
-    assert "with thresholds set by hand (score threshold 0.7, " in messages.report(finding, (), by_hand, View.PA)
+    assert "with thresholds set by hand (score threshold 0.700, " in messages.report(finding, (), by_hand, View.PA)
     assert "An AP film." in noted[4]
     unknown = messages.report(found(0.1), (), setting, View.UNKNOWN).splitlines()
     assert unknown[0].startswith("Technique: Chest film,")

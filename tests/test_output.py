@@ -113,6 +113,8 @@ def test_a_caption_says_result_setting_weights_and_that_it_is_no_device():
         == f"Score 0.910, flagged (threshold 0.500, {point.name}). {SETTING.weights.name}, ptx_app {__version__}."
     )
     assert notice == NOTICE
+    borderline = caption_lines(finding((10, 10, 30, 30), score=0.55), SETTING)[0]
+    assert borderline.startswith("Score 0.550, borderline, flagged (")
     by_hand = Setting.of(SETTING.weights, point, Thresholds(0.5, 0.5, 0), "OpenVINO")
     assert caption_lines(finding(score=0.1), by_hand)[0].startswith(
         "Score 0.100, none flagged (threshold 0.500, set by hand)."

@@ -142,7 +142,7 @@ def test_the_page_names_no_side_of_an_overruled_lateral(monkeypatch, tags, sides
     said = words_of(page) + page.code[0].value
     assert "Pneumothorax flagged" in said
     assert marks[-1] is sides
-    assert ("Side unknown, because the picture is not frontal" in said) != sides
+    assert ("Side unknown: the film is not frontal" in said) != sides
     assert ("side of the patient" in said) == sides
     case = visit(page).current
     listed = film_list.entry(case, replace(THRESHOLDS, score=0.1), chosen=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ptx_app import __version__
-from ptx_app.inference.decide import Finding
+from ptx_app.inference.decide import Finding, Grade
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 
@@ -51,6 +51,8 @@ def captioned(picture: NDArray[np.uint8], finding: Finding, setting: Setting, *,
 def caption_lines(finding: Finding, setting: Setting) -> tuple[str, str]:
     """What stands below a picture: the result and with what it was made, and the notice."""
     verdict = "flagged" if finding.flagged else "none flagged"
+    if finding.grade is Grade.BORDERLINE:
+        verdict = f"borderline, {verdict}"
     point = "set by hand" if setting.by_hand else setting.operating_point
     return (
         f"Score {finding.score:.3f}, {verdict} (threshold {finding.thresholds.score:.3f}, {point}). "

@@ -25,7 +25,8 @@ HEADER_KEPT = "This film’s DICOM downloads carry the patient’s own header."
 SIDE_WORDS = {
     Side.RIGHT: "right side of the patient (left of the picture)",
     Side.LEFT: "left side of the patient (right of the picture)",
-    Side.UNKNOWN: "side unknown, because the picture is not frontal or shows more than a film",
+    Side.UNKNOWN: "side unknown: the film is not frontal, is turned or mirrored, or the picture shows more than "
+    "one film",
 }
 
 SIDE_NAMES = {Side.RIGHT: "Right", Side.LEFT: "Left", Side.UNKNOWN: "Side unknown"}
@@ -46,8 +47,8 @@ def where(finding: Finding) -> str:
     if not finding.regions:
         return "No region can be outlined: the model is not sure where it is."
     sides = " and ".join(SIDE_WORDS[side] for side in finding.sides)
-    area = f", {share(finding.share)} of the film's area" if Side.UNKNOWN in finding.sides else ""
-    return f"{sides[0].upper()}{sides[1:]}{area}."
+    area = f" {share(finding.share)} of the film's area." if Side.UNKNOWN in finding.sides else ""
+    return f"{sides[0].upper()}{sides[1:]}.{area}"
 
 
 def hint(finding: Finding, view: View) -> str:
@@ -78,7 +79,8 @@ def size(found: SideMeasure) -> str:
         parts[-1] += " at the detector"
     estimate = ""
     if found.collins_percent is not None:
-        estimate = f" Collins estimate {found.collins_percent:.0f} % of the volume, if the film is erect PA."
+        how = ", from distances at the detector" if found.at_detector else ""
+        estimate = f" Collins estimate {found.collins_percent:.0f} % of the volume, if the film is erect PA{how}."
     return f"{', '.join(parts)}.{estimate}"
 
 
@@ -105,7 +107,13 @@ def stated_rates(point: OperatingPoint, thresholds: Thresholds) -> str:
 
 
 def _between(interval: tuple[float, float] | None) -> str:
-    return f" (95 % interval {100 * interval[0]:.0f} to {100 * interval[1]:.0f} %)" if interval else ""
+    return f" (95 % interval {_percent(interval[0])} to {_percent(interval[1])} %)" if interval else ""
+
+
+def _percent(value: float) -> str:
+    """Without decimals, unless it would then read as all or none."""
+    whole = f"{100 * value:.0f}"
+    return f"{100 * value:.1f}" if whole in ("0", "100") and value not in (0, 1) else whole
 
 
 def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
@@ -119,8 +127,8 @@ def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
     missed, passed = (1 - point.sensitivity) * prevalence, point.specificity * (1 - prevalence)
     if not (true + false and missed + passed):
         return ""
-    flagged, others = 100 * true / (true + false), 100 * missed / (missed + passed)
-    return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and so do {others:.1f} % of the others."
+    flagged, others = 100 * true / (true + false), share(missed / (missed + passed))
+    return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and so do {others} of the others."
 
 
 def report(
@@ -149,7 +157,7 @@ def at(setting: Setting) -> str:
     """Operating point and thresholds in words."""
     used = setting.thresholds
     how = "with thresholds set by hand" if setting.by_hand else f"at the operating point {setting.operating_point}"
-    return f"{how} (score threshold {used.score:.3g}, mask threshold {used.mask_threshold:.2g})"
+    return f"{how} (score threshold {used.score:.3f}, mask threshold {used.mask_threshold:.2f})"
 
 
 def alt_text(finding: Finding, shape: tuple[int, int]) -> str:
@@ -166,11 +174,11 @@ def reading(answered: Reading, now: Thresholds) -> str:
     """A reader's answer in words, and at which thresholds it was given if they are others now."""
     then = answered.setting.thresholds
     if not answered.is_of_verdict_at(now) and answered.answer is not Answer.CONTOUR:
-        return f"You said {_said(answered)}, at score threshold {then.score:.3g}."
+        return f"You said {_said(answered)}, at score threshold {then.score:.3f}."
     said = _reading(answered, "like this" if then == now else "as it was then")
     if then == now or answered.answer is Answer.CONTOUR:
         return said
-    return f"{said} You said so at score threshold {then.score:.3g} and mask threshold {then.mask_threshold:.2g}."
+    return f"{said} You said so at score threshold {then.score:.3f} and mask threshold {then.mask_threshold:.2f}."
 
 
 def _reading(answered: Reading, how: str) -> str:
@@ -215,7 +223,7 @@ def _said(answered: Reading) -> str:
 def _drawn(answered: Reading) -> str:
     """Side and size of the reader's own contour."""
     assert answered.mask is not None  # noqa: S101  (only contours that hold something are described)
-    named = " and ".join(SIDE_WORDS[side] for side in answered.sides)
+    named = " and ".join("side unknown" if side is Side.UNKNOWN else SIDE_WORDS[side] for side in answered.sides)
     return f"{named}, {share(float(answered.mask.mask().mean()))} of the film's area"
 
 

@@ -312,6 +312,8 @@ def _offer_all(visit: Visit) -> None:
     make = partial(all_results, cases, setting, named=named)
     films = [case.audit_name for case in cases if case.audit_name]
     closed = why_closed(cases)
+    if visit.pending:
+        st.html('<p class="small">“Download all films” holds those that are read by now.</p>')
     if closed:
         st.html(f'<p class="small">“Download all films”: {closed[0].lower()}{closed[1:]}.</p>')
     offer = Offer("Download all films", hint, "films.zip", "application/zip", make, closed=closed)
