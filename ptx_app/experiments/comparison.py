@@ -18,6 +18,7 @@ from ptx_app.experiments.publishing import DEFAULT_POINT, chosen_and_seen, draft
 from ptx_app.model.manifest import InputSpec, NetworkSpec, Weights
 from ptx_app.model.torch_network import TorchNetwork
 from ptx_app.pipeline import Detector
+from ptx_app.process import typed_command
 from ptx_app.training.configuration import Configuration, parse_configuration
 from ptx_app.training.loop import TrainingRun
 from ptx_app.training.run_folder import RunFolder
@@ -35,9 +36,9 @@ _COSTS = ("Parameters", "Multiply-adds", "s per film", "MiB", "Training, min")
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison: its name, its configurations (the first is the base), and notes for readers of the table."""
+    """A comparison: its file, its configurations (the first is the base), and notes for readers of the table."""
 
-    name: str
+    path: Path
     configurations: Sequence[Configuration]
     notes: Sequence[str]
 
@@ -67,7 +68,7 @@ def read_comparison(path: Path) -> Comparison:
         raise SettingsError(
             "COMPARISON_UNFAIR", "The variants have different schedules. Use the base's schedule for all."
         )
-    return Comparison(path.stem, found, document.get("notes", ()))
+    return Comparison(path, found, document.get("notes", ()))
 
 
 def merged(base: EvaluationDocument, changes: EvaluationDocument) -> EvaluationDocument:
@@ -81,6 +82,8 @@ def merged(base: EvaluationDocument, changes: EvaluationDocument) -> EvaluationD
 
 def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Path | None:
     """Train what is not trained yet, measure everything on the validation films, and write NAME.md and NAME.json.
+
+    NAME is that of the comparison's file.
 
     Variants that differ only in how the result is used share one run.
 
@@ -102,7 +105,7 @@ def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Pat
     costs: dict[tuple[NetworkSpec, InputSpec, bool], Cost] = {}
     base, document = None, EvaluationDocument()
     output.mkdir(parents=True, exist_ok=True)
-    table = output / f"{comparison.name}.md"
+    table = output / f"{comparison.path.stem}.md"
     for configuration in comparison.configurations:
         run, held_out = trained[_training_of(configuration)]
         row, results, weights = measured_row(configuration, run, held_out, validation)
@@ -112,6 +115,7 @@ def compare(comparison: Comparison, data: Path, runs: Path, output: Path) -> Pat
             costs[costly] = measure_cost(weights, run.weights_path(_STATE))
         rows.append(row | {"difference": differences(results, base), "cost": asdict(costs[costly])})
         document = {
+            "command": typed_command(),
             "films_seen": configuration.schedule.films,
             "validation_films": len(validation),
             "validation_positives": sum(film.positive for film in validation),
@@ -167,10 +171,10 @@ def comparison_table(document: EvaluationDocument) -> str:
     """The comparison as a table, with 95 % intervals by patient."""
     heads = ["Model", "Side", *_COLUMNS.values(), *_DIFFERENCES.values(), *_COSTS, "Weights, sha256"]
     lines = [
-        f"Written by `ptx compare`. Each model saw {document['films_seen']:,} films in training. Figures are from the "
-        f"{document['validation_films']} validation films ({document['validation_positives']} positive), thresholds "
-        f"from {document['held_out_films']} held-out films. Dice and IoU are means over all positive films, flagged or "
-        f'not. Pixel accuracy is at the operating point "{document["operating_point"]}". '
+        f"Written by `{document['command']}`. Each model saw {document['films_seen']:,} films in training. Figures are "
+        f"from the {document['validation_films']} validation films ({document['validation_positives']} positive), "
+        f"thresholds from {document['held_out_films']} held-out films. Dice and IoU are means over all positive films, "
+        f'flagged or not. Pixel accuracy is at the operating point "{document["operating_point"]}". '
         "In brackets: 95 % interval by patient. "
         f'Differences are from "{document["rows"][0]["title"]}", paired by film. Time and memory are for one film on '
         f"two cores, at a load average of at most {document['load_average']}.",
@@ -184,7 +188,7 @@ def comparison_table(document: EvaluationDocument) -> str:
         cells += [value(differing[name]) if number else "" for name in _DIFFERENCES]
         cells += [f"{cost['parameters'] / 1e6:.1f} M", f"{cost['multiply_adds'] / 1e9:.1f} G"]
         cells += [f"{cost['seconds']:.2f}", f"{cost['peak_mib']:.0f}", f"{row['training_minutes']:.1f}"]
-        cells.append(f"`{row['sha256'][:16]}…`" if "sha256" in row else "not recorded")  # older tables hold none
+        cells.append(f"`{row['sha256'][:16]}…`")
         lines.append(f"| {' | '.join(cells)} |")
     for note in document["notes"]:
         lines += ["", note]
