@@ -26,7 +26,7 @@ from ptx_app.film.limits import Limits
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.pipeline import Detector
 from ptx_app.process import begin
-from ptx_app.results import Result, ResultMaker, Wanted
+from ptx_app.results import NamedResults, Result, ResultMaker, Wanted
 from ptx_app.settings import read_settings
 from ptx_app.unexpected import unexpected
 
@@ -147,7 +147,6 @@ def _make(plugin: str, film: "bytes | Instance", named_a_film: bool, told: str |
         return unexpected(error)
 
 
-Results = Iterator[tuple[Path, str, Result]]
 _Begun = Result | Future[Result | PtxError]
 
 
@@ -158,7 +157,7 @@ def spread(
     scheduler: str,
     instances: "Mapping[Path, Instance] | None" = None,
     log: Log | None = None,
-) -> Iterator[Results]:
+) -> Iterator[NamedResults]:
     """The result of each file, in order, while the block runs.
 
     Args:
@@ -185,7 +184,7 @@ def _results(
     files: Sequence[tuple[Path, str]],
     instances: "Mapping[Path, Instance] | None",
     log: Log,
-) -> Results:
+) -> NamedResults:
     begun: deque[tuple[Path, str, _Begun]] = deque()
     try:
         for file, stem in files:

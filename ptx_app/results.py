@@ -2,8 +2,9 @@
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -79,6 +80,10 @@ class Result:
         """The result of a file that has no finding. A file that is no film was rejected, unless it is named as one."""
         no_film = isinstance(error, NotAFilmError) or (error.code in _OTHER_FORMATS and not named_a_film)
         return cls({"status": "rejected" if no_film else "failed", "error_code": error.code}, seconds=seconds)
+
+
+NamedResults = Iterator[tuple[Path, str, Result]]
+"""Each file with the stem of its results' names, and what became of it."""
 
 
 @dataclass(frozen=True)

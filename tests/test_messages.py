@@ -115,20 +115,20 @@ def test_an_interval_does_not_read_as_all_or_none_unless_it_is():
 def test_the_report_has_technique_finding_measurement_and_limits():
     setting = Setting.of(load_manifest().entry(), POINT, Thresholds.of(POINT), "OpenVINO")
     finding = found(0.9)
-    lines = messages.report(finding, measure(finding, None, None), setting, View.PA).splitlines()
+    lines = messages.report_text(finding, measure(finding, None, None), setting, View.PA).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["Technique", "Finding", "Measurement", "Limits"]
     assert "PA chest film" in lines[0]
     assert lines[2] == "Measurement: score 0.900. Left: 4.0 % of the film's area."
     assert "not a volume" in lines[3]
     answered = Reading.disagree(finding, setting)
-    noted = messages.report(finding, (), setting, View.AP, [FilmNote("AP", "An AP film.")], answered).splitlines()
+    noted = messages.report_text(finding, (), setting, View.AP, [FilmNote("AP", "An AP film.")], answered).splitlines()
     assert noted[3] == "Reader: disagrees, no pneumothorax."
-    at_another_threshold = messages.report(found(0.1), (), setting, View.PA, (), answered).splitlines()
+    at_another_threshold = messages.report_text(found(0.1), (), setting, View.PA, (), answered).splitlines()
     assert at_another_threshold[3] == "Reader: agrees, no pneumothorax."
     by_hand = Setting.of(load_manifest().entry(), POINT, replace(Thresholds.of(POINT), score=0.7), "OpenVINO")
-    assert "with thresholds set by hand (score threshold 0.700, " in messages.report(finding, (), by_hand, View.PA)
+    assert "with thresholds set by hand (score threshold 0.700, " in messages.report_text(finding, (), by_hand, View.PA)
     assert "An AP film." in noted[4]
-    unknown = messages.report(found(0.1), (), setting, View.UNKNOWN).splitlines()
+    unknown = messages.report_text(found(0.1), (), setting, View.UNKNOWN).splitlines()
     assert unknown[0].startswith("Technique: Chest film,")
     assert unknown[2] == "Measurement: score 0.100."
 
@@ -140,11 +140,11 @@ def test_the_readers_own_contour_is_said_with_side_and_size():
     drawn = Reading.contour(PackedMask.of(mask), (Side.LEFT,), finding, setting)
     where = "left side of the patient (right of the picture), 2.0 % of the film's area."
     assert messages.reading(drawn, finding.thresholds) == f"Your contour: {where}"
-    told = messages.report(finding, (), setting, View.PA, (), drawn).splitlines()
+    told = messages.report_text(finding, (), setting, View.PA, (), drawn).splitlines()
     assert told[3] == f"Reader: own contour, a pneumothorax: {where}"
     nothing = Reading.contour(PackedMask.of(np.zeros_like(mask)), (), finding, setting)
     assert messages.reading(nothing, finding.thresholds) == "Your contour is empty: no pneumothorax."
-    told = messages.report(finding, (), setting, View.PA, (), nothing).splitlines()
+    told = messages.report_text(finding, (), setting, View.PA, (), nothing).splitlines()
     assert told[3] == "Reader: own contour, no pneumothorax."
 
 

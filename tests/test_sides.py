@@ -57,7 +57,7 @@ def test_no_side_is_named_where_the_view_is_not_frontal(code):
     assert side_code(finding) == "side-unknown"
     sizes = measure(finding, None, None)
     record = finding_json(finding, SETTING, view=radiograph.view, source_format="", sizes=sizes)
-    said = [messages.where(finding), messages.report(finding, sizes, SETTING, radiograph.view), record]
+    said = [messages.where(finding), messages.report_text(finding, sizes, SETTING, radiograph.view), record]
     for text in said:
         assert [word for word in NAMED if word in text] == []
         assert "side unknown" in text.lower() or json.loads(text)["side"] == "side-unknown"

@@ -23,13 +23,11 @@ from ptx_app.output.record import with_file
 from ptx_app.output.results_table import earlier_rows, open_table, stem_of
 from ptx_app.output.table import PARQUET, TABLE, Row, cell
 from ptx_app.pipeline import Detector
-from ptx_app.results import DICOM, ENDINGS, RECORD, Result, ResultMaker, Wanted, row_of, tell_written
+from ptx_app.results import DICOM, ENDINGS, RECORD, NamedResults, Result, ResultMaker, Wanted, row_of, tell_written
 from ptx_app.settings import read_settings
 
 if TYPE_CHECKING:
     from ptx_app.hospital.dicomweb import Instance
-
-Results = Iterator[tuple[Path, str, Result]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -211,7 +209,7 @@ def _stems_in(table: Path) -> list[str]:
 @contextmanager
 def _results_of(
     plan: _Plan, films: _Films, detector: Detector, wanted: Wanted, arguments: argparse.Namespace
-) -> Iterator[Results]:
+) -> Iterator[NamedResults]:
     """The results of what is left to do, made on this machine or on a cluster while the block runs."""
     if arguments.scheduler and plan.to_do:
         from ptx_app.cluster import spread
@@ -224,7 +222,7 @@ def _results_of(
         yield _results(plan.to_do, films.opened, maker, arguments.jobs)
 
 
-def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: Results, log: Log) -> list[Row]:
+def _write_all(plan: _Plan, output: Path, wanted: Wanted, results: NamedResults, log: Log) -> list[Row]:
     """Delete what is stale, then write the results and the row of every file. Returns the rows."""
     for stem in plan.stale:
         for ending in ENDINGS:
@@ -259,7 +257,7 @@ def _results(
     opened: Callable[[Path], tuple[bytes, str | None]],
     maker: ResultMaker,
     jobs: int,
-) -> Results:
+) -> NamedResults:
     """The result of each file, in order. While one film is in the network, others are read, encoded and written."""
 
     def result(file: Path) -> Result:

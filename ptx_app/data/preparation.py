@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ptx_app.data.challenge import decode_run_lengths, find_films, is_positive, read_run_lengths
 from ptx_app.data.index import MaskKind
-from ptx_app.data.writing import Row, index_row, index_table, stored_film, stored_mask
+from ptx_app.data.writing import IndexRow, index_row, index_table, stored_film, stored_mask
 from ptx_app.errors import FilmError, SettingsError
 from ptx_app.film.sandbox.reader import SandboxedReader
 
@@ -55,7 +55,7 @@ def prepare_folder(
             (output / name).mkdir(parents=True, exist_ok=True)
         with SandboxedReader(processes=_WORKERS) as reader, ThreadPoolExecutor(_WORKERS) as pool:
 
-            def prepared(uid: str) -> Row | str:
+            def prepared(uid: str) -> IndexRow | str:
                 try:
                     return _prepare(reader, files[uid], runs[uid], output) | known.get(uid, {})
                 except FilmError as error:
@@ -74,7 +74,7 @@ def prepare_folder(
     return Prepared(len(rows), sum(row["label"] == "1" for row in rows), {c: n for c, n in left_out.items() if n})
 
 
-def read_patients(table: Path | None) -> dict[str, Row]:
+def read_patients(table: Path | None) -> dict[str, IndexRow]:
     """Patient, age and sex by UID. Raises SettingsError PATIENTS_UNREADABLE."""
     if table is None:
         return {}
@@ -90,9 +90,9 @@ def read_patients(table: Path | None) -> dict[str, Row]:
         ) from error
 
 
-def split_by_patient(rows: Sequence[Row], validation: float, seed: int) -> list[Row]:
+def split_by_patient(rows: Sequence[IndexRow], validation: float, seed: int) -> list[IndexRow]:
     """The rows with their split. Whole patients, drawn at random by `seed`, go to "val" until it has its share."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[IndexRow]] = {}
     for row in rows:
         groups.setdefault(row["patient_id"] or f"film {row['image_id']}", []).append(row)
     order = sorted(groups)
@@ -105,7 +105,7 @@ def split_by_patient(rows: Sequence[Row], validation: float, seed: int) -> list[
     return [row | {"split": split[group]} for group, own in groups.items() for row in own]
 
 
-def _prepare(reader: SandboxedReader, file: Path, runs: Sequence[str], output: Path) -> Row:
+def _prepare(reader: SandboxedReader, file: Path, runs: Sequence[str], output: Path) -> IndexRow:
     radiograph = reader.read(file.read_bytes())
     for rejection in radiograph.rejections:
         raise FilmError(rejection.code, rejection.message)

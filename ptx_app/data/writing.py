@@ -14,10 +14,10 @@ from ptx_app.film.radiograph import View, grey_picture
 
 _QUALITY = 90  # of WebP
 
-Row = dict[str, str]
+IndexRow = dict[str, str]
 
 
-def index_row(name: str, *, positive: bool, masked: bool, kind: MaskKind, view: View) -> Row:
+def index_row(name: str, *, positive: bool, masked: bool, kind: MaskKind, view: View) -> IndexRow:
     """A film's row of index.csv, without split and patient. `masked`: whether it has a mask's file."""
     values = {
         "image_id": name,
@@ -30,7 +30,7 @@ def index_row(name: str, *, positive: bool, masked: bool, kind: MaskKind, view: 
     return dict.fromkeys(INDEX_COLUMNS, "") | values
 
 
-def index_table(rows: Sequence[Row], columns: Sequence[str] = INDEX_COLUMNS) -> bytes:
+def index_table(rows: Sequence[IndexRow], columns: Sequence[str] = INDEX_COLUMNS) -> bytes:
     """A CSV table with a header."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptx_app.film.modality import ModalityValues
 
-Picture = TypeVar("Picture", bound=np.generic)
+Value = TypeVar("Value", bound=np.generic)
 
 
 class View(StrEnum):
@@ -63,7 +63,7 @@ class Box:
             round(self.top * rows), round(self.left * columns), round(self.bottom * rows), round(self.right * columns)
         )
 
-    def of(self, picture: NDArray[Picture]) -> NDArray[Picture]:
+    def of(self, picture: NDArray[Value]) -> NDArray[Value]:
         """This part of a picture (H, W), as a view."""
         return picture[self.top : self.bottom, self.left : self.right]
 

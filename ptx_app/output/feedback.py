@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ptx_app import __version__
 from ptx_app.data.index import INDEX_COLUMNS, MaskKind
-from ptx_app.data.writing import Row, index_row, index_table, stored_film, stored_mask
+from ptx_app.data.writing import IndexRow, index_row, index_table, stored_film, stored_mask
 from ptx_app.errors import ContourError, SettingsError
 from ptx_app.film.radiograph import View, grey_picture
 from ptx_app.inference.decide import Finding, Side, Thresholds
@@ -192,7 +192,7 @@ class AnsweredFilm:
         grey = grey_picture(self.pixels)
         return hashlib.sha256(str(grey.shape).encode() + grey.tobytes()).hexdigest()[:32]
 
-    def parts(self) -> tuple[Row, Row, dict[str, bytes]]:
+    def parts(self) -> tuple[IndexRow, IndexRow, dict[str, bytes]]:
         """Its row of index.csv, its row of answers.csv, and its files by their path in the folder."""
         reading, name = self.reading, self.name()
         masked = reading.mask is not None
@@ -209,8 +209,8 @@ def training_zip(films: Iterable[AnsweredFilm]) -> bytes:
     The last answer to a film counts. No more than one film is unpacked at a time if `films` is a generator.
     """
     target = io.BytesIO()
-    rows: dict[str, Row] = {}
-    answers: dict[str, Row] = {}
+    rows: dict[str, IndexRow] = {}
+    answers: dict[str, IndexRow] = {}
     files: dict[str, bytes] = {}
     for film in films:
         row, answer, own = film.parts()
@@ -261,7 +261,7 @@ class FeedbackFolder:
             self._forget(name, "masks", "images")
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, Row]]:
+    def _changing(self) -> Iterator[dict[str, IndexRow]]:
         """The rows of the index by name, while no other thread or server changes them."""
         try:
             for name in ("images", "masks"):
@@ -279,14 +279,14 @@ class FeedbackFolder:
                 "training”, and tell whoever runs this page.",
             ) from error
 
-    def _rows(self) -> list[Row]:
+    def _rows(self) -> list[IndexRow]:
         index = self._folder / INDEX
         if not index.exists():
             return []
         with index.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    def _finish(self, rows: dict[str, Row], answer: Row) -> None:
+    def _finish(self, rows: dict[str, IndexRow], answer: IndexRow) -> None:
         self._write(INDEX, index_table(list(rows.values()), INDEX_COLUMNS))
         answers = self._folder / ANSWERS
         line = index_table([answer], ANSWER_COLUMNS)

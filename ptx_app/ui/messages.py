@@ -131,7 +131,7 @@ def worth_of_a_flag(point: OperatingPoint, prevalence: float) -> str:
     return f"Then {flagged:.0f} % of flagged films have a pneumothorax, and so do {others} of the others."
 
 
-def report(
+def report_text(
     finding: Finding,
     sizes: Sequence[SideMeasure],
     setting: Setting,

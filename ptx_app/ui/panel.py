@@ -85,7 +85,7 @@ def show_worth(finding: Finding, point: OperatingPoint, case: Case) -> None:
 def show_report(case: Case, film: Film, finding: Finding, sizes: Sequence[SideMeasure], setting: Setting) -> None:
     """Offer a text to copy into a report."""
     with st.expander("Report text"):
-        said = messages.report(finding, sizes, setting, film.view, film.warnings, case.reading)
+        said = messages.report_text(finding, sizes, setting, film.view, film.warnings, case.reading)
         st.code(said, language=None, wrap_lines=True)
 
 

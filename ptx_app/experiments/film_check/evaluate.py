@@ -79,7 +79,7 @@ def grey_of_file(path: Path) -> Picture:
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckRow:
     """One group of pictures: how many were rejected, how many for the right reason, and the exceptions.
 
     Attributes:
@@ -98,7 +98,7 @@ class Row:
     odd: tuple[str, ...]
 
 
-def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
+def measure_check(layers: Layers, pictures: Pictures, splits: Splits) -> list[CheckRow]:
     """Run the film check on every group of pictures.
 
     Args:
@@ -143,7 +143,7 @@ def measure(layers: Layers, pictures: Pictures, splits: Splits) -> list[Row]:
     return rows
 
 
-def page(rows: Sequence[Row], sha256: str) -> str:
+def check_page(rows: Sequence[CheckRow], sha256: str) -> str:
     """The figures as Markdown, for the weights of that hash."""
     lines = [
         "# The film check",
@@ -172,7 +172,7 @@ def page(rows: Sequence[Row], sha256: str) -> str:
 
 def _row(
     group: str, seen: Mapping[str, Appearance], wanted: bool, right: Callable[[Appearance], bool] | None = None
-) -> Row:
+) -> CheckRow:
     rejected = {name: not _lies(appearance, 0, False) for name, appearance in seen.items()}
     odd = tuple(
         f"{name} ({', '.join(filter(None, (_words(seen[name]), _IN_TRUTH.get(name))))})"
@@ -180,7 +180,7 @@ def _row(
         if rejected[name] != wanted
     )
     named = sum(map(right, seen.values())) if right else None
-    return Row(group, wanted, sum(rejected.values()), len(seen), named, odd)
+    return CheckRow(group, wanted, sum(rejected.values()), len(seen), named, odd)
 
 
 def _classify_cases(layers: Layers, folder: Path, names: Sequence[str]) -> dict[str, Appearance]:

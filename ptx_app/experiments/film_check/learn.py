@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ptx_app.data.index import excluded_films
 from ptx_app.errors import SettingsError
-from ptx_app.experiments.film_check.evaluate import Pictures, Splits, grey_of_file, measure, page
+from ptx_app.experiments.film_check.evaluate import Pictures, Splits, check_page, grey_of_file, measure_check
 from ptx_app.experiments.film_check.pictures import PICTURE_SIDE, Picture, lay_wrong, no_film, vary_film, vary_other
 from ptx_app.film.check.classifier import WEIGHTS_PATH, Floats, Layers, features, load_layers, logits, reduce
 from ptx_app.model.manifest import ROOT
@@ -235,4 +235,4 @@ def train_and_measure(data: Path, weights: Path, report: Path, *, keep: bool = F
         save_file(half, weights)
         if weights == WEIGHTS_PATH:
             register()
-    report.write_text(page(measure(layers, pictures, splits), digest(weights)), encoding="utf-8")
+    report.write_text(check_page(measure_check(layers, pictures, splits), digest(weights)), encoding="utf-8")

@@ -35,7 +35,7 @@ from ptx_app.film.sandbox.child import (
 )
 from ptx_app.film.source import SourceReference
 
-Answer = TypeVar("Answer", Radiograph, SourceReference | None)
+Understood = TypeVar("Understood", Radiograph, SourceReference | None)
 _ROOT = str(Path(__file__).resolve().parents[3])
 _CHILD = ("-m", "ptx_app.film.sandbox.child")
 _START_SECONDS = 120.0  # long, because loading the child's modules can be slow on a busy machine
@@ -82,7 +82,7 @@ class SandboxedReader:
         with self._fair_queue.turn(on_wait):
             return self._read(SOURCE, data, understood_source)
 
-    def _read(self, wanted: bytes, data: bytes, understood: Callable[..., Answer]) -> Answer:
+    def _read(self, wanted: bytes, data: bytes, understood: Callable[..., Understood]) -> Understood:
         process, answered = self._idle.get(), None
         try:
             if process is None or process.poll() is not None:
@@ -129,8 +129,8 @@ class SandboxedReader:
         process: subprocess.Popen[bytes],
         wanted: bytes,
         data: bytes,
-        understood: Callable[..., Answer],
-    ) -> Answer | FilmError:
+        understood: Callable[..., Understood],
+    ) -> Understood | FilmError:
         """What was wanted, or the error that the process reports.
 
         Raises:

@@ -37,7 +37,7 @@ def dicom_objects(
         from ptx_app.output.dicom.context import context_of
         from ptx_app.output.dicom.picture import deidentified_film, secondary_capture
         from ptx_app.output.dicom.presentation import presentation_state
-        from ptx_app.output.dicom.report import report
+        from ptx_app.output.dicom.report import structured_report
         from ptx_app.output.dicom.segmentation import segmentation, segments_of
 
         context, segments = context_of(radiograph, finding, setting, source), segments_of(finding)
@@ -45,7 +45,7 @@ def dicom_objects(
         objects = {
             "seg": written(made),
             "sc": written(secondary_capture(context)),
-            "sr": written(report(context, segments, made)),
+            "sr": written(structured_report(context, segments, made)),
             "gsps": written(presentation_state(context)),
         }
         return objects if source else objects | {"film": written(deidentified_film(context))}

@@ -41,7 +41,7 @@ from ptx_app.output.dicom.context import MANUFACTURER, Context
 from ptx_app.output.dicom.segmentation import Segment
 
 
-def report(context: Context, segments: list[Segment], made_segmentation: Segmentation) -> EnhancedSR:
+def structured_report(context: Context, segments: list[Segment], made_segmentation: Segmentation) -> EnhancedSR:
     """One group of measurements for the film, and one for each segment. A person has not verified it."""
     device = DeviceObserverIdentifyingAttributes(
         uid=UID(), name=MANUFACTURER, manufacturer_name=MANUFACTURER, model_name=context.setting.weights.name
