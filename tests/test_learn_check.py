@@ -9,7 +9,7 @@ from ptx_app.__main__ import main
 from ptx_app.errors import SettingsError
 from ptx_app.evaluation.metrics import wilson
 from ptx_app.experiments.film_check import learn as learning
-from ptx_app.experiments.film_check.evaluate import Row, page
+from ptx_app.experiments.film_check.evaluate import CheckRow, check_page
 from ptx_app.experiments.film_check.learn import Lesson, find_pictures, learn, train_and_measure
 from ptx_app.experiments.film_check.pictures import PICTURE_SIDE, lay_wrong, no_film, vary_film, vary_other
 from ptx_app.film.check.classifier import FEATURES, WEIGHTS_PATH, load_layers, logits
@@ -69,8 +69,9 @@ def test_wilson_as_published():
 
 
 def test_the_page_names_what_went_wrong():
-    text = page(
-        [Row("films", False, 1, 200, None, ("film-7 (not a film)",)), Row("turned", True, 9, 10, 8, ())], "ab" * 32
+    text = check_page(
+        [CheckRow("films", False, 1, 200, None, ("film-7 (not a film)",)), CheckRow("turned", True, 9, 10, 8, ())],
+        "ab" * 32,
     )
     assert "sha256 `abababababababab…`" in text
     assert "| films | accepted | 1 of 200 | 0.5% (0.1% to 2.8%) |  | film-7 (not a film) |" in text
