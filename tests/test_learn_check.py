@@ -83,7 +83,7 @@ def test_weights_that_are_kept_are_measured_and_not_written(tmp_path, monkeypatc
     shutil.copy(WEIGHTS_PATH, weights)
     monkeypatch.setattr(learning, "find_pictures", lambda _: None)
     monkeypatch.setattr(learning, "learn_all", lambda *_: ("other layers", "splits"))
-    monkeypatch.setattr(learning, "measure", lambda layers, *_: measured.append(layers) or [])
+    monkeypatch.setattr(learning, "measure_check", lambda layers, *_: measured.append(layers) or [])
     train_and_measure(tmp_path, weights, report, keep=True)
     assert weights.read_bytes() == WEIGHTS_PATH.read_bytes()
     assert digest(WEIGHTS_PATH)[:16] in report.read_text()
