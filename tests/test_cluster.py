@@ -102,16 +102,18 @@ def contents(output: str) -> dict[str, bytes]:
 
 def test_a_worker_killed_in_the_middle_changes_nothing_of_the_results(cluster, films):
     assert predict("alone", "--parquet") == 1  # one is broken
-    before = worker_ids(cluster)
+    before, done = worker_ids(cluster), []
 
     def kill_one() -> None:
         until(lambda: len(rows_in(Path("spread"))) >= 3, PATIENCE)
         os.kill(before[0], signal.SIGKILL)
+        done.extend(rows_in(Path("spread")))
 
     killer = threading.Thread(target=kill_one)
     killer.start()
     assert predict("spread", "--scheduler", cluster.scheduler_address, "--parquet") == 1
     killer.join()
+    assert len(done) < len(rows_in(Path("alone"))), "it was killed too late"
     assert told(rows_in(Path("spread"))) == told(rows_in(Path("alone")))
     assert [row["status"] for row in rows_in(Path("alone"))].count("ok") == 9
     assert len({row["score"] for row in rows_in(Path("alone"))}) > 3
