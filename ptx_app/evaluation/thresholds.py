@@ -131,13 +131,14 @@ def score_thresholds(scores: Floats, positive: Bools, section: PublishingSection
             and "specific" are the lowest thresholds for. "balanced" lies between the others.
     """
     distinct = np.unique(scores)
-    candidates = np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [1.0]])
-    found = np.asarray([(scores[positive] >= candidate).mean() for candidate in candidates])
-    spared = np.asarray([(scores[~positive] < candidate).mean() for candidate in candidates])
+    lowest_flagged = np.concatenate([[0.0], distinct[1:], [1.0]])
+    middles = np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [1.0]])
+    found = np.asarray([(scores[positive] >= candidate).mean() for candidate in lowest_flagged])
+    spared = np.asarray([(scores[~positive] < candidate).mean() for candidate in lowest_flagged])
 
     def lowest(specificity: float) -> int:
         reached = np.flatnonzero(spared >= specificity)
-        return int(reached[0]) if reached.size else len(candidates) - 1  # a negative film may have a score of 1
+        return int(reached[0]) if reached.size else len(middles) - 1  # a negative film may have a score of 1
 
     sensitive = int(np.flatnonzero(found >= section.sensitivity)[-1])
     specific = lowest(section.specificity)
@@ -145,7 +146,7 @@ def score_thresholds(scores: Floats, positive: Bools, section: PublishingSection
     chosen = {"sensitive": sensitive, "balanced": balanced, "specific": specific}
     edges = np.concatenate([[-np.inf], distinct, [1.0]])
     return {
-        name: _between(float(edges[index]), float(edges[index + 1]), float(candidates[index]))
+        name: _between(float(edges[index]), float(edges[index + 1]), float(middles[index]))
         for name, index in chosen.items()
     }
 

@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ptx_app.data.challenge import decode_run_lengths, is_positive, read_run_lengths
@@ -179,6 +179,7 @@ NINE_OF_TEN = PublishingSection(sensitivity=0.9, balanced_specificity=0.9, speci
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=12, unique=True), st.integers(1, 3))
+@example([0.0, 5e-324, 0.5, 1.0], 3)  # nothing lies between the first two
 def test_rounding_moves_no_film_to_the_wrong_side_of_a_threshold(scores, positives):
     score = np.sort(np.asarray(scores))
     positive = np.arange(len(score)) >= len(score) - positives  # the surest ones
