@@ -208,6 +208,22 @@ def test_the_list_is_ordered_and_filtered_and_keys_follow_its_order(page):
     page.get_by_text("No film matches").wait_for()
 
 
+def test_nothing_changes_its_place_under_the_pointer(page):
+    drop(page, ("broken.dcm", broken_dicom()), ("first.dcm", sized(1)))
+    films = all_read(page, 2)
+    titles = lambda: [film.get_attribute("title") for film in films.all()]  # noqa: E731
+    page.locator("select[data-set=order]").select_option("score")
+    until(lambda: titles() == ["first.dcm", "broken.dcm"], 10)
+    page.locator(".list").hover()
+    drop(page, ("second.dcm", sized(2)))
+    all_read(page, 3)
+    assert titles() == ["first.dcm", "broken.dcm", "second.dcm"], "what is new comes last"
+    page.mouse.move(5, 5)
+    drop(page, ("third.dcm", sized(3)))
+    all_read(page, 4)
+    until(lambda: titles()[3] == "broken.dcm", 10)
+
+
 def test_every_key_counts_however_quick_it_follows(page):
     drop(page, *((f"film-{number}.dcm", sized(number)) for number in range(6)))
     all_read(page, 6)
