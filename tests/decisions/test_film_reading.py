@@ -17,6 +17,7 @@ from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
 from ptx_app.film.dicom.parsing import parse
 from ptx_app.film.dicom.source import read_dicom_source
+from ptx_app.film.grey import Window
 from tests.support.films import dicom_of
 from tests.support.records import records_of
 
@@ -287,6 +288,22 @@ def test_all_values_between_the_ends_of_the_padding_are_black_and_no_others(ends
     ]  # MONOCHROME1: low values outside the range are white
     assert pixels.flat[1:3].max() == 0
     assert pixels[1].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("window", "shades"),
+    [
+        # By hand from PS3.3 C.11.2.1: for the values 74, 75, 90, 100, 125 and 126.
+        (Window(100, 50, "LINEAR_EXACT"), [0, 0, 0.3, 0.5, 1, 1]),
+        (Window(100, 51), [0, 0.01, 0.31, 0.51, 1, 1]),  # LINEAR: centre less 0.5, width less 1
+        (Window(100, 40, "SIGMOID"), [0.0691, 0.0759, 0.2689, 0.5, 0.9241, 0.9309]),
+        (Window(90, 1), [0, 0, 1, 1, 1, 1]),
+        (Window(90, 0.5), [0, 0, 0.5, 1, 1, 1]),  # below 1 as LINEAR_EXACT
+    ],
+)
+def test_a_window_shows_values_as_the_standard_says(window, shades):
+    shown = window(np.array([74, 75, 90, 100, 125, 126], float))
+    assert shown == pytest.approx(shades, abs=5e-5)
 
 
 # --- which header elements may be read
