@@ -203,9 +203,9 @@ class Detector:
         """The network's output for a prepared film."""
         return predict(self.network, prepared, self.weights)
 
-    def prepare_film(self, film: NDArray[np.float32]) -> NetworkInput:
-        """The network's input for a film (H, W) float32 in [0, 1] that fills its picture."""
-        return self.prepare(film, lungs=self.find_lungs(film))
+    def prepare_film(self, pixels: NDArray[np.float32], field: Box | None = None) -> NetworkInput:
+        """The network's input for a picture (H, W) float32 in [0, 1]; `field` as in `prepare`."""
+        return self.prepare(pixels, field, self.find_lungs(field.of(pixels) if field else pixels))
 
     def predict_film(
         self, pixels: NDArray[np.float32], shape: tuple[int, int] | None = None, field: Box | None = None
@@ -217,8 +217,7 @@ class Detector:
             shape: size of the picture that results will be drawn on, if it is not this one's.
             field: the film's part of the picture; None for all of it.
         """
-        film = field.of(pixels) if field else pixels
-        prediction = self.predict(self.prepare(pixels, field, self.find_lungs(film)))
+        prediction = self.predict(self.prepare_film(pixels, field))
         height, width = shape or pixels.shape
         return prediction.scaled(height / pixels.shape[0], width / pixels.shape[1])
 

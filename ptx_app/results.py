@@ -16,9 +16,9 @@ from ptx_app.film.radiograph import grey_picture, is_frontal
 from ptx_app.film.source import SourceReference
 from ptx_app.inference.decide import Finding
 from ptx_app.inference.measure import SideMeasure, measure
-from ptx_app.output.caption import captioned
+from ptx_app.output.caption import captioned_overlay
 from ptx_app.output.dicom.objects import KINDS, dicom_objects
-from ptx_app.output.pictures import encoded, mask_picture, overlay_picture
+from ptx_app.output.pictures import encoded, mask_picture
 from ptx_app.output.record import finding_json
 from ptx_app.output.setting import Setting
 from ptx_app.output.table import MASK_ENDING, Row, cell, facts
@@ -123,8 +123,8 @@ class ResultMaker:
     ) -> dict[str, bytes]:
         wanted, comment = self.wanted, self.wanted.setting.line()
         radiograph = replace(examination.radiograph, rejections=examination.rejections)
-        overlay = overlay_picture(grey_picture(radiograph.pixels), finding)
-        overlay = captioned(overlay, finding, wanted.setting, sides=is_frontal(examination.rejections))
+        grey, sides = grey_picture(radiograph.pixels), is_frontal(examination.rejections)
+        overlay = captioned_overlay(grey, finding, wanted.setting, sides=sides)
         outputs = {
             MASK_ENDING: encoded(mask_picture(finding), comment=comment),
             OVERLAY: encoded(overlay, comment=comment),

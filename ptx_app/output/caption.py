@@ -9,12 +9,30 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ptx_app import __version__
 from ptx_app.inference.decide import Finding, Grade
+from ptx_app.output.pictures import overlay_picture, shrunk
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 
 _LETTERS_ACROSS = 52  # the font's height as a part of the picture's width
 _LEAST_PX = 9
 _GREY = 225
+
+
+def captioned_overlay(
+    grey: NDArray[np.uint8], finding: Finding, setting: Setting, *, sides: bool, longest: int | None = None
+) -> NDArray[np.uint8]:
+    """A film with the finding's contour over it and a caption below: the picture that leaves the program.
+
+    Args:
+        grey: (H, W) uint8; the finding's mask has its size.
+        finding, setting, sides: as in `captioned`.
+        longest: the film is made this small, in px on its longer side, before the caption is set; None leaves its size.
+
+    Returns:
+        (H, W, 3) uint8 RGB, higher by the caption.
+    """
+    picture = overlay_picture(grey, finding)
+    return captioned(picture if longest is None else shrunk(picture, longest), finding, setting, sides=sides)
 
 
 def captioned(picture: NDArray[np.uint8], finding: Finding, setting: Setting, *, sides: bool) -> NDArray[np.uint8]:

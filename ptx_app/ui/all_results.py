@@ -10,9 +10,9 @@ import numpy as np
 
 from ptx_app.inference.decide import decide
 from ptx_app.inference.measure import measure
-from ptx_app.output.caption import captioned
+from ptx_app.output.caption import captioned_overlay
 from ptx_app.output.feedback import Answer
-from ptx_app.output.pictures import encoded, mask_picture, overlay_picture, shrunk
+from ptx_app.output.pictures import encoded, mask_picture
 from ptx_app.output.record import finding_json, with_file
 from ptx_app.output.setting import Setting
 from ptx_app.output.table import LINE_END, MASK_ENDING, RESULT_COLUMNS, TABLE, cell, facts, reading_facts
@@ -54,8 +54,8 @@ def _results(case: Case, setting: Setting, file: str, stem: str) -> tuple[dict[s
     if film.prediction is None:
         return {"status": "rejected", "error_code": film.rejections[0].code}, {}
     finding = decide(film.prediction, film.shape, setting.thresholds)
-    overlay = shrunk(overlay_picture(film.greys.grey_picture(), finding), _OVERLAY_PX)
-    overlay = captioned(overlay, finding, setting, sides=film.frontal)
+    grey = film.greys.grey_picture()
+    overlay = captioned_overlay(grey, finding, setting, sides=film.frontal, longest=_OVERLAY_PX)
     sizes = measure(finding, film.lungs, film.spacing, film.field, film.view)
     record = finding_json(
         finding,

@@ -13,8 +13,8 @@ from ptx_app.film.radiograph import FilmNote, View
 from ptx_app.inference.decide import Finding, Thresholds
 from ptx_app.inference.measure import SideMeasure
 from ptx_app.model.manifest import OperatingPoint, Weights
-from ptx_app.output.caption import captioned
-from ptx_app.output.pictures import encoded, mask_picture, overlay_picture
+from ptx_app.output.caption import captioned_overlay
+from ptx_app.output.pictures import encoded, mask_picture
 from ptx_app.output.record import finding_json
 from ptx_app.output.setting import Setting
 from ptx_app.ui import messages
@@ -182,8 +182,8 @@ def offer_files(
     """
 
     def overlay() -> bytes:
-        picture = overlay_picture(film.greys.grey_picture(), finding)
-        return encoded(captioned(picture, finding, setting, sides=film.frontal), comment=setting.line())
+        picture = captioned_overlay(film.greys.grey_picture(), finding, setting, sides=film.frontal)
+        return encoded(picture, comment=setting.line())
 
     def mask() -> bytes:
         return encoded(mask_picture(finding), comment=setting.line())

@@ -8,9 +8,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from ptx_app.film.radiograph import grey_picture, is_frontal
-from ptx_app.output.caption import captioned
+from ptx_app.output.caption import captioned_overlay
 from ptx_app.output.dicom.context import Context, believed
-from ptx_app.output.pictures import overlay_picture
 
 _LEVELS = 65535
 _OF_THIS_EXPORT = (
@@ -39,9 +38,8 @@ def deidentified_film(context: Context) -> SCImage:
 
 def secondary_capture(context: Context) -> SCImage:
     """The film in 8-bit colour with the contour burned in and a caption below."""
-    radiograph = context.radiograph
-    picture = overlay_picture(grey_picture(radiograph.pixels), context.finding)
-    picture = captioned(picture, context.finding, context.setting, sides=is_frontal(radiograph.rejections))
+    grey, sides = grey_picture(context.radiograph.pixels), is_frontal(context.radiograph.rejections)
+    picture = captioned_overlay(grey, context.finding, context.setting, sides=sides)
     image = _image(context, picture, "RGB", 8)
     source = Dataset()
     source.ReferencedSOPClassUID = context.film.SOPClassUID
