@@ -126,7 +126,7 @@ def _watch(arguments: argparse.Namespace) -> None:
         folder, output = _prepared(arguments, stack)
         ledger = stack.enter_context(Ledger(output / _LEDGER))
         if arguments.try_again:
-            _LOG.info("Films that failed and are forgotten, to be read again: %d.", ledger.try_again())
+            _LOG.info("Films that failed before and will be read again: %d.", ledger.try_again())
         metrics, health = Metrics(), Health()
         space = Space((folder, output), arguments.min_free * _MB)
         try:

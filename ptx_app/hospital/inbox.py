@@ -175,7 +175,7 @@ class Inbox:
         attempts = self.ledger.attempts(key)
         if max(attempts.tries, attempts.interruptions) >= _MOST_TRIES:
             error = FilmError(
-                "INTERRUPTED", "The program died three times of this film. To read it again: --try-again."
+                "INTERRUPTED", "The program ended three times while it read this film. To read it again: --try-again."
             )
             self._give_up(arrival, key, Result.of_error(error, named_a_film=True))
             return
@@ -253,7 +253,7 @@ class Inbox:
         row = row_of(key, key, result, self.maker.wanted.setting)
         send = self.options.send and DICOM["seg"] in result.outputs
         if send and self.options.identified_only and DICOM["film"] in result.outputs:
-            _LOG.warning("film %s: not stored, because it has no header of a patient to belong to", key)
+            _LOG.warning("film %s: not stored in the archive, because a PNG or JPEG film belongs to no study", key)
             send = False
         with self._table:
             self.ledger.finish(key, row, send=send)

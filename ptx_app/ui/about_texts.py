@@ -1,9 +1,11 @@
 """What the page can and cannot do, and what becomes of the films, as HTML. Figures are the manifest's."""
 
+from collections.abc import Callable
 from html import escape
 
 from ptx_app.inference.decide import border
 from ptx_app.model.manifest import Figures, OperatingPoint, Weights
+from ptx_app.ui.messages import percent
 
 
 def limits(weights: Weights) -> str:
@@ -165,8 +167,8 @@ def _row(point: OperatingPoint, *, chosen: bool) -> str:
     name = f"{point.name.capitalize()}{' (default)' if chosen else ''}"
     return (
         f'<tr><th scope="row">{escape(name)}</th>'
-        f"<td>{found} of {positives}{_interval(point.sensitivity_interval, '{:.0%}')}</td>"
-        f"<td>{passed} of {negatives}{_interval(point.specificity_interval, '{:.0%}')}</td></tr>"
+        f"<td>{found} of {positives}{_interval(point.sensitivity_interval, _percentage)}</td>"
+        f"<td>{passed} of {negatives}{_interval(point.specificity_interval, _percentage)}</td></tr>"
     )
 
 
@@ -189,15 +191,20 @@ def _overall(figures: Figures | None) -> str:
     if figures is None:
         return ""
     return (
-        f"<p>AUC {figures.auc:.3f}{_interval(figures.auc_interval, '{:.3f}')}: how well the score tells films with a "
+        f"<p>AUC {figures.auc:.3f}{_interval(figures.auc_interval, _figure)}: how well the score tells films with a "
         f"pneumothorax from those without; 0.5 is chance, 1 is perfect.</p><p>Mean Dice {figures.dice_positive:.3f}"
-        f"{_interval(figures.dice_positive_interval, '{:.3f}')} on films with a pneumothorax: how well the outline "
+        f"{_interval(figures.dice_positive_interval, _figure)} on films with a pneumothorax: how well the outline "
         "agrees with an expert’s; 1 is the same outline.</p>"
     )
 
 
-def _interval(interval: tuple[float, float] | None, form: str) -> str:
-    if interval is None:
-        return ""
-    lowest, highest = (form.format(bound).replace("%", " %") for bound in interval)
-    return f" ({lowest} to {highest})"
+def _interval(interval: tuple[float, float] | None, written: Callable[[float], str]) -> str:
+    return "" if interval is None else f" ({written(interval[0])} to {written(interval[1])})"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _percentage(rate: float) -> str:
+    return f"{percent(rate)} %"

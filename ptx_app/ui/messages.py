@@ -107,11 +107,15 @@ def stated_rates(point: OperatingPoint, thresholds: Thresholds) -> str:
 
 
 def _between(interval: tuple[float, float] | None) -> str:
-    return f" (95 % interval {_percent(interval[0])} to {_percent(interval[1])} %)" if interval else ""
+    return f" (95 % interval {percent(interval[0])} to {percent(interval[1])} %)" if interval else ""
 
 
-def _percent(value: float) -> str:
-    """Without decimals, unless it would then read as all or none."""
+def percent(value: float) -> str:
+    """A rate in [0, 1] as the number of a percentage, without decimals unless it would then read as all or none.
+
+    >>> percent(0.946), percent(0.9971), percent(1.0)
+    ('95', '99.7', '100')
+    """
     whole = f"{100 * value:.0f}"
     return f"{100 * value:.1f}" if whole in ("0", "100") and value not in (0, 1) else whole
 
