@@ -143,7 +143,7 @@ SOURCES = {
     "wrong values": film(
         PatientSex="female", PatientBirthDate="1970", StudyDate="yesterday", StudyTime="noon", PatientOrientation="?"
     ),
-    "several names": film(PatientName="Doe^Jane\\Doe^Joan"),
+    "several names": film(PatientName="Doe^Jane^M^Dr.^MD^and more\\Doe^Joan"),
     "private": film(),
     "empty": film(**dict.fromkeys(set(PATIENT) - {"StudyInstanceUID", "SeriesInstanceUID"}, "")),
     "lateral": film(ViewPosition="LL"),
@@ -435,7 +435,7 @@ def test_identified_objects_hold_only_what_docs_say(objects):
         ("Japanese", "Yamada^Tarou=山田^太郎=やまだ^たろう", "Roe^Richard"),
         ("Chinese", "Wang^XiaoDong=王^小东", "Roe^Richard"),
         ("long", "X" * 64, "Roe^Richard"),
-        ("several names", "Doe^Jane", "Roe^Richard"),
+        ("several names", "Doe^Jane^M^Dr.^MD", "Roe^Richard"),
         ("empty", "", ""),
     ],
 )

@@ -81,6 +81,22 @@ def test_a_frame_around_a_plate_is_left_out_with_it(film):
     assert near(find_field(framed), Box(202, 202, 802, 762))
 
 
+def test_a_plate_within_a_line_of_one_pixel_is_left_out(film):
+    lined = np.pad(around(film, (200, 200, 200, 200), 0.5), 1, constant_values=1.0)
+    assert near(find_field(lined), Box(201, 201, 801, 761))
+
+
+def test_what_is_nearly_one_grey_is_film_unless_the_rest_begins_abruptly(film):
+    def belly(slope: int) -> NDArray[np.float32]:
+        """The film above rows of one grey, with more and more of it in the rows between."""
+        end = np.full((120 + slope, 560), 0.5, np.float32)
+        for row in range(120 + slope):
+            end[row, : 560 * max(slope - row, 28) // (slope + 28)] = 0.9 * (row % 2)
+        return np.vstack([film, end])
+
+    assert find_field(belly(240)) is None
+
+
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_a_blank_picture_has_no_field(grey):
     assert find_field(np.full((200, 200), grey, np.float32)) is None

@@ -76,7 +76,8 @@ PLAN = (
     Part("film", "ptx_app/film/**/*.py", _FILM),
     Part("film", "ptx_app/film/field.py", ("tests/test_film_field.py", "tests/test_film_made.py")),
     Part("film", "ptx_app/film/zip_archive.py", ("tests/test_zip_archive.py",)),
-    Part("film", "ptx_app/film/source.py", ("tests/test_dicom_objects.py",)),
+    Part("film", "ptx_app/film/**/source.py", ("tests/test_dicom_objects.py",)),
+    Part("film", "ptx_app/film/files.py", ("tests/test_files.py",)),
     Part("film", "ptx_app/film/check/*.py", _FILM_CHECK),
     Part("film", "ptx_app/film/examples.py", ()),  # two files and what is known of them
     Part("film", "ptx_app/film/sandbox/*.py", ()),  # its tests check time limits and fail on a busy machine

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset
 
 from ptx_app.errors import FilmError, NotAFilmError
 from ptx_app.film import Limits, read_film
+from ptx_app.film.codestream import jpeg2000_facts
 from ptx_app.film.dicom.parsing import parse
 from ptx_app.film.dicom.source import read_dicom_source
 from ptx_app.film.grey import Window
@@ -159,6 +161,37 @@ def test_pictures_are_brought_upright_from_each_exif_orientation(kind, orientati
     with Image.open(out) as stored:
         upright = np.asarray(ImageOps.exif_transpose(stored))
     assert np.array_equal(np.rint(read_film(out.getvalue()).pixels * 255), upright)
+
+
+def test_a_palette_of_either_size_gives_its_greys():
+    levels = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS) % 256
+    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelData": levels.astype(np.uint8).tobytes()}
+    for bits, of_one in ((8, 1), (16, 257)):
+        table = (np.arange(255, -1, -1) * of_one).astype(f"<u{bits // 8}").tobytes()
+        tags = {f"{colour}PaletteColorLookupTableData": table for colour in ("Red", "Green", "Blue")}
+        tags |= {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, bits] for colour in ("Red", "Green", "Blue")}
+        read = read_film(film_of(levels, PhotometricInterpretation="PALETTE COLOR", **tags, **eight))
+        assert np.array_equal(np.rint(read.pixels * 255), 255 - levels)
+
+
+def test_a_coloured_picture_is_said_to_be_one_and_a_grey_one_of_three_channels_is_not():
+    grey = (NOISE * 255).astype(np.uint8)
+    for red, codes in ((grey, set()), (255 - grey, {"COLOUR_PICTURE"})):
+        out = io.BytesIO()
+        Image.fromarray(np.dstack([red, grey, grey])).save(out, "PNG")
+        read = read_film(out.getvalue())
+        assert read.shape == (ROWS, COLUMNS)
+        assert {note.code for note in (*read.warnings, *read.rejections)} & {"COLOUR_PICTURE"} == codes
+
+
+@pytest.mark.parametrize("at", [24, 28], ids=["width", "height"])
+def test_tiles_without_a_size_are_damage(at):
+    stream = bytearray(imagecodecs.jpeg2k_encode((NOISE * 255).astype(np.uint8), codecformat="j2k"))
+    assert jpeg2000_facts(bytes(stream)).rows == ROWS
+    stream[at : at + 4] = bytes(4)
+    with pytest.raises(FilmError) as raised:
+        jpeg2000_facts(bytes(stream))
+    assert raised.value.code == "PIXELS_BROKEN"
 
 
 # --- windows and LUTs
