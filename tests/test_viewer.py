@@ -17,7 +17,7 @@ from ptx_app.film import read_film
 from ptx_app.film.radiograph import grey_picture
 from ptx_app.model.manifest import ROOT, load_manifest
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, open_again, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, until
 
 SOURCES, ASSETS = ROOT / "viewer", ROOT / "ptx_app" / "ui" / "assets"
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -169,11 +169,11 @@ def test_presets_and_invert_are_on_the_keys(page, films):
     ("greys", "tags"),
     [
         ("bright", {}),
-        ("dark", {}),
-        ("bright", {"PhotometricInterpretation": "MONOCHROME1"}),
+        pytest.param("dark", {}, marks=pytest.mark.thorough),
+        pytest.param("bright", {"PhotometricInterpretation": "MONOCHROME1"}, marks=pytest.mark.thorough),
         ("bright", {"RescaleSlope": "-2", "RescaleIntercept": "9000", "PhotometricInterpretation": "MONOCHROME1"}),
         ("padded", {"PixelPaddingValue": 0}),
-        ("flat", {}),
+        pytest.param("flat", {}, marks=pytest.mark.thorough),
     ],
 )
 def test_the_lung_preset_is_fitted_to_the_film_whatever_its_exposure(page, greys, tags):
@@ -238,7 +238,10 @@ def test_wheel_pinch_and_keys_zoom_at_the_pointer(page, films):
         until(lambda: zoom(page) > before, 10)  # noqa: B023  (used at once)
         settled(page)
         assert np.abs(np.subtract(under(page)[:2], at[:2])).max() <= 1
+    before = zoom(page)
     press(page, "-")
+    assert fitted < zoom(page) < before
+    assert np.abs(np.subtract(under(page)[:2], at[:2])).max() <= 1
     press(page, "f")
     assert zoom(page) == fitted
     page.keyboard.down("Control")  # as a trackpad's pinch arrives
@@ -325,15 +328,38 @@ def test_fingers_window_pinch_and_move(browser, address, films):
         touch("touchMove", (x + 25 * step, y))
     touch("touchEnd")
     assert window(page)[1] > 3000
-    fitted = zoom(page)
-    touch("touchStart", (x - 40, y), (x + 40, y))
+    fitted, (aside, below) = zoom(page), (x + 50, y - 80)
+    page.mouse.move(aside, below)
+    settled(page)
+    at = under(page)
+    touch("touchStart", (aside - 40, below), (aside + 40, below))
     for step in range(1, 6):
-        touch("touchMove", (x - 40 - 15 * step, y), (x + 40 + 15 * step, y))
+        touch("touchMove", (aside - 40 - 15 * step, below), (aside + 40 + 15 * step, below))
     touch("touchEnd")
     assert zoom(page) > 1.2 * fitted
+    page.mouse.move(aside, below)
+    settled(page)
+    assert np.abs(np.subtract(under(page)[:2], at[:2])).max() <= 2
     page.get_by_role("button", name="1:1").tap()
     settled(page)
     assert zoom(page) == 100
+    page.get_by_role("button", name="Ruler").tap()
+    touch("touchStart", (x, y))
+    for step in range(1, 6):
+        touch("touchMove", (x + 20 * step, y))
+    touch("touchEnd")
+    length = page.locator(".film svg text").first
+    length.wait_for()
+    assert " ".join(length.locator("tspan").all_text_contents()) == "75.0 mm at the detector"
+    page.get_by_role("button", name="Magnifier").tap()
+    touch("touchStart", (x, y))
+    glass = page.locator(".magnifyTool canvas")
+    glass.wait_for()
+    touch("touchEnd")
+    until(lambda: glass.count() == 0, 10)
+    press(page, "Delete")
+    press(page, "Escape")
+    assert page.locator(".stage").get_attribute("data-mode") == "window"
     greys = shown(page)
     touch("touchStart", (x - 40, y), (x + 40, y))
     for step in range(1, 6):
@@ -536,9 +562,15 @@ def test_the_magnifier_is_there_while_the_button_is_down(page, films):
     glass.wait_for()
     page.mouse.move(x + 20, y, steps=3)
     settled(page)
+    box, stage = glass.bounding_box(), page.locator(".stage").bounding_box()
+    assert (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) == pytest.approx((x + 20, y), abs=2)
     source = glass.evaluate("canvas => canvas.toDataURL()").partition(",")[2]
     seen = cv2.imdecode(np.frombuffer(base64.b64decode(source), np.uint8), cv2.IMREAD_GRAYSCALE)
-    assert seen.std() > 1
+    # What is under the pointer is in its middle, three times as large.
+    left, top, half = round(x + 20 - stage["x"]), round(y - stage["y"]), round(box["width"] / 6)
+    around = canvas(page, "film")[top - half : top + half, left - half : left + half, 0]
+    enlarged = cv2.resize(around, seen.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    assert np.corrcoef(enlarged.ravel(), seen.ravel())[0, 1] > 0.95
     # It covers the overlay, whose contour is not enlarged.
     page.locator(".overlay").evaluate("overlay => { overlay.style.pointerEvents = 'auto'; }")
     top = "(stage, [x, y]) => stage.getRootNode().elementsFromPoint(x, y).map((each) => each.className)"
@@ -659,6 +691,7 @@ def test_no_film_stands_beside_anothers_verdict(page, films):
     assert wrong == []
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_a_run_of_the_page_does_not_send_the_film_again(browser, address):
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
@@ -681,24 +714,25 @@ def test_a_run_of_the_page_does_not_send_the_film_again(browser, address):
 
 
 @needs_browser
-@pytest.mark.parametrize("size", [(1280, 800), (3840, 2160), (820, 1180), (390, 844)])
-def test_nothing_lies_over_the_side_marks(tab, address, films, size):
-    page = opened(open_again(tab, address, *size), films["measured"])
+def test_nothing_lies_over_the_side_marks(page, films):
+    opened(page, films["measured"])
     press(page, "h")
-    for mark in page.locator(".side").all():
-        assert mark.evaluate(
-            """mark => {
-              const box = mark.getBoundingClientRect(), root = mark.getRootNode();
-              mark.style.pointerEvents = "auto";
-              const top = root.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-              mark.style.pointerEvents = "";
-              const apart = [...root.querySelectorAll(".status, .scale")].every((other) => {
-                const its = other.getBoundingClientRect();
-                return its.right <= box.left || its.left >= box.right || its.top >= box.bottom || its.bottom <= box.top;
-              });
-              return top === mark && apart;
-            }"""
-        )
+    alone = """mark => {
+      const box = mark.getBoundingClientRect(), root = mark.getRootNode();
+      mark.style.pointerEvents = "auto";
+      const top = root.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+      mark.style.pointerEvents = "";
+      const apart = [...root.querySelectorAll(".status, .scale")].every((other) => {
+        const its = other.getBoundingClientRect();
+        return its.right <= box.left || its.left >= box.right || its.top >= box.bottom || its.bottom <= box.top;
+      });
+      return top === mark && apart;
+    }"""
+    for width, height in ((1280, 800), (3840, 2160), (820, 1180), (390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        settled(page)
+        marks = page.locator(".side").all()
+        assert [mark.evaluate(alone) for mark in marks] == [True, True], (width, height)
 
 
 @needs_browser

@@ -45,12 +45,20 @@ class WindowTool extends BaseTool {
   }
 }
 
+/** How much larger the magnifier shows the film than the stage does, and its side as a share of the stage's shorter one. */
+const [ENLARGED, GLASS] = [3, 0.45];
+
 /** Cornerstone's magnifier, with this film's greys also where they are no plain window. */
 class Magnifier extends MagnifyTool {
   constructor(props: ToolTypes.PublicToolProps = {}, defaults?: ToolTypes.ToolProps) {
     super(props, defaults);
     const create = this._createMagnificationViewport;
     this._createMagnificationViewport = () => {
+      // Cornerstone fits the nth part of the stage's height into the glass, whatever the glass's own height is.
+      const { clientWidth, clientHeight } = this.editData!.enabledElement.viewport.element;
+      const side = Math.round(GLASS * Math.min(clientWidth, clientHeight));
+      const magnifySize = (ENLARGED * clientHeight) / side;
+      Object.assign(this.configuration, { magnifyWidth: side, magnifyHeight: side, magnifySize });
       create();
       const glass = this.editData!.renderingEngine.getViewport("magnify-viewport") as StackViewport;
       const dress = (this.configuration as { dress: (viewport: StackViewport) => void }).dress;
@@ -116,12 +124,7 @@ export class Stage {
     group.addTool(PanTool.toolName);
     group.addTool(ZoomTool.toolName);
     group.addTool(LengthTool.toolName, { getTextLines: (data: RulerData) => this.lengthOf(data) });
-    group.addTool(Magnifier.toolName, {
-      magnifySize: 3,
-      magnifyWidth: 260,
-      magnifyHeight: 260,
-      dress: (glass: StackViewport) => this.dress(glass),
-    });
+    group.addTool(Magnifier.toolName, { dress: (glass: StackViewport) => this.dress(glass) });
     group.addViewport(VIEWPORT, ENGINE);
     this.use("window");
   }
