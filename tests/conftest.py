@@ -17,13 +17,6 @@ from tests.support.serving import PATIENCE, open_again, running_browser, running
 set_environment()  # before any test imports torch or albumentations
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a browser or an archive, so that `-m "not end_to_end"` leaves it out."""
-    for item in items:
-        if {"browser", "archive"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker("end_to_end")
-
-
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of films, masks and cases, set by PTX_DATA. The repository may not contain them."""

@@ -65,6 +65,7 @@ def patients_of(archive: bytes) -> set[str]:
         return {str(dcmread(io.BytesIO(objects.read(name))).PatientID) for name in objects.namelist()}
 
 
+@pytest.mark.thorough
 def test_dicom_downloads_have_the_patients_header_only_where_the_reader_asked_for_it(page):
     study = {"StudyInstanceUID": "1.2.3.4", "SeriesInstanceUID": "1.2.3.4.5"}
     film = dicom_of(simulated_film(), PatientID="MRN-4711", **study)
@@ -160,6 +161,7 @@ def sized(number: int) -> bytes:
     return dicom_of(cv2.resize(simulated_film(), (400 + 2 * number, 425), interpolation=cv2.INTER_AREA))
 
 
+@pytest.mark.thorough
 def test_forty_films_are_read_while_the_reader_goes_on_and_nothing_moves(page):
     drop(page, *((f"film-{number}.dcm", sized(number)) for number in range(40)))
     page.locator('.stage[data-film][data-size="400 × 425"]').wait_for()
@@ -224,6 +226,7 @@ def test_nothing_changes_its_place_under_the_pointer(page):
     until(lambda: titles()[3] == "broken.dcm", 10)
 
 
+@pytest.mark.thorough
 def test_every_key_counts_however_quick_it_follows(page):
     drop(page, *((f"film-{number}.dcm", sized(number)) for number in range(6)))
     all_read(page, 6)
@@ -236,6 +239,7 @@ def test_every_key_counts_however_quick_it_follows(page):
         page.get_by_text("1 · film-0.dcm").wait_for()
 
 
+@pytest.mark.thorough
 def test_until_the_next_film_is_here_no_verdict_can_be_read_or_answered(browser):
     with running_server() as server:
         page = open_page(browser, server.address)
@@ -290,6 +294,7 @@ def test_names_can_be_read_in_the_list_and_films_that_the_reader_disagrees_with_
     page.get_by_text("No film matches").wait_for()
 
 
+@pytest.mark.thorough
 def test_a_film_is_removed_and_all_are_cleared_while_others_are_read(page):
     drop(page, *((f"film-{number}.dcm", sized(number)) for number in range(20)))
     page.locator('.stage[data-film][data-size="400 × 425"]').wait_for()

@@ -200,6 +200,7 @@ def test_a_contour_that_was_erased_says_none(page, clear_film):
     page.get_by_text("Your contour is empty: no pneumothorax.").wait_for()
 
 
+@pytest.mark.thorough
 def test_window_zoom_and_size_work_while_drawing(page, film):
     ready(page, film)
     before, start = window(page), canvas(page, "overlay")
@@ -231,6 +232,7 @@ def test_window_zoom_and_size_work_while_drawing(page, film):
     assert differing(for_training(page), models(page) | expected) <= 2
 
 
+@pytest.mark.thorough
 def test_zooming_in_draws_finer(page, clear_film):
     ready(page, clear_film)
     page.mouse.move(*middle(page))
@@ -278,7 +280,7 @@ def touched(browser) -> Iterator[Any]:
     tab.context.close()
 
 
-@pytest.mark.parametrize("how", ["pen", "finger"])
+@pytest.mark.parametrize("how", [pytest.param("pen", marks=pytest.mark.thorough), "finger"])
 def test_pen_and_finger_draw(touched, address, clear_film, how):
     page = open_again(touched, address)
     ready(page, clear_film)
@@ -322,6 +324,7 @@ def test_two_fingers_zoom_and_draw_nothing(touched, address, clear_film):
     assert page.get_by_role("button", name="Undo", exact=True).first.is_disabled(), "there is no stroke"
 
 
+@pytest.mark.thorough
 def test_strokes_on_a_large_film_are_drawn_and_undone(page):
     large = cv2.resize(simulated_film(), (2500, 3000), interpolation=cv2.INTER_AREA)
     opened(page, dicom_of(large))

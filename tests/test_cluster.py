@@ -75,6 +75,7 @@ def predict(output: str, *options: str) -> int:
     return main(["predict", "films", "--output", output, "--json", *options])
 
 
+@pytest.mark.thorough
 def test_films_that_are_sent_to_workers_are_in_the_audit_trail_of_who_sends_them(films, cluster, monkeypatch, tmp_path):
     for path in sorted(films.iterdir())[2:]:
         path.unlink()
@@ -100,6 +101,7 @@ def contents(output: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(output).iterdir() if not path.name.startswith("results.")}
 
 
+@pytest.mark.thorough
 def test_a_worker_killed_in_the_middle_changes_nothing_of_the_results(cluster, films):
     assert predict("alone", "--parquet") == 1  # one is broken
     before, done = worker_ids(cluster), []
@@ -143,6 +145,7 @@ def test_films_are_spread_over_the_workers(cluster, films, monkeypatch):
     assert min(workers.count(worker) for worker in set(workers)) >= len(workers) // 4
 
 
+@pytest.mark.thorough
 def test_a_film_that_costs_workers_has_failed_and_is_tried_again_by_resume(cluster, films, tmp_path, monkeypatch):
     poison = Path("films/3.dcm").read_bytes()
 
@@ -185,6 +188,7 @@ def test_workers_see_no_file_name_and_log_nothing_of_the_patient(cluster, tmp_pa
     assert not markers_in("".join(capfd.readouterr()).replace(FILE_MARK, ""))
 
 
+@pytest.mark.thorough
 def test_a_worker_that_would_give_other_results_ends_the_run(cluster, films):
     weights = load_manifest().entry()
     point = weights.operating_point()
@@ -254,6 +258,7 @@ def test_a_table_without_rows_is_a_parquet_file_too(tmp_path):
     assert pq.read_table(write_parquet(tmp_path / "results.csv")).num_rows == 0
 
 
+@pytest.mark.thorough
 def test_parquet_of_an_earlier_run_does_not_outlive_its_table(films):
     assert predict("out", "--parquet") == 1
     for film in films.iterdir():
@@ -265,6 +270,7 @@ def test_parquet_of_an_earlier_run_does_not_outlive_its_table(films):
     assert pq.read_table("out/results.parquet").num_rows == 1
 
 
+@pytest.mark.thorough
 def test_a_scheduler_that_is_lost_ends_the_run_with_what_was_done(films):
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         weights = load_manifest().entry()

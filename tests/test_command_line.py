@@ -14,16 +14,13 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ptx_app.__main__ import main
 from ptx_app.audit import Event, Trail
-from ptx_app.errors import AuditError, SettingsError
+from ptx_app.errors import AuditError
 from ptx_app.film import read_film
 from ptx_app.film.examples import EXAMPLES
-from ptx_app.film.files import stems, walk
 from ptx_app.film.sandbox.reader import SandboxedReader
 from ptx_app.inference.decide import Thresholds, decide
 from ptx_app.inference.predict import Prediction
@@ -247,7 +244,14 @@ def _comparable(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return sorted(({**row, "seconds": ""} for row in rows), key=lambda row: row["file"])
 
 
-@pytest.mark.parametrize("cut", [0, 2, 40], ids=["between rows", "in a line end", "in a row"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pytest.param(0, id="between rows", marks=pytest.mark.thorough),
+        pytest.param(2, id="in a line end", marks=pytest.mark.thorough),
+        pytest.param(40, id="in a row"),
+    ],
+)
 def test_an_interrupted_run_is_finished_without_losing_or_doubling_a_row(run, tmp_path, cut, capsys):
     run()
     csv_file, whole = tmp_path / "out" / "results.csv", table(tmp_path / "out")
@@ -425,30 +429,6 @@ def test_results_may_lie_beside_the_film_they_are_of(tmp_path):
     assert (tmp_path / "slice.dcm").read_bytes() == ct_slice()
 
 
-def test_walk_goes_in_order_and_says_what_is_missing(tmp_path):
-    for name in ("b", "a", "c/d"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert [path.name for path in walk([tmp_path])] == ["a", "b", "d"]
-    with pytest.raises(SettingsError):
-        list(walk([tmp_path / "missing"]))
-
-
-def test_stems_are_unique():
-    files = [Path(name) for name in ("x/a.dcm", "y/a.png", "a", "1.2.840.5", "a-2.jpg")]
-    named = stems(files)
-    assert len(set(named)) == len(named)
-    assert named[0] == "a"
-    assert named[3] == "1.2.840.5"
-
-
-@given(st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1), max_size=8))
-def test_long_stems_are_cut_between_characters_and_are_unique(names):
-    named = stems([Path("x", name * 80) for name in names if name not in (".", "..")])
-    assert len(set(named)) == len(named)
-    assert all(len(os.fsencode(name)) <= 204 and name.encode() for name in named)
-
-
 def test_help_and_unknown_verbs_do_not_import_torch():
     code = (
         "import sys; from ptx_app.__main__ import main\n"
@@ -472,6 +452,7 @@ def run_lengths_to_mask(rows: list[str], side: int = 1024) -> np.ndarray:
     return flat.reshape(side, side).T
 
 
+@pytest.mark.thorough
 def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path):
     folder = data_dir / "siim-val-dicom"
     # "--all": the film check rejects one of the hundred, a lateral, and the figures are those of the model alone.
@@ -499,7 +480,7 @@ def test_the_validation_dicoms_score_as_the_manifest_says(data_dir, tmp_path):
     assert np.mean(dices) == pytest.approx(stated.dice_positive, abs=0.005)
 
 
-@pytest.mark.parametrize("jobs", ["1", "3"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("3", marks=pytest.mark.thorough)])
 def test_rows_are_in_order_and_the_same_however_many_files_are_worked_on_at_once(run, tmp_path, jobs):
     for number in range(4):
         shutil.copy(Path("films", "b.png"), Path("films", f"d{number}.png"))

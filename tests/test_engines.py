@@ -108,6 +108,7 @@ def test_films_of_a_batch_are_run_one_by_one(films) -> None:
         np.testing.assert_array_equal(together.score_logits[place], alone.score_logits[0])
 
 
+@pytest.mark.thorough
 def test_weights_without_an_onnx_file_get_one_once_from_a_child_process(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PTX_CACHE", str(tmp_path / "cache"))
     weights, file = small_weights(tmp_path)

@@ -253,6 +253,7 @@ def test_a_folder_that_cannot_be_made_is_said_so(tmp_path):
     assert raised.value.code == "FEEDBACK_UNWRITABLE"
 
 
+@pytest.mark.thorough
 def test_evaluate_reads_the_answers_and_says_whose_they_are(tmp_path):
     film = cv2.resize(simulated_film(), (400, 440), interpolation=cv2.INTER_AREA)
     drawn = np.zeros(film.shape, bool)

@@ -6,6 +6,8 @@ The files are no part of the repository. Each kind of fault is tested on files m
 import csv
 import os
 import re
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +38,6 @@ def cases() -> list[dict[str, str]]:
         return list(csv.DictReader(table))
 
 
-@pytest.fixture(scope="module")
-def detector() -> Detector:
-    return Detector.load()
-
-
 class Looked:
     """What was made of a file: an error, or the film, the first reason against it, and the finding."""
 
@@ -56,15 +53,21 @@ class Looked:
             self.error = error
 
 
+@pytest.fixture(scope="module")
+def looked_at() -> Callable[[str], Looked]:
+    """What is made of a file, once: a twin is compared with several."""
+    return cache(partial(Looked, Detector.load()))
+
+
 @pytest.mark.skipif(
     not _AT_HAND, reason="the files of the field are not at hand: PTX_DATA names the folder beside them"
 )
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case["file"])
-def test_a_file_of_the_field_has_its_outcome(detector, case):
-    looked = Looked(detector, case["file"])
+def test_a_file_of_the_field_has_its_outcome(looked_at, case):
+    looked = looked_at(case["file"])
     if case["expect"] == "same":
         assert looked.finding is not None, looked.error and looked.error.code
-        twin = Looked(detector, case["twin"])
+        twin = looked_at(case["twin"])
         tolerance = _WIDER.get(case["file"], float(case["tolerance"]))
         assert abs(looked.finding.score - twin.finding.score) <= tolerance
         assert looked.finding.flagged == twin.finding.flagged
@@ -79,7 +82,7 @@ def test_a_file_of_the_field_has_its_outcome(detector, case):
         assert looked.error.message.endswith(".")
     elif case["expect"] == "any":  # read, where it might have been refused: then as the film that it was made from
         assert looked.film.warnings
-        clean = Looked(detector, _CLEAN)
+        clean = looked_at(_CLEAN)
         assert abs(looked.finding.score - clean.finding.score) <= _NEAR_CLEAN
         assert looked.finding.sides == clean.finding.sides
 

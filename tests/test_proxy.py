@@ -275,6 +275,7 @@ def test_the_example_is_read_through_the_proxy(browser, proxy):
     page.context.close()
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_a_visit_stays_at_its_replica(browser, proxy, replicas, places):
     film, _ = film_and_mask(1, True, 1800)  # some megabytes: nginx would write so much to its disk
@@ -320,6 +321,7 @@ def test_no_log_has_a_sign_ins_code_or_an_address_even_if_the_replicas_are_gone(
         assert private not in logged
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_visits_go_on_at_the_other_replica_when_one_is_stopped(browser, replicas, tmp_path):
     with running_server() as third, running_proxy(tmp_path, [replicas[0], third]) as proxy:

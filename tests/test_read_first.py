@@ -198,6 +198,7 @@ def test_the_trail_says_when_the_result_was_seen(page, tmp_path, monkeypatch):
     assert visit(page).current.reading is not None
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 def test_in_a_browser_the_film_stays_as_it_was_and_the_result_comes_by_key(tab, address):
     page = open_again(tab, address)

@@ -115,6 +115,7 @@ def test_a_film_that_turns_out_to_be_there_already_leaves_the_screen_for_it():
     assert visit.claim(there, "x")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 def test_the_list_says_so(tab, address):
     page = open_again(tab, address)

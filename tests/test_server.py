@@ -263,7 +263,7 @@ _SCRIPTS = [
 
 
 @needs_browser
-@pytest.mark.parametrize("where", ["generated", "case"])
+@pytest.mark.parametrize("where", ["generated", pytest.param("case", marks=pytest.mark.thorough)])
 def test_a_script_in_a_header_or_a_file_name_is_neither_run_nor_drawn(server, browser, where, request):
     if where == "generated":
         names = {"PatientName": _SCRIPTS[0], "StudyDescription": _SCRIPTS[1], "BodyPartExamined": _SCRIPTS[2]}

@@ -324,6 +324,7 @@ def test_nothing_of_the_patient_is_in_the_trail(page, folder, trail):
     assert fields <= set(known.split())
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 def test_a_visit_in_a_browser_is_told_from_its_first_film_to_its_end(folder, trail, browser):
     with running_server(options=["--server.disconnectedSessionTTL=3"]) as server:

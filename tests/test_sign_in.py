@@ -149,6 +149,7 @@ def test_a_reader_signs_in_reads_and_signs_out(browser, door):
     page.context.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(
     not shutil.which("node") or not (_CERTIFIED / "node_modules").is_dir(),
     reason="node or the certified provider is missing: run `npm ci` in tests/support/certified_provider",
@@ -355,6 +356,7 @@ def test_a_cookie_that_is_too_old_or_names_nobody_opens_nothing(door, claims):
     nothing_but_the_door(sent)
 
 
+@pytest.mark.thorough
 def test_a_copied_cookie_is_worth_nothing_once_its_owner_has_signed_out(browser, door):
     page = reader(browser, door)
     copied = cookies_of(page)
@@ -437,6 +439,7 @@ def test_what_the_provider_refuses_is_said_and_nothing_of_a_strangers_is_logged(
     page.context.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("who", ["nobody", "john"])
 def test_another_ones_session_cannot_be_taken_over(browser, door, who):
     jane, session = jane_at_work(browser, door)
@@ -466,6 +469,7 @@ def jane_at_work(browser, door):
     return jane, sessions[0]
 
 
+@pytest.mark.thorough
 def test_a_file_is_taken_from_readers_only(browser, door):
     another, _ = handshake(door, {})
     token = _token(door)
@@ -528,6 +532,7 @@ def _upload(door, session: str, cookies: dict[str, str]) -> int:
     return asked(door, "PUT", f"/_stcore/upload_file/{session}/1", cookies, token).status
 
 
+@pytest.mark.thorough
 def test_without_use_the_sign_in_ends_and_the_films_go_and_with_use_it_does_not(browser, tmp_path):
     with guarded(tmp_path, _IDLE_SECONDS / 60) as door:
         page = reader(browser, door)

@@ -87,6 +87,7 @@ def test_the_page_is_measured_with_a_film_that_has_its_verdict():
     assert "Modules imported that should not be: nothing" in said
 
 
+@pytest.mark.thorough
 def test_the_verb_prints_ratios_and_writes_them(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark.speed, "cold_start", lambda *_: {"loaded": 1.0, "first_film": 2.0, "memory": 3.0})
     monkeypatch.setattr(benchmark, "_memory_of_the_page", lambda: "Memory: not measured")

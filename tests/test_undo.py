@@ -169,6 +169,7 @@ def edges(element) -> tuple[float, float, float, float]:
     return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 def test_in_a_browser_it_is_offered_moves_nothing_and_goes_by_itself(tab, address):
     page = open_again(tab, address)

@@ -53,6 +53,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
     assert f"-{ptx_app.__version__}-" in wheel.name
 
 
+@pytest.mark.thorough
 def test_a_film_is_analysed_away_from_the_repository(environment, tmp_path):
     (tmp_path / "film.dcm").write_bytes(real_dicom())
     done = ptx(environment, tmp_path, "predict", "film.dcm", "--output", "out")

@@ -171,6 +171,7 @@ def test_from_search_to_results_in_the_study(orthanc, app, tab, audit_folder):
     assert events.index("storing begun") < events.index("storing ended")
 
 
+@pytest.mark.thorough
 @ORTHANC
 @needs_browser
 def test_a_real_film_goes_from_the_search_to_a_segmentation_that_dcmtk_reads_back(
@@ -216,6 +217,7 @@ def test_a_real_film_goes_from_the_search_to_a_segmentation_that_dcmtk_reads_bac
     assert np.array_equal(pictures(capture)[0], overlay)
 
 
+@pytest.mark.thorough
 @ORTHANC
 @needs_browser
 def test_the_list_has_what_the_filters_say_and_only_those_that_the_operator_allows(orthanc, app, app_by_patient, tab):
@@ -258,6 +260,7 @@ def test_the_list_has_what_the_filters_say_and_only_those_that_the_operator_allo
     assert "patient-3" not in page.content()
 
 
+@pytest.mark.thorough
 @ORTHANC
 @needs_browser
 def test_the_patients_other_films_are_opened_and_compared_side_by_side(orthanc, app, tab, audit_folder):
@@ -332,6 +335,7 @@ def test_what_fails_is_said_and_the_page_goes_on(orthanc, app, tab, audit_folder
     assert "objects" not in ended
 
 
+@pytest.mark.thorough
 @needs_browser
 @pytest.mark.parametrize(
     ("values", "code"),
@@ -423,6 +427,7 @@ def test_nothing_of_it_is_shown_or_imported_where_no_archive_is_set():
     assert seen() == "NONE 0"
 
 
+@pytest.mark.thorough
 def test_it_is_shown_where_one_is_set_but_not_on_a_public_page():
     assert seen(**NOWHERE).startswith("ARCHIVE ")
     assert seen(**NOWHERE, PTX_PUBLIC_HOST="true") == "NONE 0"

@@ -35,6 +35,7 @@ def folders(tmp_path):
     return tmp_path / "in", tmp_path / "out"
 
 
+@pytest.mark.thorough
 @ORTHANC
 def test_new_films_are_read_once_even_after_a_kill_and_results_are_stored(orthanc, folders, monkeypatch):
     folder, output = folders

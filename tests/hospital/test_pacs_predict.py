@@ -68,6 +68,7 @@ def predict(output: str, *options: str) -> int:
     return main(["predict", "--dicomweb", "--since", "2026-11-01", "--output", output, "--json", *options])
 
 
+@pytest.mark.thorough
 @ORTHANC
 def test_an_archives_films_give_the_table_of_a_fetched_folder_alone_and_while_a_worker_is_killed(
     here, films, cluster, monkeypatch, capfd
@@ -110,6 +111,7 @@ def test_an_archives_films_give_the_table_of_a_fetched_folder_alone_and_while_a_
     assert capfd.readouterr().out.startswith("10 files, 9 of them in the earlier run: 8 analysed")
 
 
+@pytest.mark.thorough
 @ORTHANC
 def test_a_worker_that_gets_no_film_ends_the_run_with_one_sentence_and_resume_finishes_it(here, films, cluster, capsys):
     good = {"ADDRESS": os.environ["PTX_PACS_ADDRESS"], "USER": USER, "PASSWORD": PASSWORD}

@@ -54,6 +54,7 @@ def folders(tmp_path) -> tuple[Path, Path]:
     return tmp_path / "in", tmp_path / "out"
 
 
+@pytest.mark.thorough
 def test_each_film_is_done_once_however_often_the_program_is_killed(folders):
     folder, output = folders
     chance, keys, logs = random.Random(7), set(), []
@@ -94,6 +95,7 @@ def test_each_film_is_done_once_however_often_the_program_is_killed(folders):
     assert rows_in(output) == rows
 
 
+@pytest.mark.thorough
 def test_a_kill_while_the_table_is_written_leaves_no_half_row(folders):
     folder, output = folders
     key = put(folder, "a.dcm", small_film())
@@ -149,6 +151,7 @@ def test_films_over_the_wire_and_their_results_sent_on(folders):
     assert not any(word in log for word in ("Doe", "4711", "1.2.3", str(uid)))
 
 
+@pytest.mark.thorough
 def test_what_a_modality_was_told_is_stored_is_read_once_however_often_the_program_is_killed(folders):
     folder, output = folders
     with socket.socket() as free:
@@ -181,6 +184,7 @@ def test_what_a_modality_was_told_is_stored_is_read_once_however_often_the_progr
     assert not list(folder.glob(".ptx-*"))
 
 
+@pytest.mark.thorough
 @DCMTK
 def test_dcmtk_sends_a_film_and_a_full_disk_refuses_it(folders, tmp_path):
     folder, output = folders
@@ -232,6 +236,7 @@ def test_nothing_of_the_patient_is_in_log_database_table_figures_or_names(folder
     assert not markers_in(said)
 
 
+@pytest.mark.thorough
 def test_one_inbox_at_a_time_writes_into_a_folder(folders):
     folder, output = folders
     with watching(folder, output, "--metrics-port", "0") as first:
@@ -323,6 +328,7 @@ def test_a_film_that_kills_its_reader_is_set_aside_after_three_tries(folders):
     assert metrics.registry.get_sample_value("ptx_inbox_set_aside_total") == 1
 
 
+@pytest.mark.thorough
 def test_a_film_that_kills_the_whole_program_does_so_three_times_and_is_set_aside_until_told_otherwise(folders):
     folder, output = folders
     poison = put(folder, "b.dcm", small_film())

@@ -54,6 +54,7 @@ def told(folder: RunFolder) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.thorough
 def test_two_processes_have_the_loss_curve_of_one(data, tmp_path):
     # Everything that affects a run but dropout, which each process draws for itself.
     config = configuration(
@@ -76,6 +77,7 @@ def test_two_processes_have_the_loss_curve_of_one(data, tmp_path):
         torch.testing.assert_close(weights[1][name], tensor, rtol=2e-3, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_two_processes_resume_as_if_they_had_not_been_stopped(data, tmp_path):
     config = configuration(input={"side": 32}, schedule={"films": 40}, training={"precision": "fp32", "ema": 0.9})
     write_configuration(config, tmp_path / "config.toml")

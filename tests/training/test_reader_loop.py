@@ -65,6 +65,7 @@ def ran(checkout: Path, script: str, *words: str | Path, **settings: str) -> str
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_a_readers_answer_is_trained_on_and_the_page_runs_the_new_weights(checkout, tmp_path):
     data, answers, before = tmp_path / "films", tmp_path / "answers", load_manifest().entry()
     data.mkdir()

@@ -109,6 +109,7 @@ def test_an_invalid_comparison_is_reported(text, code, tmp_path):
     assert told.value.code == code
 
 
+@pytest.mark.thorough
 def test_one_command_writes_one_table(tmp_path, capsys, monkeypatch):
     # The page's test harness leaves app.py as the main module, which a spawned process would run again.
     monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))

@@ -153,7 +153,7 @@ def told(folder: RunFolder) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key != "minutes"} for row in folder.read_log()]
 
 
-@pytest.mark.parametrize("how", ["signal", "crash"])
+@pytest.mark.parametrize("how", [pytest.param("signal", marks=pytest.mark.thorough), "crash"])
 def test_a_run_resumes_as_if_it_had_not_been_stopped(how, uninterrupted, data, tmp_path, monkeypatch):
     run = prepared_run(data, tmp_path / "run", **INTRICATE)
     step, steps = run._step, []
