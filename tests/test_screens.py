@@ -5,7 +5,7 @@ from typing import Any
 import cv2
 import pytest
 
-from tests.support.contrast import contrasts
+from tests.support.contrast import contrasts, mark_contrasts
 from tests.support.films import broken_dicom, ct_slice, dicom_of, simulated_film
 from tests.support.serving import CHROMIUM, NO_CHROMIUM, QUIET, all_read, drop, films_of, open_again, open_page, until
 
@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
 # The last is a laptop at 200 %.
 SIZES = [(1280, 800), (3840, 2160), (820, 1180), (390, 844), (640, 400)]
+DARK, LIGHT = "rgb(16, 17, 18)", "rgb(243, 244, 245)"
 _HEADINGS = """() => {
   const found = [];
   const walk = (root) => {
@@ -90,19 +91,44 @@ def test_on_4k_the_film_fills_most_of_the_window_and_all_text_is_large(tab, addr
             assert box["width"] * box["height"] > 0.5 * 3840 * 2160, screen
 
 
-def test_all_text_can_be_read(page):
+def ground_of(page: Any) -> str:
+    """The colour of the page around the film."""
+    return str(page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor"))
+
+
+def choose_light(page: Any) -> None:
+    page.get_by_role("button", name="Light page").click()
+    page.get_by_role("button", name="Dark page").wait_for()
+    until(lambda: ground_of(page) == LIGHT, 10)
+
+
+@pytest.mark.parametrize("choice", ["dark", "light"])
+def test_all_text_and_all_marks_can_be_seen_and_the_film_lies_on_black(page, choice):
     def check(screen: str) -> None:
         measured = contrasts(page)
         assert len(measured) > 5, screen
         assert [each for each in measured if each[0] < 4.5] == [], screen
+        assert [each for each in mark_contrasts(page) if each[0] < 3] == [], screen
+        for film in page.locator(".stage, .nofilm").all():
+            assert film.evaluate("film => getComputedStyle(film).backgroundColor") == "rgb(0, 0, 0)", screen
 
+    page.emulate_media(reduced_motion="reduce")  # nothing is measured while it fades in or out
     for screen in screens(page):
+        if screen == "empty" and choice == "light":
+            choose_light(page)
+        assert ground_of(page) == (LIGHT if choice == "light" else DARK)
         check(screen)
         if screen == "empty":
             page.get_by_role("button", name="Privacy").click()
             check("privacy")
             page.keyboard.press("Escape")
         if screen == "verdict":
+            assert len(mark_contrasts(page)) == 2, "the bar's parts"
+            page.keyboard.press("Tab")  # from here on, what has the focus shows it
+            for each in (".stage", ".list button", "[data-go=next]", ".row button", ".links button"):
+                page.locator(each).first.focus()
+                assert len(mark_contrasts(page)) == 3, "there is no frame"
+                check(f"focus on {each}")
             page.keyboard.press("h")
             page.get_by_text("About this film").click()
             page.get_by_text("Report text").click()
@@ -139,17 +165,36 @@ def test_the_contrast_of_a_text_is_what_it_is(browser):
 
 
 @pytest.mark.parametrize("how", ["system", "address", "saved"])
-def test_the_page_stays_dark(browser, address, how):
+def test_the_page_is_dark_until_its_reader_chooses_otherwise(browser, address, how):
     context = browser.new_context(color_scheme="light" if how == "system" else "dark")
     if how == "saved":
         context.add_init_script("localStorage.setItem('stActiveTheme-/-v2', JSON.stringify('Light'))")
     page = context.new_page()
     page.goto(address + ("/?embed_options=light_theme" if how == "address" else ""))
     page.get_by_test_id("stFileUploaderDropzone").wait_for()
-    colour = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
-    assert colour == "rgb(16, 17, 18)"
+    assert ground_of(page) == DARK
     assert [each for each in contrasts(page) if each[0] < 4.5] == []
     context.close()
+
+
+def test_the_choice_of_light_keeps_the_films_and_lasts(page, address):
+    drop(page, ("film.dcm", dicom_of(simulated_film())))
+    all_read(page, 1)
+    page.locator(".stage[data-film]").wait_for()
+    film = page.locator(".stage").get_attribute("data-film")
+    page.locator(".stage").evaluate("stage => { stage.before = true; }")
+    choose_light(page)
+    assert page.locator(".stage").evaluate("stage => stage.before")
+    assert page.locator(".stage").get_attribute("data-film") == film
+    assert films_of(page).count() == 1
+
+    page.goto(address)
+    page.get_by_role("button", name="Dark page").wait_for()
+    assert ground_of(page) == LIGHT
+    page.get_by_role("button", name="Dark page").click()
+    page.get_by_role("button", name="Light page").wait_for()
+    until(lambda: ground_of(page) == DARK, 10)
+    assert {cookie["name"] for cookie in page.context.cookies()} == {"_streamlit_xsrf"}
 
 
 _MOVING = """() => {

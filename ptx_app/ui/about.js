@@ -1,4 +1,6 @@
-export default function ({ data, parentElement }) {
+const REMEMBERED_S = 365 * 24 * 3600;
+
+export default function ({ data, parentElement, setTriggerValue }) {
   const links = parentElement.querySelector(".links");
   for (const dialog of parentElement.querySelectorAll("dialog")) {
     const text = dialog.querySelector(".text");
@@ -16,6 +18,12 @@ export default function ({ data, parentElement }) {
   const tour = links.querySelector("[data-tour]");
   tour.hidden = !data.tour;
   tour.onclick = () => globalThis.dispatchEvent(new Event("ptx-tour"));
+  const light = links.querySelector("[data-light]");
+  light.textContent = data.light ? "Dark page" : "Light page";
+  light.onclick = () => {
+    document.cookie = `${data.cookie}=1; max-age=${data.light ? 0 : REMEMBERED_S}; samesite=strict`;
+    setTriggerValue("page", data.light ? "dark" : "light");
+  };
   // Streamlit's containers have no role; the panel is the part of the page that a reader looks for beside the film.
   const host = parentElement.getRootNode().host ?? parentElement;
   const panel = host.closest(".st-key-panel");

@@ -1,6 +1,6 @@
-"""The quiet links at the end of the page: what it can and cannot do, privacy, and the tour of the viewer's keys.
+"""The quiet links at the end of the page: what it can and cannot do, privacy, the tour of the viewer's keys, light.
 
-They open in the browser, over the page: the films of the visit stay as they are, and nothing waits for the server.
+The texts open in the browser, over the page: the films of the visit stay as they are, and nothing waits for the server.
 """
 
 from functools import cache
@@ -8,7 +8,7 @@ from functools import cache
 import streamlit as st
 
 from ptx_app.model.manifest import load_manifest
-from ptx_app.ui import about_texts, sign_in
+from ptx_app.ui import about_texts, light_page, sign_in
 from ptx_app.ui.component import component
 from ptx_app.ui.engine import has_archive, on_public_host, settings
 
@@ -25,6 +25,10 @@ def about(*, tour: bool) -> None:
         WeightsError: WEIGHTS_UNKNOWN, if the operator has chosen weights that the manifest does not have.
         SettingsError: SETTING_INVALID.
     """
+
+    def turn() -> None:
+        light_page.choose(light=st.session_state["about"].page == "light")
+
     kept = int(st.get_option("server.disconnectedSessionTTL"))
     texts = {
         "limits": _limits(settings().weights),
@@ -37,7 +41,8 @@ def about(*, tour: bool) -> None:
             answers_saved=settings().feedback_dir is not None,
         ),
     }
-    _mount(key="about", data={"texts": texts, "tour": tour})
+    data = {"texts": texts, "tour": tour, "light": light_page.is_light(), "cookie": light_page.COOKIE}
+    _mount(key="about", data=data, on_page_change=turn)
 
 
 @cache

@@ -143,7 +143,8 @@ the model’s weights are not installed, the server downloads them once, at its 
 <p>Of an unexpected error, its type and its place in the program: no name, no header text, no pixel.</p>
 {trail}<h3>In your browser</h3>
 <p>The films of this tab are in the browser’s memory. It also remembers whether you have closed the tour (until you
-close the tab) and what your graphics card can do (for longer). {cookies}</p>
+close the tab), what your graphics card can do (for longer) and, in a cookie, whether you have chosen the light page
+(for a year). {cookies}</p>
 <h3>What is not promised</h3>
 <p>{access} The connection is encrypted only if the address begins with https.</p>
 """

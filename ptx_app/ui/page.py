@@ -20,7 +20,7 @@ from ptx_app.output.feedback import Answer
 from ptx_app.output.record import NOTICE
 from ptx_app.output.setting import Setting
 from ptx_app.pipeline import Detector
-from ptx_app.ui import messages, panel, sign_in
+from ptx_app.ui import light_page, messages, panel, sign_in
 from ptx_app.ui.about import about
 from ptx_app.ui.all_results import all_results
 from ptx_app.ui.answers import keep_contour, show_reading, show_reading_first, training_offer
@@ -48,6 +48,7 @@ _STYLE = Path(__file__).with_name("page.css")
 def show() -> None:
     """Draw the whole page; app.py calls it at each run."""
     st.set_page_config(page_title=_TITLE, layout="wide", initial_sidebar_state="collapsed")
+    light_page.apply_choice()
     st.html(_STYLE)
     try:
         if not sign_in.is_on():

@@ -16,7 +16,7 @@ from streamlit.runtime.app_session import AppSession
 from streamlit.web.server import server_util
 
 from ptx_app.process import begin
-from ptx_app.ui import sign_in
+from ptx_app.ui import light_page, sign_in
 from ptx_app.ui.engine import on_loopback
 from ptx_app.ui.heap import limit_free_heap
 from ptx_app.ui.session_log import end_all
@@ -52,6 +52,7 @@ def prepare_process() -> None:
     net_util.get_external_ip = lambda: None
     for name in _OPEN_TO_ANYONE:
         setattr(AppSession, name, _ignored if iscoroutinefunction(getattr(AppSession, name)) else lambda *_: None)
+    AppSession._create_new_session_message = light_page.begin_with_one_theme  # type: ignore[assignment, method-assign]
 
 
 async def _ignored(*_: object) -> None:
