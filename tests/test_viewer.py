@@ -17,7 +17,7 @@ from ptx_app.film import read_film
 from ptx_app.film.radiograph import grey_picture
 from ptx_app.model.manifest import ROOT, load_manifest
 from tests.support.films import dicom_of, simulated_film
-from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, until
+from tests.support.serving import CHROMIUM, NO_CHROMIUM, all_read, drop, settled, until
 
 SOURCES, ASSETS = ROOT / "viewer", ROOT / "ptx_app" / "ui" / "assets"
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
@@ -54,11 +54,6 @@ def opened(page, *films: bytes) -> Any:
     page.locator(".stage[data-film]").wait_for()
     settled(page)
     return page
-
-
-def settled(page) -> None:
-    """Wait until the browser has drawn what was asked for."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 60)))")
 
 
 def press(page, key: str) -> None:

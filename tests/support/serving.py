@@ -189,6 +189,11 @@ def all_read(page: Any, count: int, seconds: float = 180) -> Any:
     return films
 
 
+def settled(page: Any) -> None:
+    """Wait until the browser has drawn what was asked for."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 60)))")
+
+
 def until(holds: Callable[[], bool], seconds: float, every: float = 0.1) -> None:
     """Wait until the condition holds. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
