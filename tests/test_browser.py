@@ -85,6 +85,7 @@ def test_dicom_downloads_have_the_patients_header_only_where_the_reader_asked_fo
     assert "MRN-4711" not in page.content()
 
 
+@pytest.mark.thorough
 def test_an_upload_goes_on_while_the_reader_changes_to_folders(page, film):
     begun = []
     page.route("**/_stcore/upload_file/**", lambda route: begun.append(route))

@@ -173,6 +173,7 @@ def test_the_page_asks_to_draw_and_the_contour_stays_with_its_film(page, film, c
     assert np.array_equal(for_training(page), arrived), "drawing on does not start from the reader's contour"
 
 
+@pytest.mark.thorough
 def test_a_film_that_is_not_flagged_starts_empty_and_done_without_a_stroke_answers_nothing(page, clear_film):
     ready(page, clear_film)
     page.locator("body").press("d")
@@ -190,6 +191,7 @@ def test_a_film_that_is_not_flagged_starts_empty_and_done_without_a_stroke_answe
     assert page.locator(".ring").is_hidden()
 
 
+@pytest.mark.thorough
 def test_a_contour_that_was_erased_says_none(page, clear_film):
     ready(page, clear_film)
     press(page, "a")
@@ -292,6 +294,7 @@ def test_pen_and_finger_draw(touched, address, clear_film, how):
     assert np.array_equal(done(page), expected)
 
 
+@pytest.mark.thorough
 def test_the_pens_eraser_erases(page, clear_film):
     ready(page, clear_film)
     start = canvas(page, "overlay")

@@ -234,6 +234,7 @@ def test_a_scheduler_that_is_away_or_alone_is_one_sentence(films, capsys, monkey
     assert not list(Path("out").iterdir())
 
 
+@pytest.mark.thorough
 def test_parquet_is_the_table_with_types(films, tmp_path):
     assert predict("out", "--parquet") == 1
     table = pq.read_table("out/results.parquet")

@@ -266,6 +266,7 @@ def test_an_interrupted_run_is_finished_without_losing_or_doubling_a_row(run, tm
     assert not (tmp_path / "out" / "results.csv.new").exists()
 
 
+@pytest.mark.thorough
 def test_resuming_makes_again_what_was_made_otherwise(run, tmp_path):
     run()
     assert run("--resume", "--operating-point", "specific") == (0, 3)

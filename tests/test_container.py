@@ -102,6 +102,7 @@ def _write_nothing() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 def test_what_is_copied_reads_a_film_where_nothing_can_be_written(tmp_path):
     for source, target in copied().items():

@@ -310,6 +310,7 @@ def test_films_are_deleted_by_the_button_and_with_the_page(server, browser, film
     assert films_in_memory() == 0
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_a_page_that_lost_its_connection_finds_its_films_again(server, browser, films_in_memory):
     connections = []

@@ -369,6 +369,7 @@ def test_a_copied_cookie_is_worth_nothing_once_its_owner_has_signed_out(browser,
     nothing_but_the_door(sent)
 
 
+@pytest.mark.thorough
 def test_a_stranger_cannot_make_the_server_forget_who_has_signed_out(browser, door):
     from streamlit.proto.BackMsg_pb2 import BackMsg
 
@@ -382,6 +383,7 @@ def test_a_stranger_cannot_make_the_server_forget_who_has_signed_out(browser, do
     nothing_but_the_door(sent)
 
 
+@pytest.mark.thorough
 def test_leaving_without_the_button_ends_the_sign_in_and_no_other_site_can_ask_for_it(browser, door):
     page = reader(browser, door)
     copied = cookies_of(page)

@@ -248,6 +248,7 @@ def test_wheel_pinch_and_keys_zoom_at_the_pointer(page, films):
     until(lambda: zoom(page) == fitted, 10)
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_middle_button_shift_and_the_pan_tool_move_the_film(page, films):
     opened(page, films["measured"])
@@ -273,6 +274,7 @@ def test_middle_button_shift_and_the_pan_tool_move_the_film(page, films):
     assert window(page) == (2200, 3000)
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_arrows_with_shift_move_and_with_alt_window_and_neither_leaves_the_film(page, films):
     opened(page, films["measured"], films["bare"])
@@ -449,6 +451,7 @@ def test_the_other_keys_and_buttons_do_what_they_say(page, films):
     assert float(threshold.inner_text()) == pytest.approx(was)
 
 
+@pytest.mark.thorough
 @needs_browser
 def test_opacity_follows_its_slider_and_key_and_look_under_is_held(page, films):
     opened(page, films["measured"])

@@ -423,6 +423,7 @@ def seen(**values: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.thorough
 def test_nothing_of_it_is_shown_or_imported_where_no_archive_is_set():
     assert seen() == "NONE 0"
 

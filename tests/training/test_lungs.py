@@ -114,6 +114,7 @@ def test_figures_are_means_by_source_and_of_all(folder):
     assert (found["all"].films, found["A"].dice_interval) == (12, (0.9, 0.9))
 
 
+@pytest.mark.thorough
 def test_one_command_cross_validates_publishes_and_writes_the_page(folder, tmp_path, monkeypatch):
     published = {}
     monkeypatch.setattr(lung_fields, "ROOT", tmp_path)
