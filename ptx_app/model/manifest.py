@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -96,6 +96,15 @@ UNCALIBRATED = Calibration(temperature=1.0, bias=0.0)
 _MEASURED = ("sensitivity", "specificity", "films", "positives", "measured_on")
 
 
+class Counts(NamedTuple):
+    """Of films with a pneumothorax, those flagged and all; of films without one, those not flagged and all."""
+
+    flagged: int
+    positives: int
+    passed: int
+    negatives: int
+
+
 class OperatingPoint(_Record):
     """Thresholds, and the figures measured with them.
 
@@ -132,6 +141,15 @@ class OperatingPoint(_Record):
         if 0 < len(missing) < len(_MEASURED):
             raise _wrong(f"some measured values are set, but not {', '.join(missing)}. Set all five or none")
         return self
+
+    @property
+    def counts(self) -> Counts | None:
+        """The films that sensitivity and specificity stand for, or None if they were not measured."""
+        if self.sensitivity is None or self.specificity is None or self.films is None or self.positives is None:
+            return None
+        negatives = self.films - self.positives
+        flagged, passed = self.sensitivity * self.positives, self.specificity * negatives
+        return Counts(round(flagged), self.positives, round(passed), negatives)
 
 
 class Figures(_Record):

@@ -151,11 +151,11 @@ close the tab), what your graphics card can do (for longer) and, in a cookie, wh
 
 
 def _rates(weights: Weights) -> str:
-    measured = [point for point in weights.operating_points if point.sensitivity is not None]
-    if not measured:
+    points = weights.operating_points
+    rows = "".join(_row(point, chosen=point.name == weights.default_operating_point) for point in points)
+    if not rows:
         return "<p>No figures were measured for these weights.</p>"
-    rows = "".join(_row(point, chosen=point.name == weights.default_operating_point) for point in measured)
-    films = "; ".join(sorted({point.measured_on for point in measured if point.measured_on}))
+    films = "; ".join(sorted({point.measured_on for point in points if point.measured_on}))
     return (
         '<table><thead><tr><th scope="col">Operating point</th><th scope="col">With a pneumothorax, flagged</th>'
         f'<th scope="col">Without, not flagged</th></tr></thead><tbody>{rows}</tbody></table>'
@@ -164,28 +164,22 @@ def _rates(weights: Weights) -> str:
 
 
 def _row(point: OperatingPoint, *, chosen: bool) -> str:
-    found, positives, passed, negatives = _counts(point)
+    if point.counts is None:
+        return ""
+    flagged, positives, passed, negatives = point.counts
     name = f"{point.name.capitalize()}{' (default)' if chosen else ''}"
     return (
         f'<tr><th scope="row">{escape(name)}</th>'
-        f"<td>{found} of {positives}{_interval(point.sensitivity_interval, _percentage)}</td>"
+        f"<td>{flagged} of {positives}{_interval(point.sensitivity_interval, _percentage)}</td>"
         f"<td>{passed} of {negatives}{_interval(point.specificity_interval, _percentage)}</td></tr>"
     )
 
 
 def _missed(point: OperatingPoint) -> str:
-    if point.sensitivity is None:
+    if point.counts is None:
         return ""
-    found, positives, _, _ = _counts(point)
-    return f" At “{escape(point.name)}”, {positives - found} of {positives} films with a pneumothorax were missed."
-
-
-def _counts(point: OperatingPoint) -> tuple[int, int, int, int]:
-    """Films with a pneumothorax that were flagged, all of these; films without that were not flagged, all of these."""
-    films, positives = point.films or 0, point.positives or 0
-    negatives = films - positives
-    found, passed = (point.sensitivity or 0) * positives, (point.specificity or 0) * negatives
-    return round(found), positives, round(passed), negatives
+    flagged, positives, _, _ = point.counts
+    return f" At “{escape(point.name)}”, {positives - flagged} of {positives} films with a pneumothorax were missed."
 
 
 def _overall(figures: Figures | None) -> str:

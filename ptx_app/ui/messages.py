@@ -95,13 +95,12 @@ def stated_rates(point: OperatingPoint, thresholds: Thresholds) -> str:
     """What was measured at the operating point, as counts with their 95 % intervals."""
     if thresholds.score != point.score:
         return "The score threshold was set by hand. No figures were measured at it."
-    if point.sensitivity is None or point.specificity is None or point.films is None or point.positives is None:
+    counts = point.counts
+    if counts is None:
         return "No figures were measured at this operating point."
-    negatives = point.films - point.positives
-    flagged, passed = round(point.sensitivity * point.positives), round(point.specificity * negatives)
     return (
-        f"In tests at this setting, {flagged} of {point.positives} films with a pneumothorax were flagged"
-        f"{_between(point.sensitivity_interval)}, and {passed} of {negatives} without were not"
+        f"In tests at this setting, {counts.flagged} of {counts.positives} films with a pneumothorax were flagged"
+        f"{_between(point.sensitivity_interval)}, and {counts.passed} of {counts.negatives} without were not"
         f"{_between(point.specificity_interval)}."
     )
 
