@@ -87,15 +87,25 @@ function begin(): void {
   initCore({ rendering: { webGlContextCount: 1 } } as never);
   initTools();
   for (const tool of [...Object.values(TOOLS), ZoomTool]) addTool(tool);
-  // A ruler's label can be read also where it lies on a contour or on bone.
-  annotation.config.style.setToolGroupToolStyles(GROUP, {
-    [LengthTool.toolName]: { textBoxBackground: "rgba(0, 0, 0, 0.75)", textBoxBorderRadius: "3", textBoxMargin: "6" },
-  });
   imageLoader.registerImageLoader(SCHEME, (id) => ({ promise: Promise.resolve(imageOf(id)) }) as never);
   metaData.addProvider((type: string, id: string) => {
     const film = loading.get(id);
     return film && metadataOf(film, id)[type];
   }, 10_000);
+}
+
+/** Rulers in the page's text size, which follows the reader's and the screen's, and legible on a contour or on bone. */
+function styleRulers(): void {
+  const text = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  annotation.config.style.setToolGroupToolStyles(GROUP, {
+    [LengthTool.toolName]: {
+      lineWidth: String(text / 9),
+      textBoxFontSize: `${text}px`,
+      textBoxBackground: "rgba(0, 0, 0, 0.75)",
+      textBoxBorderRadius: "3",
+      textBoxMargin: "6",
+    },
+  });
 }
 
 export class Stage {
@@ -109,6 +119,7 @@ export class Stage {
   /** `drawn` is called after each frame, `changed` when the window was set. */
   constructor(private readonly element: HTMLDivElement, drawn: () => void, private readonly changed: () => void) {
     begin();
+    styleRulers();
     this.engine = new RenderingEngine(ENGINE);
     this.engine.enableElement({
       viewportId: VIEWPORT,
@@ -278,6 +289,7 @@ export class Stage {
 
   resized(): void {
     if (!this.element.clientWidth || !this.element.clientHeight) return;
+    styleRulers();
     this.engine.resize(true, true);
   }
 
