@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import pytest
 
+from ptx_app.model.manifest import ROOT
 from tests.support.contrast import contrasts, mark_contrasts
 from tests.support.films import broken_dicom, ct_slice, dicom_of, simulated_film
 from tests.support.serving import (
@@ -16,6 +17,7 @@ from tests.support.serving import (
     films_of,
     open_again,
     open_page,
+    running_server,
     settled,
     until,
 )
@@ -203,6 +205,14 @@ def test_the_page_is_dark_until_its_reader_chooses_otherwise(browser, address, h
     assert ground_of(page) == DARK
     assert [each for each in contrasts(page) if each[0] < 4.5] == []
     context.close()
+
+
+@pytest.mark.thorough
+def test_the_first_visit_is_dark_too_where_a_host_runs_the_entry_as_a_script(browser):
+    with running_server(ROOT / "hosts" / "community-cloud" / "streamlit_app.py") as server:
+        page = open_page(browser, server.address, color_scheme="light")
+        until(lambda: ground_of(page) == DARK, 20)
+        page.context.close()
 
 
 def test_the_choice_of_light_keeps_the_films_and_lasts(page, address):

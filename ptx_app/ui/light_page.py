@@ -12,12 +12,24 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.NewSession_pb2 import CustomThemeConfig
 from streamlit.runtime import get_instance
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 COOKIE = "ptx_light"
 """The cookie in which a browser keeps the choice, "1" for light."""
 
 _CHOSEN, _JUST_CHOSEN = "light_page", "light_page_just_chosen"
 _begin = AppSession._create_new_session_message
+_begun_before: set[str] = set()
+
+
+def send_one_theme() -> None:
+    """Let the server send each visit one theme; doing it again changes nothing."""
+    if AppSession._create_new_session_message is _begin_with_one_theme:
+        return
+    AppSession._create_new_session_message = _begin_with_one_theme  # type: ignore[assignment, method-assign]
+    # Where a host runs the entry as a script alone, the first visit's first run has begun already.
+    if context := get_script_run_ctx(suppress_warning=True):
+        _begun_before.add(context.session_id)
 
 
 def is_light() -> bool:
@@ -32,12 +44,15 @@ def choose(*, light: bool) -> None:
 
 def apply_choice() -> None:
     """Make the page light or dark. Call first of all in a run of the page."""
-    if st.session_state.pop(_JUST_CHOSEN, False):
-        st.rerun()  # as this run began, the reader's choice was not known yet
+    context = get_script_run_ctx()
+    begun_before = context is not None and context.session_id in _begun_before
+    if begun_before or st.session_state.pop(_JUST_CHOSEN, False):
+        _begun_before.clear()  # it holds one at most
+        st.rerun()  # as this run began, its theme was not known yet
     st.html(f"<style>:root {{ color-scheme: {'light' if is_light() else 'dark'}; }}</style>")
 
 
-def begin_with_one_theme(session: AppSession, *arguments: Any, **named: Any) -> ForwardMsg:  # noqa: ANN401  (as Streamlit's)
+def _begin_with_one_theme(session: AppSession, *arguments: Any, **named: Any) -> ForwardMsg:  # noqa: ANN401  (as Streamlit's)
     """Streamlit's message that begins a run, with the theme of this visit instead of all."""
     message = _begin(session, *arguments, **named)
     theme = message.new_session.custom_theme

@@ -52,7 +52,7 @@ def prepare_process() -> None:
     net_util.get_external_ip = lambda: None
     for name in _OPEN_TO_ANYONE:
         setattr(AppSession, name, _ignored if iscoroutinefunction(getattr(AppSession, name)) else lambda *_: None)
-    AppSession._create_new_session_message = light_page.begin_with_one_theme  # type: ignore[assignment, method-assign]
+    light_page.send_one_theme()
 
 
 async def _ignored(*_: object) -> None:
