@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
@@ -34,18 +35,21 @@ _BATCH = 20
 _SETTINGS = ("Sensitive", "Balanced")
 _LARGE = (3000, 2500)  # rows and columns of large films
 _LARGE_FILMS = 3
+_ALL_READ = f".list:not(:has(.waiting)) > button:nth-of-type({_BATCH})"
 _DRAG_SECONDS = 4
 _DROPPED = (("verdict", "verdict"), ("drawn", "film on the screen"))
-# Seconds from the next event of a kind until there is a verdict, and until a film of that size is drawn.
-_TIME_FROM = """([event, size]) => addEventListener(event, () => {
-  const begun = performance.now(), seconds = globalThis.ptxSeconds = {};
+# Seconds from the next event of a kind until each of what is awaited, a name and a selector, is in the page.
+_TIME_FROM = """([event, awaited]) => addEventListener(event, () => {
+  const begun = performance.now(), seconds = globalThis.ptxSeconds = {}, missing = new Map(Object.entries(awaited));
   const look = () => {
-    const now = (performance.now() - begun) / 1000;
     const components = [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")];
-    if (document.querySelector(".verdict")) seconds.verdict ??= now;
-    if (components.some((each) => each.shadowRoot?.querySelector(`.stage[data-film][data-size="${size}"]`)))
-      seconds.drawn ??= now;
-    if (seconds.verdict === undefined || seconds.drawn === undefined) requestAnimationFrame(look);
+    const roots = [document, ...components.map((each) => each.shadowRoot).filter(Boolean)];
+    for (const [name, selector] of missing) {
+      if (!roots.some((root) => root.querySelector(selector))) continue;
+      seconds[name] = (performance.now() - begun) / 1000;
+      missing.delete(name);
+    }
+    if (missing.size) requestAnimationFrame(look);
   };
   look();
 }, { capture: true, once: true })"""
@@ -85,10 +89,17 @@ def _greys(rows: int, columns: int) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(simulated_film(), (columns, rows), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def shown(page: Any, number: int) -> None:
-    """Wait until that film is on the screen with its verdict."""
-    page.locator(f'.stage[data-film][data-size="1024 × {1040 + 2 * number}"]').wait_for()
-    page.locator(".verdict").wait_for()
+def stage(rows: int, columns: int) -> str:
+    """The selector of the viewer with a film of that size on the screen."""
+    return f'.stage[data-film][data-size="{columns} × {rows}"]'
+
+
+def timed(page: Any, event: str, awaited: Mapping[str, str], act: Callable[[], object]) -> dict[str, float]:
+    """Seconds from an event of the page, which `act` brings about, until each selector matches, by its name."""
+    page.evaluate(_TIME_FROM, [event, awaited])
+    act()
+    page.wait_for_function("count => Object.keys(globalThis.ptxSeconds ?? {}).length === count", arg=len(awaited))
+    return dict(page.evaluate("globalThis.ptxSeconds"))
 
 
 def until_usable(browser: Any, begun: float, server: Server) -> tuple[Any, float]:
@@ -99,10 +110,8 @@ def until_usable(browser: Any, begun: float, server: Server) -> tuple[Any, float
 
 def from_drop(page: Any, number: int) -> dict[str, float]:
     """Seconds from the drop of a film on an empty page until its verdict is there, and until the film is drawn."""
-    page.evaluate(_TIME_FROM, ["drop", f"1024 × {1040 + 2 * number}"])
-    drop(page, (f"{number}.dcm", film(number)))
-    shown(page, number)
-    return dict(page.evaluate("globalThis.ptxSeconds"))
+    awaited = {"verdict": ".verdict", "drawn": stage(1040 + 2 * number, 1024)}
+    return timed(page, "drop", awaited, lambda: drop(page, (f"{number}.dcm", film(number))))
 
 
 class Traffic:
@@ -162,12 +171,8 @@ def viewer(page: Any) -> dict[str, str]:
         all_read(page, 2 + number)
     from_key = []
     for number in range(_LARGE_FILMS):
-        size = f"{columns} × {rows + 2 * number}"
-        page.evaluate(_TIME_FROM, ["ptx-key", size])
-        page.evaluate(_PRESS_J)
-        page.locator(f'.stage[data-film][data-size="{size}"]').wait_for()
-        page.wait_for_function("globalThis.ptxSeconds?.drawn !== undefined")
-        from_key.append(page.evaluate("globalThis.ptxSeconds.drawn"))
+        awaited = {"drawn": stage(rows + 2 * number, columns)}
+        from_key.append(timed(page, "ptx-key", awaited, lambda: page.evaluate(_PRESS_J))["drawn"])
     drawn = page.evaluate("globalThis.ptxDrawn")
     return {
         f"a key to a film of {rows} × {columns} px on the screen, first visit": f"{statistics.median(from_key):.2f} s",
@@ -206,8 +211,7 @@ def measure(films: int) -> dict[str, str]:
     with running_server() as server, running_browser() as browser:
         memory = Memory(server.process.pid)
         page, usable = until_usable(browser, begun, server)
-        drop(page, ("0.dcm", film(0)))
-        shown(page, 0)
+        from_drop(page, 0)
         first, with_one = time.monotonic() - begun, memory.now()
         traffic = Traffic(page)
         page.reload()  # so that its connection is heard
@@ -222,10 +226,9 @@ def measure(films: int) -> dict[str, str]:
         batches = []
         for start in range(0, films, _BATCH):
             clear(page)
-            dropped = time.monotonic()
-            drop(page, *((f"{number}.dcm", film(number)) for number in range(start, start + _BATCH)))
-            all_read(page, _BATCH)
-            batches.append(_BATCH / (time.monotonic() - dropped) * 60)
+            files = [(f"{number}.dcm", film(number)) for number in range(start, start + _BATCH)]
+            read = timed(page, "drop", {"all": _ALL_READ}, lambda: drop(page, *files))  # noqa: B023  (used at once)
+            batches.append(_BATCH / read["all"] * 60)
         after = memory.now()
     held = [f"{each['server']} MiB ({each['readers']} MiB)" for each in (with_one, after)]
     return {
