@@ -1,10 +1,10 @@
 """Reads the films of a visit in the background, so that the reader goes on reading meanwhile."""
 
 import threading
-
-from streamlit.runtime.scriptrunner import add_script_run_ctx
+from functools import partial
 
 from ptx_app.errors import FilmError, PtxError
+from ptx_app.ui import own_thread
 from ptx_app.ui.visit import Case, CaseRemovedError, Film, Visit
 from ptx_app.unexpected import unexpected
 
@@ -21,9 +21,7 @@ _FULL = FilmError(
 def read_on(visit: Visit) -> None:
     """Start what reads the films that wait, if it is not at work already."""
     for _ in range(visit.hire(_READERS)):
-        thread = threading.Thread(target=_work, args=(visit,), name=_NAME, daemon=True)
-        add_script_run_ctx(thread)  # for the settings and for what sessions share
-        thread.start()
+        own_thread.start(partial(_work, visit), _NAME)
 
 
 def seconds_between_looks() -> float:

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit.errors import StreamlitSecretNotFoundError
-from streamlit.runtime.scriptrunner import add_script_run_ctx
 
 from ptx_app.errors import PtxError, SettingsError
 from ptx_app.fair_queue import FairQueue
@@ -24,6 +22,7 @@ from ptx_app.model.manifest import Weights
 from ptx_app.output.pictures import encoded, shrunk
 from ptx_app.pipeline import Detector
 from ptx_app.settings import Settings, pacs_is_set, read_settings
+from ptx_app.ui import own_thread
 from ptx_app.ui.data_url import data_url
 from ptx_app.ui.heap import trim_heap
 
@@ -92,9 +91,7 @@ def _warm_up_once() -> None:
         with suppress(PtxError):  # whoever needs the engine is told
             engine(lambda *_: None)
 
-    thread = threading.Thread(target=load, daemon=True)
-    add_script_run_ctx(thread)
-    thread.start()  # and is not kept: it would keep the first visitor's session
+    own_thread.start(load, "warm-up")  # and is not kept: it would keep the first visitor's session
 
 
 def engine(progress: Callable[[int, int], None]) -> SharedDetector:
