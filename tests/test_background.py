@@ -43,9 +43,9 @@ def test_a_thread_that_waits_for_what_sessions_share_goes_on_when_the_run_of_the
         waiting.set()
         done.append(shared())
 
-    own_thread.start(read, "film-reader")
+    own_thread.start(read, "the reader of this test")
     assert waiting.wait(20)
-    reader = next(thread for thread in threading.enumerate() if thread.name == "film-reader")
+    reader = next(thread for thread in threading.enumerate() if thread.name == "the reader of this test")
     reader.join(0.3)  # it looks for an end every tenth of a second
     go_on.set()
     reader.join(20)
